@@ -1,0 +1,352 @@
+"""The pack: the wire form of a batch. Binary, columnar, self-describing, versioned.
+
+Layout, little-endian::
+
+    0   4  magic "GWPK"
+    4   1  version (1)
+    5   1  flags: 1 alarm, 2 tombstone
+    6   2  number of sections
+    8   4  length of the whole pack in bytes
+    12  4  CRC-32 (as in zlib) of all bytes after this field
+    16  8  boot (u64): boot number << 32 | random, so that boots of one agent sort by age
+    24  8  seq (u64), from 1 in each boot
+    32  8  wall clock of the agent when the pack was closed (i64, unix ms)
+    40  8  monotonic clock of the agent at the same moment (i64, ms since its boot)
+    48  4  number of rows
+    52  4  zero
+    56  .. sections: u16 id, u16 encoding, u32 length, then the bytes, padded with zeros to 8
+
+A reader skips sections whose id it doesn't know, and refuses an encoding that it doesn't know of
+a section it needs: so columns may be added by newer writers without harm to older readers.
+A tombstone is a pack without rows that says which sequences of which boot were evicted.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contracts.batch import SENDER_FLAGS, ReadingBatch
+from contracts.rejects import Reason, Refused
+
+MAGIC = b"GWPK"
+VERSION = 1
+HEADER = struct.Struct("<4sBBHIIQQqqII")
+SECTION = struct.Struct("<HHI")
+MAX_BYTES = 4 << 20
+MAX_ROWS = 100_000
+
+ALARM = 1
+TOMBSTONE = 2
+
+# Sections.
+_GATEWAY, _DEVICES, _QUANTITIES, _DEVICE, _QUANTITY, _TS, _VALUE, _FLAGS, _EVICTED = range(1, 10)
+# Encodings.
+_UTF8, _U8, _U16, _U32, _I32, _I64, _F64 = range(7)
+_DTYPES: dict[int, np.dtype[np.generic]] = {
+    _U8: np.dtype("<u1"),
+    _U16: np.dtype("<u2"),
+    _U32: np.dtype("<u4"),
+    _I32: np.dtype("<i4"),
+    _I64: np.dtype("<i8"),
+    _F64: np.dtype("<f8"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PackHeader:
+    """What a pack says of itself beside its rows."""
+
+    gateway: str
+    boot: int
+    seq: int
+    wall_ms: int
+    mono_ms: int
+    alarm: bool = False
+    tombstone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Evicted:
+    """Sequences `first..last` of `boot` that the agent gave up, with what they held.
+
+    from_ms, to_ms: event times covered (unix ms). readings: how many were lost.
+    """
+
+    boot: int
+    first: int
+    last: int
+    from_ms: int
+    to_ms: int
+    readings: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pack:
+    header: PackHeader
+    batch: ReadingBatch
+    evicted: tuple[Evicted, ...] = ()
+
+
+_EVICTED_DTYPE = np.dtype(
+    [("boot", "<u8"), ("first", "<u8"), ("last", "<u8"), ("from_ms", "<i8"), ("to_ms", "<i8"),
+     ("readings", "<u8")]
+)  # fmt: skip
+
+
+def boot_text(boot: int) -> str:
+    """A boot id as it stands in JSON messages: 16 hexadecimal digits."""
+    return f"{boot:016x}"
+
+
+def encode(pack: Pack) -> bytes:
+    """Encode; the caller keeps within `MAX_ROWS` and `MAX_BYTES` (ValueError otherwise)."""
+    header, batch = pack.header, pack.batch
+    rows = len(batch)
+    if rows > MAX_ROWS:
+        raise ValueError(f"a pack holds at most {MAX_ROWS} rows, not {rows}")
+    parts = [b""]
+    _add(parts, _GATEWAY, _UTF8, header.gateway.encode())
+    if rows:
+        devices = "\n".join(
+            f"{d}\t{f}" for d, f in zip(batch.devices, batch.families, strict=True)
+        )
+        _add(parts, _DEVICES, _UTF8, devices.encode())
+        _add(parts, _QUANTITIES, _UTF8, "\n".join(batch.quantities).encode())
+        wide = len(batch.devices) > 0xFFFF
+        _column(parts, _DEVICE, _U32 if wide else _U16, batch.device)
+        _column(parts, _QUANTITY, _U8 if len(batch.quantities) <= 0xFF else _U16, batch.quantity)
+        offset = batch.ts_ms - header.wall_ms
+        near = -(2**31) <= int(offset.min()) and int(offset.max()) < 2**31
+        _column(parts, _TS, _I32 if near else _I64, offset if near else batch.ts_ms)
+        _column(parts, _VALUE, _F64, batch.value)
+        _column(parts, _FLAGS, _U8, batch.flags & SENDER_FLAGS)
+    if pack.evicted:
+        table = np.array(
+            [(e.boot, e.first, e.last, e.from_ms, e.to_ms, e.readings) for e in pack.evicted],
+            _EVICTED_DTYPE,
+        )
+        _add(parts, _EVICTED, _I64, table.tobytes())
+    body = b"".join(parts)
+    length = HEADER.size + len(body)
+    if length > MAX_BYTES:
+        raise ValueError(f"a pack holds at most {MAX_BYTES} bytes, not {length}")
+    flags = (ALARM if header.alarm else 0) | (TOMBSTONE if header.tombstone else 0)
+    count = (len(parts) - 1) // 2
+    head = HEADER.pack(
+        MAGIC, VERSION, flags, count, length, 0, header.boot, header.seq,
+        header.wall_ms, header.mono_ms, rows, 0,
+    )  # fmt: skip
+    crc = zlib.crc32(body, zlib.crc32(head[16:]))
+    return head[:12] + struct.pack("<I", crc) + head[16:] + body
+
+
+def _add(parts: list[bytes], section: int, encoding: int, data: bytes) -> None:
+    parts.append(SECTION.pack(section, encoding, len(data)))
+    parts.append(data + bytes(-len(data) % 8))
+
+
+def _column(parts: list[bytes], section: int, encoding: int, column: NDArray[np.generic]) -> None:
+    _add(parts, section, encoding, column.astype(_DTYPES[encoding], copy=False).tobytes())
+
+
+def peek(data: bytes) -> tuple[int, int, bool, bool]:
+    """(boot, seq, alarm, tombstone) of a pack whose checksum is right; Refused otherwise."""
+    fields = _check(data)
+    return fields[6], fields[7], bool(fields[2] & ALARM), bool(fields[2] & TOMBSTONE)
+
+
+def _check(data: bytes) -> tuple[int, ...]:
+    if len(data) < HEADER.size:
+        raise Refused(Reason.TRUNCATED, field="header", detail=f"{len(data)} bytes")
+    if len(data) > MAX_BYTES:
+        raise Refused(Reason.TOO_LARGE, field="length", detail=f"{len(data)} bytes")
+    fields = HEADER.unpack_from(data)
+    if fields[0] != MAGIC:
+        raise Refused(Reason.BAD_MAGIC, field="magic", detail=fields[0].hex())
+    if fields[1] != VERSION:
+        raise Refused(Reason.BAD_VERSION, field="version", detail=str(fields[1]))
+    if fields[4] != len(data):
+        reason = Reason.TRUNCATED if fields[4] > len(data) else Reason.BAD_STRUCTURE
+        raise Refused(reason, field="length", detail=f"says {fields[4]}, has {len(data)}")
+    if zlib.crc32(memoryview(data)[16:]) != fields[5]:
+        raise Refused(Reason.BAD_CHECKSUM, field="crc")
+    return fields
+
+
+def _sections(data: bytes, count: int) -> dict[int, tuple[int, int, int]]:
+    """Section id -> (encoding, start, length)."""
+    found: dict[int, tuple[int, int, int]] = {}
+    at = HEADER.size
+    for _ in range(count):
+        if at + SECTION.size > len(data):
+            raise Refused(Reason.BAD_STRUCTURE, field="sections", detail="past the end")
+        section, encoding, length = SECTION.unpack_from(data, at)
+        at += SECTION.size
+        if at + length > len(data):
+            raise Refused(Reason.BAD_STRUCTURE, field=f"section {section}", detail="past the end")
+        if section in found:
+            raise Refused(Reason.BAD_STRUCTURE, field=f"section {section}", detail="twice")
+        found[section] = (encoding, at, length)
+        at += length + (-length % 8)
+    if at != len(data):
+        raise Refused(Reason.BAD_STRUCTURE, field="sections", detail="bytes after the last one")
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class RawPack:
+    """A checked pack whose columns still refer to its own dictionaries, undecoded.
+
+    `dictionary` is the raw bytes of the device and quantity dictionaries: equal bytes mean equal
+    dictionaries, so a reader may keep what it made of them. `device` and `quantity` are checked
+    against the counts of dictionary entries by `entries`.
+    """
+
+    header: PackHeader
+    devices_raw: bytes
+    quantities_raw: bytes
+    device: NDArray[np.generic]
+    quantity: NDArray[np.generic]
+    ts_ms: NDArray[np.int64]
+    value: NDArray[np.float64]
+    flags: NDArray[np.uint16]
+    evicted: tuple[Evicted, ...]
+
+    def __len__(self) -> int:
+        return len(self.ts_ms)
+
+
+def decode_raw(data: bytes) -> RawPack:
+    """Check everything but the dictionaries' texts. Raises `Refused`.
+
+    The index columns are checked against the number of lines of their dictionaries, so that a
+    reader that has seen the same dictionary bytes before need not look at them again.
+    """
+    fields = _check(data)
+    rows = fields[10]
+    if rows > MAX_ROWS:
+        raise Refused(Reason.TOO_LARGE, field="rows", detail=str(rows))
+    sections = _sections(data, fields[3])
+    gateway = _text(data, sections, _GATEWAY)
+    header = PackHeader(
+        gateway=gateway.decode("ascii", "replace"),
+        boot=fields[6],
+        seq=fields[7],
+        wall_ms=fields[8],
+        mono_ms=fields[9],
+        alarm=bool(fields[2] & ALARM),
+        tombstone=bool(fields[2] & TOMBSTONE),
+    )
+    evicted = _evicted(data, sections)
+    if rows == 0:
+        none = np.empty(0, np.int64)
+        return RawPack(
+            header, b"", b"", np.empty(0, np.uint16), np.empty(0, np.uint8), none,
+            np.empty(0, np.float64), np.empty(0, np.uint16), evicted,
+        )  # fmt: skip
+    devices = _text(data, sections, _DEVICES)
+    quantities = _text(data, sections, _QUANTITIES)
+    device = _read(data, sections, _DEVICE, rows, (_U16, _U32))
+    quantity = _read(data, sections, _QUANTITY, rows, (_U8, _U16))
+    _bounded(device, devices.count(b"\n") + 1, "device")
+    _bounded(quantity, quantities.count(b"\n") + 1, "quantity")
+    ts = _read(data, sections, _TS, rows, (_I32, _I64))
+    if ts.dtype == np.int32:
+        ts = ts + np.int64(header.wall_ms)
+    value = _read(data, sections, _VALUE, rows, (_F64,))
+    flags = _read(data, sections, _FLAGS, rows, (_U8, _U16)).astype(np.uint16) & SENDER_FLAGS
+    return RawPack(
+        header, devices, quantities, device, quantity, ts.astype(np.int64, copy=False),
+        value.astype(np.float64, copy=False), flags, evicted,
+    )  # fmt: skip
+
+
+def split_devices(raw: bytes) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(devices, families) of a device dictionary. Raises `Refused`."""
+    try:
+        pairs = [line.split("\t") for line in raw.decode("utf-8").split("\n")]
+        devices, families = zip(*((d, f) for d, f in pairs), strict=True)
+    except ValueError as error:
+        raise Refused(Reason.BAD_STRUCTURE, field="devices", detail=str(error)[:80]) from None
+    return devices, families
+
+
+def split_quantities(raw: bytes) -> tuple[str, ...]:
+    """The names of a quantity dictionary. Raises `Refused`."""
+    try:
+        return tuple(raw.decode("utf-8").split("\n"))
+    except ValueError as error:
+        raise Refused(Reason.BAD_STRUCTURE, field="quantities", detail=str(error)[:80]) from None
+
+
+def decode(data: bytes) -> Pack:
+    """Decode and check a whole pack. Raises `Refused` with the reason, never anything else."""
+    raw = decode_raw(data)
+    if len(raw) == 0:
+        devices: tuple[str, ...] = ()
+        families: tuple[str, ...] = ()
+        quantities: tuple[str, ...] = ()
+    else:
+        devices, families = split_devices(raw.devices_raw)
+        quantities = split_quantities(raw.quantities_raw)
+    batch = ReadingBatch(
+        devices,
+        families,
+        quantities,
+        raw.device.astype(np.int32),
+        raw.quantity.astype(np.int16),
+        raw.ts_ms,
+        raw.value,
+        raw.flags,
+    )
+    return Pack(raw.header, batch, raw.evicted)
+
+
+def _text(data: bytes, sections: dict[int, tuple[int, int, int]], section: int) -> bytes:
+    try:
+        encoding, start, length = sections[section]
+    except KeyError:
+        raise Refused(Reason.BAD_STRUCTURE, field=f"section {section}", detail="absent") from None
+    if encoding != _UTF8:
+        raise Refused(Reason.BAD_STRUCTURE, field=f"section {section}", detail="not text")
+    return data[start : start + length]
+
+
+def _read(
+    data: bytes,
+    sections: dict[int, tuple[int, int, int]],
+    section: int,
+    rows: int,
+    allowed: tuple[int, ...],
+) -> NDArray[np.generic]:
+    try:
+        encoding, start, length = sections[section]
+    except KeyError:
+        raise Refused(Reason.BAD_STRUCTURE, field=f"section {section}", detail="absent") from None
+    if encoding not in allowed:
+        detail = f"encoding {encoding}"
+        raise Refused(Reason.BAD_VERSION, field=f"section {section}", detail=detail)
+    dtype = _DTYPES[encoding]
+    if length != rows * dtype.itemsize:
+        raise Refused(Reason.BAD_STRUCTURE, field=f"section {section}", detail=f"{length} bytes")
+    return np.frombuffer(data, dtype, rows, start)
+
+
+def _bounded(column: NDArray[np.generic], entries: int, field: str) -> None:
+    if int(column.max()) >= entries:
+        raise Refused(Reason.BAD_STRUCTURE, field=field, detail="outside its dictionary")
+
+
+def _evicted(data: bytes, sections: dict[int, tuple[int, int, int]]) -> tuple[Evicted, ...]:
+    if _EVICTED not in sections:
+        return ()
+    _, start, length = sections[_EVICTED]
+    if length % _EVICTED_DTYPE.itemsize:
+        raise Refused(Reason.BAD_STRUCTURE, field="evicted", detail=f"{length} bytes")
+    table = np.frombuffer(data, _EVICTED_DTYPE, length // _EVICTED_DTYPE.itemsize, start)
+    return tuple(Evicted(*row) for row in table.tolist())

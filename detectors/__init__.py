@@ -1,0 +1,1 @@
+"""Models as pure operators: readings in, scores out as readings. Sessions are handed in."""

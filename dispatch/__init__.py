@@ -1,0 +1,1 @@
+"""From alerts to people: episodes, deliveries, outbox, HTTP API."""

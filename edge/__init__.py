@@ -1,0 +1,1 @@
+"""The gateway agent: sources, the on-disk outbox and the MQTT publisher."""

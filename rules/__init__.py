@@ -1,0 +1,1 @@
+"""The rule language: schema, expressions, compile, columnar operators."""
