@@ -7,11 +7,15 @@ ring all the same, tagged "grid unknown".
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 
 from contracts.quantities import FAMILIES, FAMILY_INDEX
 from contracts.registry import Place, Registry
+
+Int = TypeVar("Int", np.int8, np.int32)
 
 MAX_STRANGERS = 200_000
 """Bound on devices that the registry doesn't know, against an inventive sender."""
@@ -97,7 +101,7 @@ class DeviceDirectory:
         ]
 
 
-def _grown(column: NDArray[np.generic], size: int) -> NDArray[np.generic]:
+def _grown(column: NDArray[Int], size: int) -> NDArray[Int]:
     grown = np.full(size, -1, column.dtype)
     grown[: len(column)] = column
     return grown

@@ -41,7 +41,7 @@ class Reject(msgspec.Struct, frozen=True, kw_only=True):
     row: int = -1
 
 
-class Refused(Exception):  # noqa: N818 - it is a verdict on input, not a fault of ours
+class Refused(Exception):
     """A whole message was refused; carries the `Reject`. Raised by codecs, caught by ingest."""
 
     def __init__(self, reason: Reason, *, field: str = "", detail: str = "") -> None:

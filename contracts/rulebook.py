@@ -6,7 +6,7 @@ import msgspec
 
 
 class Text(msgspec.Struct, frozen=True):
-    """A text in both languages. `{value}`, `{limit}`, `{unit}`, `{device}`, `{place}` are filled in."""
+    """A text in both languages; `{value} {limit} {unit} {device} {place}` are filled in."""
 
     zh: str = ""
     en: str = ""
