@@ -1,0 +1,77 @@
+"""`gridwarden replay`: recorded readings to alert events, in event time, without a broker."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app.cli.outcome import fail
+from app.content import ContentError, load_rules
+from app.runners.recording import RecordingError, open_recording
+from app.runners.replay import Summary, event_writer, replay
+from ingest.admission import AdmissionSettings
+from ingest.registry import RegistryError
+from ingest.registry import load as load_registry
+from rules import RulesInvalid
+
+
+def command(
+    source: Annotated[
+        Path, typer.Option("--input", help="JSON lines, a folder of packs, or a dumped log")
+    ],
+    out: Annotated[Path, typer.Option(help="alert events as JSON lines")],
+    rules: Annotated[
+        Path | None, typer.Option(help="folder of rules; a dump brings its own")
+    ] = None,
+    registry: Annotated[
+        Path | None, typer.Option(help="folder of the registry; a dump brings its own")
+    ] = None,
+    slack_ms: Annotated[int, typer.Option(min=0, help="how long timed rules wait")] = 2_000,
+    idle_ms: Annotated[int, typer.Option(min=100, help="silence that moves time on")] = 3_000,
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON document")] = False,
+) -> None:
+    """Run a recording through rules and write the alert events that a live run would have sent."""
+    try:
+        recording = open_recording(source)
+        ruleset = None if rules is None else load_rules(rules)
+        places = None if registry is None else load_registry(registry)
+    except (RecordingError, ContentError, RegistryError) as error:
+        fail(str(error))
+    except RulesInvalid as error:
+        fail("\n".join(str(finding) for finding in error.findings))
+    if ruleset is None and not recording.dumped:
+        fail(f"--rules: {source} brings no rules of its own; name a folder")
+    settings = AdmissionSettings(slack_ms=slack_ms, idle_ms=idle_ms)
+    try:
+        with event_writer(out) as write:
+            summary = replay(
+                recording, ruleset=ruleset, registry=places, settings=settings, on_step=write
+            )
+    except (RecordingError, OSError) as error:
+        fail(str(error))
+    if as_json:
+        print(json.dumps(_document(summary)))
+    else:
+        print(_sentence(summary), file=sys.stderr)
+
+
+def _document(summary: Summary) -> dict[str, object]:
+    return {
+        "records": summary.records,
+        "readings": summary.readings,
+        "events": summary.events,
+        "rejected": dict(summary.rejected),
+        "counts": dict(summary.counts),
+    }
+
+
+def _sentence(summary: Summary) -> str:
+    refused = ", ".join(f"{n} {reason}" for reason, n in summary.rejected.most_common())
+    return (
+        f"{summary.readings} readings of {summary.records} records: {summary.events} alert events"
+        + (f"; refused: {refused}" if refused else "")
+    )

@@ -1,0 +1,101 @@
+"""Rule sets and registries as content behind a hash: read from folders, packed for the log.
+
+The log holds the content itself, so a dump replays without the folders that it came from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tarfile
+import tempfile
+import zlib
+from pathlib import Path
+
+from contracts.registry import Registry
+from ingest.registry import load as load_registry
+from rules import compile_rules
+from rules.ruleset import RuleSet
+
+RULE_SUFFIXES = (".yml", ".yaml")
+
+
+class ContentError(Exception):
+    """A folder can't be read; the text names it and the mend."""
+
+
+def shipped_rules() -> Path:
+    """The rule packs that come with gridwarden: inside the wheel or in the checkout."""
+    installed = Path(__file__).parent / "shipped" / "rules"
+    return installed if installed.is_dir() else Path(__file__).parent.parent / "deploy" / "rules"
+
+
+def read_rule_files(folder: Path) -> dict[str, str]:
+    """File name -> text of every rule file below `folder`, tests left out. Sorted."""
+    if not folder.is_dir():
+        raise ContentError(f"{folder}: no such folder; name a folder with *.yml rule files")
+    files = {
+        str(path.relative_to(folder)): path.read_text(encoding="utf-8")
+        for path in sorted(folder.rglob("*"))
+        if path.suffix in RULE_SUFFIXES and not path.stem.endswith(".test")
+    }
+    if not files:
+        raise ContentError(f"{folder}: holds no *.yml rule file")
+    return files
+
+
+def load_rules(folder: Path) -> RuleSet:
+    """Raises `ContentError` or `rules.RulesInvalid`."""
+    return compile_rules(read_rule_files(folder))
+
+
+def pack_files(files: dict[str, bytes]) -> bytes:
+    """The same files give the same bytes: sorted, without times or owners."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        for name in sorted(files):
+            entry = tarfile.TarInfo(name)
+            entry.size = len(files[name])
+            archive.addfile(entry, io.BytesIO(files[name]))
+    return zlib.compress(buffer.getvalue(), 6)
+
+
+def unpack_files(content: bytes) -> dict[str, bytes]:
+    """Raises `ContentError` when the content is damaged."""
+    try:
+        raw = zlib.decompress(content)
+        with tarfile.open(fileobj=io.BytesIO(raw), mode="r:") as archive:
+            found: dict[str, bytes] = {}
+            for entry in archive:
+                handle = archive.extractfile(entry)
+                if handle is not None:
+                    found[entry.name] = handle.read()
+            return found
+    except (zlib.error, tarfile.TarError) as error:
+        raise ContentError(f"stored content is damaged: {error}") from None
+
+
+def pack_rules(folder: Path) -> bytes:
+    return pack_files({name: text.encode() for name, text in read_rule_files(folder).items()})
+
+
+def unpack_rules(content: bytes) -> RuleSet:
+    return compile_rules({name: data.decode() for name, data in unpack_files(content).items()})
+
+
+def pack_registry(folder: Path) -> bytes:
+    return pack_files({path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()})
+
+
+def unpack_registry(content: bytes) -> Registry:
+    """Written to a folder of its own for the moment of loading: the loader reads folders."""
+    with tempfile.TemporaryDirectory(prefix="gridwarden-registry-") as folder:
+        for name, data in unpack_files(content).items():
+            if name != Path(name).name:
+                raise ContentError(f"stored registry names a path: {name!r}")
+            (Path(folder) / name).write_bytes(data)
+        return load_registry(Path(folder))
+
+
+def content_hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,218 @@
+"""The pipeline behind the log as one deterministic step: records in, alert events out.
+
+Live, replay, tests and recovery all call `Engine.step`; nothing else decides. The answer is a
+function of the records alone, however they are cut into calls:
+
+* rows act on instant rules in log order;
+* timed work happens only at MARK records, which are in the log;
+* commands and installed rule sets and registries take effect at their own position.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from contracts.alerts import AlertEvent
+from contracts.batch import TaggedBatch
+from contracts.directory import DeviceDirectory
+from contracts.log import LogRecord, RecordKind
+from contracts.messages import Installed, OperatorCommand
+from contracts.registry import Registry
+from dispatch.lifecycle import Lifecycle
+from ingest.admission import Admission, AdmissionSettings, RowReject
+from rules.engine import RuleEngine
+from rules.ruleset import RuleSet
+
+SNAPSHOT_VERSION = 1
+_ROWS = (RecordKind.PACK, RecordKind.FOREIGN, RecordKind.STATUS)
+
+
+class SnapshotMismatch(Exception):
+    """A snapshot can't be used here: other version, rules or registry than it was made with."""
+
+
+class SnapshotHead(msgspec.Struct, frozen=True, kw_only=True):
+    """Beside the chunks: the position in the log and the content hashes they were made with."""
+
+    version: int
+    position: int
+    rules: str
+    registry: str
+
+
+@dataclass(slots=True)
+class Step:
+    """What one call of `Engine.step` found, in log order.
+
+    events: alert events. batches: accepted rows, for the telemetry store. rejects: refused rows
+    and messages, for quarantine. counts: how many rows went which way, by reason.
+    """
+
+    events: list[AlertEvent] = field(default_factory=list)
+    batches: list[TaggedBatch] = field(default_factory=list)
+    rejects: list[RowReject] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where an engine finds the content behind the hash of an INSTALLED record."""
+
+    rules: Callable[[str], RuleSet]
+    registry: Callable[[str], Registry]
+
+
+class Engine:
+    """One partition's state: admission, rules and episodes over one device directory."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        ruleset: RuleSet,
+        *,
+        sources: Sources | None = None,
+        settings: AdmissionSettings | None = None,
+    ) -> None:
+        self._settings = settings or AdmissionSettings()
+        self._sources = sources
+        self.position = 0
+        self.content: dict[str, str] = {}
+        self._build(registry, ruleset)
+
+    def _build(self, registry: Registry, ruleset: RuleSet) -> None:
+        self.registry = registry
+        self.ruleset = ruleset
+        self.directory = DeviceDirectory(registry)
+        self.admission = Admission(self.directory, self._settings)
+        self.rules = RuleEngine(ruleset, self.directory)
+        self.lifecycle = Lifecycle(ruleset.cards, self.directory)
+        self.admission.want(self.rules.wanted_quantities())
+
+    def step(self, records: Sequence[LogRecord]) -> Step:
+        """Carry on with the next records of the log."""
+        step = Step()
+        rows: list[LogRecord] = []
+        for record in records:
+            if record.kind in _ROWS:
+                rows.append(record)
+                continue
+            self._on_rows(rows, step)
+            rows = []
+            if record.kind is RecordKind.MARK:
+                self._on_mark(record, step)
+            elif record.kind is RecordKind.COMMAND:
+                self._on_command(record, step)
+            else:
+                self._on_installed(record)
+        self._on_rows(rows, step)
+        if records:
+            self.position = records[-1].position
+        return step
+
+    def next_ms(self) -> int | None:
+        """The earliest time at which a mark would change something; None when nothing waits."""
+        due = [at for at in (self.admission.next_ms(), self._deadline_ms()) if at is not None]
+        return min(due, default=None)
+
+    def _deadline_ms(self) -> int | None:
+        """Deadlines are event times; a mark reveals one `slack_ms` later at the earliest."""
+        deadline = self.rules.next_ms()
+        return None if deadline is None else deadline + self._settings.slack_ms
+
+    def _on_rows(self, records: list[LogRecord], step: Step) -> None:
+        if not records:
+            return
+        admitted = self.admission.admit(records)
+        step.rejects.extend(admitted.rejects)
+        step.counts.update(admitted.counts)
+        if len(admitted.batch):
+            step.batches.append(admitted.batch)
+            transitions = self.rules.on_rows(admitted.batch).in_log_order()
+            step.events.extend(self.lifecycle.apply(transitions))
+
+    def _on_mark(self, record: LogRecord, step: Step) -> None:
+        released, progress = self.admission.mark(record)
+        transitions = self.rules.on_time(released, progress)
+        step.events.extend(self.lifecycle.apply(transitions))
+
+    def _on_command(self, record: LogRecord, step: Step) -> None:
+        command = msgspec.json.decode(record.payload, type=OperatorCommand)
+        events, resets = self.lifecycle.command(command, record.accepted_ms)
+        for rule, device in resets:
+            self.rules.reset(rule, device)
+        step.events.extend(events)
+
+    def _on_installed(self, record: LogRecord) -> None:
+        installed = msgspec.json.decode(record.payload, type=Installed)
+        if self._sources is None or self.content.get(installed.what) == installed.hash:
+            return
+        self.content[installed.what] = installed.hash
+        if installed.what == "rules":
+            ruleset = self._sources.rules(installed.hash)
+            if ruleset.hash != self.ruleset.hash:
+                self._reinstall(self.registry, ruleset)
+        else:
+            registry = self._sources.registry(installed.hash)
+            if registry.hash != self.registry.hash:
+                self._reinstall(registry, self.ruleset)
+
+    def _reinstall(self, registry: Registry, ruleset: RuleSet) -> None:
+        """Take over all state under another registry or rule set, by way of a snapshot."""
+        chunks = self.snapshot()
+        old = self.directory
+        self._build(registry, ruleset)
+        self._restore_parts(chunks, self._remap(old))
+
+    def _remap(self, old: DeviceDirectory) -> NDArray[np.int32] | None:
+        """Old directory row -> new row; strangers that are now registered move to their row."""
+        new = self.directory
+        for device, family, gateway in old.strangers():
+            new.intern_device(device, family, new.intern_gateway(gateway))
+        if old.ids == new.ids:
+            return None
+        return np.array([new.row_of.get(device, -1) for device in old.ids], np.int32)
+
+    def snapshot(self) -> dict[str, bytes]:
+        """All state as named chunks; `restore` on a new engine carries on from there."""
+        head = SnapshotHead(
+            version=SNAPSHOT_VERSION,
+            position=self.position,
+            rules=self.content.get("rules", ""),
+            registry=self.content.get("registry", ""),
+        )
+        return {
+            "head": msgspec.json.encode(head),
+            "admission": self.admission.snapshot(),
+            "rules": self.rules.snapshot(),
+            "lifecycle": self.lifecycle.snapshot(),
+        }
+
+    def restore(self, chunks: dict[str, bytes]) -> None:
+        """Carry on from a snapshot. Raises `SnapshotMismatch` for another version.
+
+        The caller has built this engine from the content that `read_head` names; later
+        INSTALLED records of the log change it.
+        """
+        head = read_head(chunks)
+        self.content = {"rules": head.rules, "registry": head.registry}
+        self._restore_parts(chunks, None)
+        self.position = head.position
+
+    def _restore_parts(self, chunks: dict[str, bytes], remap: NDArray[np.int32] | None) -> None:
+        self.admission.restore(chunks["admission"], remap)
+        self.rules.restore(chunks["rules"], remap)
+        self.lifecycle.restore(chunks["lifecycle"], remap)
+
+
+def read_head(chunks: dict[str, bytes]) -> SnapshotHead:
+    """The head of a snapshot. Raises `SnapshotMismatch` for another version."""
+    head = msgspec.json.decode(chunks["head"], type=SnapshotHead)
+    if head.version != SNAPSHOT_VERSION:
+        raise SnapshotMismatch(f"snapshot version {head.version}, this is {SNAPSHOT_VERSION}")
+    return head

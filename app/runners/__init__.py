@@ -1,0 +1,1 @@
+"""What runs the engine: embedded in one process, or over a recording."""

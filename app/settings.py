@@ -1,0 +1,197 @@
+"""Server settings: one frozen object from a TOML file and the environment.
+
+Environment variables override the file: `GRIDWARDEN_HTTP__PORT=8081`. Every mistake is one line
+that names the file, the field and the mend.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+MILLISECONDS_PER_DAY = 86_400_000
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+class SettingsError(Exception):
+    """A configuration that can't be used; the text is the one line that a person reads."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class MqttSettings(_Section):
+    """Where the broker is. `auto`: Mosquitto when it is installed, otherwise the built-in one."""
+
+    broker: Literal["auto", "builtin", "mosquitto", "external"] = "auto"
+    host: str = "127.0.0.1"
+    port: int = Field(1883, ge=0, le=65535, description="0 = any free port (own broker only)")
+    username: str = ""
+    password_file: Path | None = None
+    tls: bool = False
+    ca_file: Path | None = None
+    insecure: bool = Field(False, description="allow plain MQTT to a host that is not loopback")
+
+    @model_validator(mode="after")
+    def _safe(self) -> MqttSettings:
+        if self.broker == "external":
+            if self.port == 0:
+                raise ValueError("port: name the external broker's port")
+            if self.host not in LOOPBACK and not (self.tls or self.insecure):
+                raise ValueError(f"tls: {self.host} is not this machine; set tls = true")
+        elif self.host not in LOOPBACK:
+            raise ValueError("host: the own broker listens on loopback only; use an external one")
+        return self
+
+
+class HttpSettings(_Section):
+    host: str = "127.0.0.1"
+    port: int = Field(8080, ge=0, le=65535)
+
+
+class EngineSettings(_Section):
+    """How event time is judged."""
+
+    slack_ms: int = Field(2_000, ge=0, le=600_000)
+    idle_ms: int = Field(3_000, ge=100, le=600_000)
+    future_ms: int = Field(120_000, ge=1_000)
+    snapshot_every_s: int = Field(30, ge=1)
+    commit_ms: int = Field(10, ge=0, le=1_000, description="gather time of a group commit")
+    mark_ms: int = Field(50, ge=10, le=1_000, description="time marks while something waits")
+
+
+class TelemetrySettings(_Section):
+    """The queryable store, written behind the log."""
+
+    enabled: bool = True
+    thin_ms: int = Field(10_000, ge=100)
+    max_rows_per_s: int = Field(20_000, ge=100)
+    keep_days: int = Field(30, ge=1)
+
+
+class RetentionSettings(_Section):
+    raw_bytes: int = Field(20 << 30, ge=64 << 20)
+    segment_bytes: int = Field(256 << 20, ge=1 << 20)
+    min_free_bytes: int = Field(512 << 20, ge=0)
+    reserve_bytes: int = Field(64 << 20, ge=1 << 20)
+    quarantine_rows: int = Field(100_000, ge=100)
+
+
+class WebhookSettings(_Section):
+    """One receiver. Secrets stand in files, one per line, newest first."""
+
+    name: str = Field(pattern="^[a-z0-9_-]{1,40}$")
+    url: str
+    secret_file: Path
+    grid_prefix: str = Field("", pattern="^[0-9A-Za-z]*$")
+    min_severity: int = Field(4, ge=1, le=4, description="4 = all, 1 = only level I")
+    insecure: bool = Field(False, description="allow plain http to a host that is not loopback")
+
+
+class DispatchSettings(_Section):
+    heartbeat_s: float = Field(30.0, gt=0)
+    remind_s: float = Field(60.0, gt=0)
+    mqtt_alerts: bool = True
+
+
+class Settings(BaseSettings):
+    """Everything a server needs to know. Paths are relative to the file that names them."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="GRIDWARDEN_", env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    data: Path = Path("var/gridwarden")
+    registry: Path | None = None
+    rules: Path | None = None
+    mqtt: MqttSettings = MqttSettings()
+    http: HttpSettings = HttpSettings()
+    engine: EngineSettings = EngineSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
+    retention: RetentionSettings = RetentionSettings()
+    dispatch: DispatchSettings = DispatchSettings()
+    webhook: tuple[WebhookSettings, ...] = ()
+
+    @field_validator("webhook")
+    @classmethod
+    def _named_once(cls, value: tuple[WebhookSettings, ...]) -> tuple[WebhookSettings, ...]:
+        names = [hook.name for hook in value]
+        if len(set(names)) != len(names):
+            raise ValueError("name: two webhooks have the same name")
+        return value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        del settings_cls, dotenv_settings, file_secret_settings
+        return env_settings, init_settings
+
+
+def load(path: Path | None, **overrides: Any) -> Settings:
+    """Settings from a TOML file (or defaults), the environment, then `overrides`.
+
+    Raises `SettingsError` with one line: file, field, mend.
+    """
+    values: dict[str, Any] = {}
+    if path is not None:
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise SettingsError(f"{path}: can't be read ({error.strerror}); check --config") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise SettingsError(f"{path}: not TOML: {error}") from None
+    try:
+        settings = Settings(**values)
+    except ValidationError as error:
+        raise SettingsError(_one_line(path, error)) from None
+    base = path.parent if path is not None else Path()
+    return _resolved(settings, base).model_copy(update=overrides)
+
+
+def _one_line(path: Path | None, error: ValidationError) -> str:
+    first = error.errors()[0]
+    at = ".".join(str(part) for part in first["loc"]) or "settings"
+    mend = f"remove it or see {_help()}" if first["type"] == "extra_forbidden" else first["msg"]
+    return f"{path or 'environment'}: {at}: {mend}"
+
+
+def _help() -> str:
+    return "docs/configuration.md for the known keys"
+
+
+def _resolved(settings: Settings, base: Path) -> Settings:
+    """Paths relative to the settings file."""
+
+    def at(path: Path | None) -> Path | None:
+        return None if path is None else base / path
+
+    hooks = tuple(
+        hook.model_copy(update={"secret_file": base / hook.secret_file})
+        for hook in settings.webhook
+    )
+    mqtt = settings.mqtt.model_copy(
+        update={
+            "password_file": at(settings.mqtt.password_file),
+            "ca_file": at(settings.mqtt.ca_file),
+        }
+    )
+    return settings.model_copy(
+        update={
+            "data": base / settings.data,
+            "registry": at(settings.registry),
+            "rules": at(settings.rules),
+            "webhook": hooks,
+            "mqtt": mqtt,
+        }
+    )
