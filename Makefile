@@ -1,0 +1,62 @@
+# The front door. `make run` and `make test` work on a fresh machine with python3 (>= 3.11),
+# make and ca-certificates.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+SHELL := /bin/bash
+
+PYTHON ?= python3
+BIN := .venv/bin
+TYPED := deploy/setup/bootstrap.py tests/conftest.py tests/parts
+
+.PHONY: help run test setup setup-dev tools lint format types imports schema-check unit torture \
+	bench prove-bare clean
+
+help: ## this list
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
+
+run: setup ## set up, then run the whole pipeline with a simulated district
+	$(BIN)/gridwarden up --demo
+
+test: setup-dev tools lint schema-check unit ## set up, then check everything that CI checks
+
+setup: ## the environment that `make run` needs
+	@$(PYTHON) deploy/setup/bootstrap.py server
+
+setup-dev: ## the environment that `make test` needs
+	@$(PYTHON) deploy/setup/bootstrap.py dev
+
+tools: ## Mosquitto, Chromium and strace from the system's packages, when missing (needs root)
+	@$(PYTHON) deploy/setup/system_tools.py mosquitto chromium strace
+
+lint: setup-dev ## format, lint, import rules, types
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+	MYPYPATH=deploy/setup $(BIN)/mypy --explicit-package-bases $(TYPED)
+
+format: setup-dev ## rewrite the code in the house's format
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+schema-check: setup-dev ## the schemas in the tree are those of the types
+	$(BIN)/gridwarden schema --check
+
+unit: setup-dev ## the tests alone; for a few: make unit ARGS="tests/edge -k outbox"
+	$(BIN)/pytest $(ARGS)
+
+torture: setup-dev tools ## kill everything under load, for long
+	$(BIN)/pytest -m torture $(ARGS)
+
+bench: setup ## the named benchmarks
+	$(BIN)/gridwarden bench decode --json
+	$(BIN)/gridwarden bench mqtt --json
+	$(BIN)/gridwarden bench e2e --json
+
+prove-bare: ## set up and run in a fresh Debian 12 root (needs root and debootstrap; slow)
+	tests/house/bare_root.sh
+
+clean: ## remove what setting up and testing made; not the stores of a running pipeline
+	rm -rf .tools .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+	rm -rf .venv
