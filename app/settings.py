@@ -148,7 +148,9 @@ def load(path: Path | None, **overrides: Any) -> Settings:
         try:
             values = tomllib.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
-            raise SettingsError(f"{path}: can't be read ({error.strerror}); check --config") from None
+            raise SettingsError(
+                f"{path}: can't be read ({error.strerror}); check --config"
+            ) from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise SettingsError(f"{path}: not TOML: {error}") from None
     try:

@@ -15,7 +15,7 @@ import msgspec
 
 from contracts import pack
 from contracts.log import LogRecord, RecordKind
-from contracts.rejects import Reason, Reject, Refused
+from contracts.rejects import Reason, Refused, Reject
 from contracts.telemetry import parse_time
 from ingest.log.dump import DUMP_MAGIC, read_dump
 
@@ -88,7 +88,9 @@ class Recording:
 
     def _refuse(self, number: int, reason: Reason, detail: str) -> None:
         self.rejects.append(
-            Reject(reason=reason, field=f"{self.path.name}:{number}", detail=detail[:200], row=number)
+            Reject(
+                reason=reason, field=f"{self.path.name}:{number}", detail=detail[:200], row=number
+            )
         )
 
 
