@@ -87,7 +87,7 @@ _level: Final = msgspec.json.Decoder(float | None)
 _quality: Final = msgspec.json.Decoder(Literal["good", "bad", "stale"])
 _text: Final = msgspec.json.Decoder(str)
 _bool: Final = msgspec.json.Decoder(bool)
-_FAULTS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+FAULTS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """What msgspec raises on hostile bytes."""
 
 _QUALITY = {"good": 0, "bad": int(Flag.BAD), "stale": int(Flag.STALE)}
@@ -211,7 +211,7 @@ def _payload(columns: _Columns, payload: bytes, origin: int, rejects: Rejects) -
         raise Refused(Reason.TOO_LARGE, field="payload", detail=f"{len(payload)} bytes")
     try:
         message = _typed.decode(payload)
-    except _FAULTS:
+    except FAULTS:
         _piecewise(columns, payload, origin, rejects)
         return
     if not isinstance(message, list):
@@ -231,7 +231,7 @@ def _piecewise(columns: _Columns, payload: bytes, origin: int, rejects: Rejects)
         return
     try:
         pieces = _split.decode(payload)
-    except _FAULTS as error:
+    except FAULTS as error:
         raise Refused(Reason.BAD_JSON, detail=str(error)[:120]) from None
     for at, piece in enumerate(pieces):
         try:
@@ -244,7 +244,7 @@ def _salvage(piece: bytes | msgspec.Raw, origin: int, at: int, rejects: Rejects)
     """The good fields of a message. A quality that can't be read counts as bad, and is told."""
     try:
         loose = _loose.decode(piece)
-    except _FAULTS as error:
+    except FAULTS as error:
         raise Refused(Reason.BAD_JSON, detail=str(error)[:120]) from None
     told = _Told(origin, at, rejects)
     return Telemetry(
@@ -296,7 +296,7 @@ def _field(decoder: msgspec.json.Decoder[Any], raw: msgspec.Raw, name: str) -> A
         raise Refused(Reason.BAD_FIELD, field=name, detail="absent")
     try:
         return decoder.decode(raw)
-    except _FAULTS as error:
+    except FAULTS as error:
         text = str(error)
         reason = Reason.NON_FINITE if "out of range" in text else Reason.BAD_FIELD
         raise Refused(reason, field=name, detail=text[:120]) from None
@@ -318,7 +318,12 @@ def _at(reject: Reject, at: int) -> Reject:
 
 
 def _unknown(name: str, at: int) -> Reject:
-    return Reject(reason=Reason.UNKNOWN_QUANTITY, field=ascii(name)[1:81], row=at)
+    return Reject(reason=Reason.UNKNOWN_QUANTITY, field=shown(name), row=at)
+
+
+def shown(text: str) -> str:
+    """At most 80 characters of a stranger's text, in ASCII, fit for a label."""
+    return text[:80].encode("ascii", "backslashreplace").decode()[:80]
 
 
 def _not_boolean(name: str, at: int) -> Reject:
