@@ -106,7 +106,8 @@ def install(uv: Path, wanted: list[str], config: package_index.Config) -> None:
     plain = ["--format", "requirements.txt", "--no-emit-project", "--quiet"]
     call([str(uv), "export", "--frozen", *plain, *extras, "--output-file", str(listed)], env)
     python = ["--python", str(VENV / "bin" / "python")]
-    call([str(uv), "pip", "install", *python, "--require-hashes", "-r", str(listed)], env)
+    whole = ["--no-deps", "--require-hashes", "-r", str(listed)]
+    call([str(uv), "pip", "install", *python, *whole], env)
     call([str(uv), "pip", "install", *python, "--no-deps", "--editable", str(ROOT)], env)
 
 
