@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
-Boot = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{16}$")]
+# "$" alone lets a line break at the end pass in Python; JSON Schema's dialect has no "\Z".
+Boot = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{16}$(?!\n)")]
 Sequence = Annotated[int, msgspec.Meta(ge=0, lt=2**63)]
 
 
@@ -29,7 +30,7 @@ class GatewayStatus(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     type: Literal["birth", "heartbeat", "offline"]
-    gateway: Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9_-]{1,64}$")]
+    gateway: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$(?!\n)")]
     boot: Boot
     wall_ms: int
     mono_ms: int

@@ -8,8 +8,9 @@ Layout, little-endian::
     6   2  number of sections
     8   4  length of the whole pack in bytes
     12  4  CRC-32 (as in zlib) of all bytes after this field
-    16  8  boot (u64): boot number << 32 | random, so that boots of one agent sort by age
-    24  8  seq (u64), from 1 in each boot
+    16  8  boot (u64): boot number << 32 | random, so that boots of one agent sort by age;
+           the number is below 2**23, so that (boot number << 40 | seq) fits in an i64
+    24  8  seq (u64), from 1 in each boot, below 2**40
     32  8  wall clock of the agent when the pack was closed (i64, unix ms)
     40  8  monotonic clock of the agent at the same moment (i64, ms since its boot)
     48  4  number of rows
@@ -18,6 +19,8 @@ Layout, little-endian::
 
 A reader skips sections whose id it doesn't know, and refuses an encoding that it doesn't know of
 a section it needs: so columns may be added by newer writers without harm to older readers.
+The ids in the device dictionary are checked by the reader, row by row: one bad id is no reason
+to lose the fire beside it.
 A tombstone is a pack without rows that says which sequences of which boot were evicted.
 """
 
@@ -32,6 +35,7 @@ from numpy.typing import NDArray
 
 from contracts.batch import SENDER_FLAGS, ReadingBatch
 from contracts.rejects import Reason, Refused
+from contracts.topics import ID
 
 MAGIC = b"GWPK"
 VERSION = 1
@@ -39,6 +43,10 @@ HEADER = struct.Struct("<4sBBHIIQQqqII")
 SECTION = struct.Struct("<HHI")
 MAX_BYTES = 4 << 20
 MAX_ROWS = 100_000
+MAX_DEVICES = 100_000
+MAX_QUANTITIES = 4096
+MAX_SEQ = 2**40 - 1
+MAX_BOOT = 2**55 - 1
 
 ALARM = 1
 TOMBSTONE = 2
@@ -104,24 +112,29 @@ def boot_text(boot: int) -> str:
 
 
 def encode(pack: Pack) -> bytes:
-    """Encode; the caller keeps within `MAX_ROWS` and `MAX_BYTES` (ValueError otherwise)."""
+    """Encode; the caller keeps within the `MAX_` bounds (ValueError otherwise)."""
     header, batch = pack.header, pack.batch
     rows = len(batch)
-    if rows > MAX_ROWS:
-        raise ValueError(f"a pack holds at most {MAX_ROWS} rows, not {rows}")
+    _within_bounds(header, batch)
     parts = [b""]
     _add(parts, _GATEWAY, _UTF8, header.gateway.encode())
     if rows:
-        devices = "\n".join(
-            f"{d}\t{f}" for d, f in zip(batch.devices, batch.families, strict=True)
-        )
+        devices = "\n".join(f"{d}\t{f}" for d, f in zip(batch.devices, batch.families, strict=True))
+        quantities = "\n".join(batch.quantities)
+        tabs, lines, names = devices.count("\t"), devices.count("\n"), quantities.count("\n")
+        if (tabs, lines + 1, names + 1) != (
+            len(batch.devices),
+            len(batch.devices),
+            len(batch.quantities),
+        ):
+            raise ValueError("a name in the batch holds a tab or a line break")
         _add(parts, _DEVICES, _UTF8, devices.encode())
-        _add(parts, _QUANTITIES, _UTF8, "\n".join(batch.quantities).encode())
+        _add(parts, _QUANTITIES, _UTF8, quantities.encode())
         wide = len(batch.devices) > 0xFFFF
         _column(parts, _DEVICE, _U32 if wide else _U16, batch.device)
         _column(parts, _QUANTITY, _U8 if len(batch.quantities) <= 0xFF else _U16, batch.quantity)
         offset = batch.ts_ms - header.wall_ms
-        near = -(2**31) <= int(offset.min()) and int(offset.max()) < 2**31
+        near = int(offset.min()) >= -(2**31) and int(offset.max()) < 2**31
         _column(parts, _TS, _I32 if near else _I64, offset if near else batch.ts_ms)
         _column(parts, _VALUE, _F64, batch.value)
         _column(parts, _FLAGS, _U8, batch.flags & SENDER_FLAGS)
@@ -143,6 +156,20 @@ def encode(pack: Pack) -> bytes:
     )  # fmt: skip
     crc = zlib.crc32(body, zlib.crc32(head[16:]))
     return head[:12] + struct.pack("<I", crc) + head[16:] + body
+
+
+def _within_bounds(header: PackHeader, batch: ReadingBatch) -> None:
+    for count, limit, what in (
+        (len(batch), MAX_ROWS, "rows"),
+        (len(batch.devices), MAX_DEVICES, "devices"),
+        (len(batch.quantities), MAX_QUANTITIES, "quantities"),
+    ):
+        if count > limit:
+            raise ValueError(f"a pack holds at most {limit} {what}, not {count}")
+    if not 1 <= header.seq <= MAX_SEQ or not 0 <= header.boot <= MAX_BOOT:
+        raise ValueError(f"seq {header.seq} or boot {header.boot:x} is out of bounds")
+    if not ID.fullmatch(header.gateway):
+        raise ValueError(f"{header.gateway!a} is no gateway id")
 
 
 def _add(parts: list[bytes], section: int, encoding: int, data: bytes) -> None:
@@ -175,6 +202,10 @@ def _check(data: bytes) -> tuple[int, ...]:
         raise Refused(reason, field="length", detail=f"says {fields[4]}, has {len(data)}")
     if zlib.crc32(memoryview(data)[16:]) != fields[5]:
         raise Refused(Reason.BAD_CHECKSUM, field="crc")
+    if not 1 <= fields[7] <= MAX_SEQ:
+        raise Refused(Reason.BAD_FIELD, field="seq", detail=str(fields[7]))
+    if fields[6] > MAX_BOOT:
+        raise Refused(Reason.BAD_FIELD, field="boot", detail=boot_text(fields[6]))
     return fields
 
 
@@ -232,9 +263,8 @@ def decode_raw(data: bytes) -> RawPack:
     if rows > MAX_ROWS:
         raise Refused(Reason.TOO_LARGE, field="rows", detail=str(rows))
     sections = _sections(data, fields[3])
-    gateway = _text(data, sections, _GATEWAY)
     header = PackHeader(
-        gateway=gateway.decode("ascii", "replace"),
+        gateway=_gateway(data, sections),
         boot=fields[6],
         seq=fields[7],
         wall_ms=fields[8],
@@ -253,15 +283,17 @@ def decode_raw(data: bytes) -> RawPack:
     quantities = _text(data, sections, _QUANTITIES)
     device = _read(data, sections, _DEVICE, rows, (_U16, _U32))
     quantity = _read(data, sections, _QUANTITY, rows, (_U8, _U16))
-    _bounded(device, devices.count(b"\n") + 1, "device")
-    _bounded(quantity, quantities.count(b"\n") + 1, "quantity")
-    ts = _read(data, sections, _TS, rows, (_I32, _I64))
-    if ts.dtype == np.int32:
-        ts = ts + np.int64(header.wall_ms)
+    _bounded(device, devices.count(b"\n") + 1, MAX_DEVICES, "device")
+    _bounded(quantity, quantities.count(b"\n") + 1, MAX_QUANTITIES, "quantity")
+    sent = _read(data, sections, _TS, rows, (_I32, _I64))
+    ts = sent.astype(np.int64)
+    if sent.dtype.itemsize == 4:
+        ts += header.wall_ms
     value = _read(data, sections, _VALUE, rows, (_F64,))
-    flags = _read(data, sections, _FLAGS, rows, (_U8, _U16)).astype(np.uint16) & SENDER_FLAGS
+    sent_flags = _read(data, sections, _FLAGS, rows, (_U8, _U16))
+    flags = sent_flags.astype(np.uint16) & np.uint16(SENDER_FLAGS)
     return RawPack(
-        header, devices, quantities, device, quantity, ts.astype(np.int64, copy=False),
+        header, devices, quantities, device, quantity, ts,
         value.astype(np.float64, copy=False), flags, evicted,
     )  # fmt: skip
 
@@ -337,7 +369,16 @@ def _read(
     return np.frombuffer(data, dtype, rows, start)
 
 
-def _bounded(column: NDArray[np.generic], entries: int, field: str) -> None:
+def _gateway(data: bytes, sections: dict[int, tuple[int, int, int]]) -> str:
+    gateway = _text(data, sections, _GATEWAY)[:80].decode("ascii", "backslashreplace")
+    if not ID.fullmatch(gateway):
+        raise Refused(Reason.BAD_FIELD, field="gateway", detail=ascii(gateway)[:80])
+    return gateway
+
+
+def _bounded(column: NDArray[np.generic], entries: int, limit: int, field: str) -> None:
+    if entries > limit:
+        raise Refused(Reason.TOO_LARGE, field=field, detail=f"{entries} names")
     if int(column.max()) >= entries:
         raise Refused(Reason.BAD_STRUCTURE, field=field, detail="outside its dictionary")
 
@@ -345,8 +386,13 @@ def _bounded(column: NDArray[np.generic], entries: int, field: str) -> None:
 def _evicted(data: bytes, sections: dict[int, tuple[int, int, int]]) -> tuple[Evicted, ...]:
     if _EVICTED not in sections:
         return ()
-    _, start, length = sections[_EVICTED]
+    encoding, start, length = sections[_EVICTED]
+    if encoding != _I64:
+        raise Refused(Reason.BAD_VERSION, field="evicted", detail=f"encoding {encoding}")
     if length % _EVICTED_DTYPE.itemsize:
         raise Refused(Reason.BAD_STRUCTURE, field="evicted", detail=f"{length} bytes")
     table = np.frombuffer(data, _EVICTED_DTYPE, length // _EVICTED_DTYPE.itemsize, start)
+    first, last = table["first"], table["last"]
+    if np.any((first < 1) | (first > last) | (last > MAX_SEQ) | (table["boot"] > MAX_BOOT)):
+        raise Refused(Reason.BAD_FIELD, field="evicted", detail="no range of sequences")
     return tuple(Evicted(*row) for row in table.tolist())
