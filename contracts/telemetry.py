@@ -40,7 +40,7 @@ _MS = timedelta(milliseconds=1)
 
 _DeviceId = Annotated[str, msgspec.Meta(extra_json_schema={"pattern": "^[A-Za-z0-9_-]{1,64}$"})]
 _Family = Annotated[str, msgspec.Meta(extra_json_schema={"enum": list(FAMILIES)})]
-_Time = Annotated[datetime, msgspec.Meta(tz=True)] | int | float
+Time = Annotated[datetime, msgspec.Meta(tz=True)] | int | float
 
 
 class Telemetry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -48,7 +48,7 @@ class Telemetry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     device_id: _DeviceId = msgspec.field(name="deviceId")
     family: _Family
-    ts: _Time
+    ts: Time
     metrics: dict[str, float | bool | None]
     quality: Literal["good", "bad", "stale"] = "good"
     historical: bool = False
@@ -80,7 +80,7 @@ _Texts = dict[str, msgspec.Raw]
 _typed: Final = msgspec.json.Decoder(Telemetry | list[Telemetry])
 _split: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _loose: Final = msgspec.json.Decoder(_Loose)
-_time: Final = msgspec.json.Decoder(_Time)
+_time: Final = msgspec.json.Decoder(Time)
 _texts: Final = msgspec.json.Decoder(_Texts)
 _number: Final = msgspec.json.Decoder(float | bool | None)
 _level: Final = msgspec.json.Decoder(float | None)
@@ -116,7 +116,7 @@ class _Columns:
 
     def add(self, message: Telemetry, origin: int, at: int, rejects: Rejects) -> None:
         """The readings of one message. Raises `Refused` when it has no device, family or time."""
-        ts = _ms(message.ts)
+        ts = time_ms(message.ts)
         row = self._device(message.device_id, message.family)
         flags = _QUALITY[message.quality]
         if message.historical:
@@ -302,7 +302,8 @@ def _field(decoder: msgspec.json.Decoder[Any], raw: msgspec.Raw, name: str) -> A
         raise Refused(reason, field=name, detail=text[:120]) from None
 
 
-def _ms(ts: datetime | int | float) -> int:
+def time_ms(ts: datetime | int | float) -> int:
+    """Unix milliseconds of a message's `ts`. Raises `Refused` outside the years 1 to 9999."""
     if isinstance(ts, datetime):
         try:
             return (ts - _EPOCH) // _MS

@@ -16,7 +16,7 @@ import msgspec
 from contracts import pack
 from contracts.log import LogRecord, RecordKind
 from contracts.rejects import Reason, Refused, Reject
-from contracts.telemetry import parse_time
+from contracts.telemetry import Time, time_ms
 from ingest.log.dump import DUMP_MAGIC, read_dump
 
 MARK_EVERY_MS = 1_000
@@ -79,7 +79,7 @@ class Recording:
                 return None
             if head.ts is None:
                 raise Refused(Reason.BAD_FIELD, field="ts", detail="absent")
-            return LogRecord(RecordKind.FOREIGN, parse_time(head.ts), "", line)
+            return LogRecord(RecordKind.FOREIGN, time_ms(head.ts), "", line)
         except msgspec.DecodeError as error:
             self._refuse(number, Reason.BAD_JSON, str(error))
         except Refused as refused:
@@ -97,7 +97,7 @@ class Recording:
 class _Head(msgspec.Struct, frozen=True):
     """What of a line is needed to place it in time."""
 
-    ts: str | int | float | None = None
+    ts: Time | None = None
     event: msgspec.Raw | None = None
 
 
