@@ -1,0 +1,139 @@
+"""The `data` of an alert event: what a person or a platform needs to act, and why.
+
+Every field is always present; `null` or "" where a thing is not known. Changed by addition only.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from contracts.rulebook import Text
+
+AlertState = Literal["active", "latched", "cleared"]
+AlertChange = Literal[
+    "raised",  # the condition holds
+    "again",  # it holds anew while the alert was open: notifies again
+    "unknown",  # data was lost while the alert is open
+    "known",  # data is back
+    "latched",  # the condition is over; the alert waits for a reset
+    "acknowledged",  # somebody has taken it
+    "disposition",  # somebody said what it was
+    "level",  # the rule's severity changed while the alert is open
+    "rule_changed",  # the rule was replaced by another version
+    "rule_removed",  # the rule is gone
+    "cleared",  # the condition is over
+    "reset",  # somebody ended it
+    "reminder",  # nobody has acknowledged it yet: a notification, not a change
+]
+Annotation = Literal[
+    "unverified_source",
+    "grid_unknown",
+    "unregistered",
+    "place_at_heard",
+    "device_test",
+    "quality_bad",
+    "quality_stale",
+    "clock_repaired",
+    "clock_unknown",
+    "late",
+    "historical",
+]
+Disposition = Literal["real", "false", "drill"]
+
+
+class RuleRef(msgspec.Struct, frozen=True, kw_only=True):
+    """Which rule decided. `hash` names its exact meaning; `removed`: it is no longer in force."""
+
+    id: str
+    hash: str
+    standard: str = ""
+    condition: str = ""
+    removed: bool = False
+
+
+class Area(msgspec.Struct, frozen=True, kw_only=True):
+    code: str = ""
+    name: str = ""
+
+
+class AlertPlace(msgspec.Struct, frozen=True, kw_only=True):
+    """The four levels with codes and names, and the spot. lon, lat: degrees."""
+
+    district: Area = Area()
+    street: Area = Area()
+    community: Area = Area()
+    grid: Area = Area()
+    building: str = ""
+    unit: str = ""
+    floor: str = ""
+    lon: float | None = None
+    lat: float | None = None
+
+
+class Sample(msgspec.Struct, frozen=True, kw_only=True):
+    """A reading that decided. value: in `unit`, null = the sensor sent none. ts: RFC 3339."""
+
+    decided: Literal["raised", "again", "cleared", "unknown", "known"]
+    quantity: str
+    value: float | None
+    unit: str
+    ts: str
+
+
+class Timing(msgspec.Struct, frozen=True, kw_only=True):
+    """When it happened, when it was heard, and how good the clock was.
+
+    happened: event time at which the condition began. heard: when the deciding reading was
+    accepted. late: it came after its time. on_delay_ms: how long the condition must hold.
+    slack_ms: how long timed rules wait for late readings.
+    """
+
+    happened: str
+    heard: str
+    clock: Literal["good", "repaired", "unknown"]
+    late: bool
+    on_delay_ms: int
+    slack_ms: int
+
+
+class AlertData(msgspec.Struct, frozen=True, kw_only=True):
+    """The state of one alert after one change. severity: 1 (Ⅰ, red) to 4 (Ⅳ, blue).
+
+    notify: whether this event should call a person. revision counts the alert's events from 1.
+    onsets counts how often the condition began while the alert was open. by, note: of the
+    command behind this event. reminder: the number of a reminder, 0 for every other event.
+    threshold: the limit that was met, in `unit`.
+    """
+
+    alert: str
+    change: AlertChange
+    revision: int
+    rule: RuleRef
+    title: Text
+    reason: Text
+    runbook: Text
+    severity: int
+    level: str
+    state: AlertState
+    acknowledged: bool
+    unknown: bool
+    disposition: Disposition | None
+    alert_class: Literal["safety", "standard"] = msgspec.field(name="class")
+    latching: bool
+    family: str
+    condition: str
+    device: str
+    place: AlertPlace
+    threshold: float | None
+    unit: str
+    samples: tuple[Sample, ...]
+    timing: Timing
+    annotations: tuple[Annotation, ...]
+    onset: str
+    onsets: int
+    notify: bool
+    by: str = ""
+    note: str = ""
+    reminder: int = 0

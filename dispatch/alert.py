@@ -1,0 +1,126 @@
+"""One alert as the lifecycle keeps it, and the snapshot of all of them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from contracts.alert_data import AlertState, Disposition
+from contracts.registry import Place
+from contracts.rulebook import RuleCard, Text
+
+SNAPSHOT_VERSION = 1
+
+
+class SnapshotRefused(Exception):
+    """A snapshot is damaged or of another version."""
+
+
+class Evidence(msgspec.Struct, frozen=True, kw_only=True):
+    """What decided one change. value, threshold: canonical unit, None = none. flags: `Flag`."""
+
+    decided: Literal["raised", "again", "cleared", "unknown", "known"]
+    quantity: str
+    value: float | None
+    threshold: float | None
+    ts_ms: int
+    heard_ms: int
+    flags: int
+
+
+class Alert(msgspec.Struct, kw_only=True):
+    """The state of one episode; only the lifecycle changes it.
+
+    place is that of the onset: `source` stays the same over the life of an alert.
+    why: the evidence of the last onset; last: of the last other change, None = none yet.
+    sequence_ms: the greatest event time said so far, so that `sequence` never falls.
+    """
+
+    id: str
+    card: RuleCard
+    device: str
+    lane: int
+    onset_ms: int
+    place: Place
+    place_at_heard: bool
+    why: Evidence
+    last: Evidence | None = None
+    state: AlertState = "active"
+    acknowledged: bool = False
+    unknown: bool = False
+    removed: bool = False
+    disposition: Disposition | None = None
+    revision: int = 0
+    onsets: int = 1
+    sequence_ms: int = 0
+    last_event: str = ""
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """What can have one open alert at a time: rule, device, lane."""
+        return (self.card.id, self.device, self.lane)
+
+
+class _Kept(msgspec.Struct, frozen=True, array_like=True):
+    card: int
+    alert: Alert
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """All of a lifecycle's state. alerts: open ones and remembered closed ones, in order."""
+
+    alerts: tuple[Alert, ...]
+    closed: tuple[str, ...]
+    verdicts: tuple[tuple[str, str], ...]
+    counts: tuple[tuple[str, int], ...]
+
+
+class _Packed(msgspec.Struct, frozen=True, array_like=True):
+    version: int
+    cards: tuple[RuleCard, ...]
+    alerts: tuple[_Kept, ...]
+    closed: tuple[str, ...]
+    verdicts: tuple[tuple[str, str], ...]
+    counts: tuple[tuple[str, int], ...]
+
+
+_NO_CARD = RuleCard(id="", hash="", family="", condition="", severity=4, title=Text())
+
+
+def pack(snapshot: Snapshot) -> bytes:
+    """Snapshot to bytes. Rule cards are written once each, however many alerts they have."""
+    cards: dict[RuleCard, int] = {}
+    kept = []
+    for alert in snapshot.alerts:
+        row = cards.setdefault(alert.card, len(cards))
+        kept.append(_Kept(row, msgspec.structs.replace(alert, card=_NO_CARD)))
+    return msgspec.msgpack.encode(
+        _Packed(
+            SNAPSHOT_VERSION,
+            tuple(cards),
+            tuple(kept),
+            snapshot.closed,
+            snapshot.verdicts,
+            snapshot.counts,
+        )
+    )
+
+
+def unpack(blob: bytes) -> Snapshot:
+    """Bytes to snapshot. Raises `SnapshotRefused`."""
+    try:
+        packed = msgspec.msgpack.decode(blob, type=_Packed)
+    except msgspec.DecodeError as error:
+        raise SnapshotRefused(f"lifecycle snapshot: {error}") from None
+    if packed.version != SNAPSHOT_VERSION:
+        raise SnapshotRefused(f"lifecycle snapshot version {packed.version}")
+    return Snapshot(
+        alerts=tuple(
+            msgspec.structs.replace(kept.alert, card=packed.cards[kept.card])
+            for kept in packed.alerts
+        ),
+        closed=packed.closed,
+        verdicts=packed.verdicts,
+        counts=packed.counts,
+    )

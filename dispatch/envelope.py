@@ -1,0 +1,203 @@
+"""From an alert and a change of it to the CloudEvent that says so.
+
+A pure function of its arguments: the same alert and change give the same bytes. `recordedtime`
+and `traceparent` are left to who runs this. Every text is clipped, so that an event stays below
+the 20 kB that Standard Webhooks advises, whatever a rule file holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+from urllib.parse import quote
+
+import msgspec
+
+from contracts.alert_data import (
+    AlertChange,
+    AlertData,
+    AlertPlace,
+    Annotation,
+    Area,
+    RuleRef,
+    Sample,
+    Timing,
+)
+from contracts.alerts import SEVERITY, AlertEvent, Phase, timestamp
+from contracts.batch import Flag
+from contracts.quantities import QUANTITIES, QUANTITY_INDEX
+from contracts.registry import Place
+from contracts.rulebook import Text
+from contracts.transitions import Episode
+from dispatch.alert import Alert, Evidence
+from dispatch.wording import clip, reason
+
+MAX_BYTES = 20_000
+UNKNOWN_GRID = "unknown"
+_EARLIEST_MS = -62_135_596_800_000  # 0001-01-01
+_LATEST_MS = 253_402_300_799_999  # 9999-12-31
+_LONGEST_SEQUENCE_MS = 10**13 - 1
+
+_FLAGS: tuple[tuple[int, Annotation], ...] = (
+    (Flag.UNVERIFIED, "unverified_source"),
+    (Flag.UNREGISTERED, "unregistered"),
+    (Flag.TEST, "device_test"),
+    (Flag.BAD, "quality_bad"),
+    (Flag.STALE, "quality_stale"),
+    (Flag.REPAIRED, "clock_repaired"),
+    (Flag.CLOCK_UNKNOWN, "clock_unknown"),
+    (Flag.HISTORICAL, "historical"),
+)
+
+
+class Told(msgspec.Struct, frozen=True, kw_only=True):
+    """What one event says beyond the alert's state. at_ms: event time of the change."""
+
+    phase: Phase
+    change: AlertChange
+    at_ms: int
+    notify: bool
+    causation: str = ""
+    by: str = ""
+    note: str = ""
+
+
+def event_of(alert: Alert, told: Told) -> AlertEvent:
+    """The event of the alert's present revision."""
+    card = alert.card
+    grid = alert.place.grid or UNKNOWN_GRID
+    number, text, _ = SEVERITY[card.severity]
+    ms = min(max(alert.sequence_ms, 0), _LONGEST_SEQUENCE_MS)
+    return AlertEvent(
+        specversion="1.0",
+        id=f"{alert.id}-{alert.revision}",
+        source=f"/grid/{quote(grid, safe='')}/{card.family}/{quote(alert.device, safe='')}",
+        type=f"io.gridwarden.{card.family}.{card.condition}.{told.phase}",
+        subject=alert.id,
+        time=instant(told.at_ms),
+        datacontenttype="application/json",
+        gridcode=grid,
+        partitionkey=grid,
+        sequence=f"{ms:013d}{alert.revision:07d}",
+        severitynumber=number,
+        severitytext=text,
+        correlationid=alert.id,
+        causationid=told.causation,
+        # A late alert is history from its first moment; a safety signal always calls to act.
+        expirytime=instant(told.at_ms) if is_late(alert) and not card.safety else "",
+        data=msgspec.to_builtins(_data(alert, told)),
+    )
+
+
+def is_late(alert: Alert) -> bool:
+    """Whether the last onset came after its time."""
+    behind = Flag.LATE | Flag.HISTORICAL
+    return alert.lane == Episode.LATE or bool(alert.why.flags & behind)
+
+
+def instant(ms: int) -> str:
+    """RFC 3339; a time that no calendar holds becomes the nearest one that it does."""
+    return timestamp(min(max(ms, _EARLIEST_MS), _LATEST_MS))
+
+
+def _data(alert: Alert, told: Told) -> AlertData:
+    card = alert.card
+    return AlertData(
+        alert=alert.id,
+        change=told.change,
+        revision=alert.revision,
+        rule=RuleRef(
+            id=card.id,
+            hash=card.hash,
+            standard=clip(card.standard, 300),
+            condition=clip(card.condition_text, 600),
+            removed=alert.removed,
+        ),
+        title=_clipped(card.title, 300),
+        reason=_clipped(reason(card, alert.device, alert.place, alert.why), 1200),
+        runbook=_clipped(card.runbook, 2400),
+        severity=card.severity,
+        level=SEVERITY[card.severity][2],
+        state=alert.state,
+        acknowledged=alert.acknowledged,
+        unknown=alert.unknown,
+        disposition=alert.disposition,
+        alert_class="safety" if card.safety else "standard",
+        latching=card.latched,
+        family=card.family,
+        condition=card.condition,
+        device=alert.device,
+        place=_place(alert.place),
+        threshold=alert.why.threshold,
+        unit=card.unit,
+        samples=tuple(_samples(alert)),
+        timing=_timing(alert),
+        annotations=tuple(_annotations(alert)),
+        onset=instant(alert.onset_ms),
+        onsets=alert.onsets,
+        notify=told.notify,
+        by=clip(told.by, 200),
+        note=clip(told.note, 1500),
+    )
+
+
+def _clipped(text: Text, limit: int) -> Text:
+    return Text(zh=clip(text.zh, limit), en=clip(text.en, limit))
+
+
+def _place(place: Place) -> AlertPlace:
+    def area(code: str, name: str) -> Area:
+        return Area(code=code, name=clip(name, 240))
+
+    return AlertPlace(
+        district=area(place.district, place.district_name),
+        street=area(place.street, place.street_name),
+        community=area(place.community, place.community_name),
+        grid=area(place.grid, place.grid_name),
+        building=clip(place.building, 120),
+        unit=clip(place.unit, 120),
+        floor=clip(place.floor, 120),
+        lon=place.lon,
+        lat=place.lat,
+    )
+
+
+def _samples(alert: Alert) -> Iterator[Sample]:
+    for evidence in (alert.why, alert.last):
+        if evidence is not None and evidence.quantity:
+            yield Sample(
+                decided=evidence.decided,
+                quantity=evidence.quantity,
+                value=evidence.value,
+                unit=QUANTITIES[QUANTITY_INDEX[evidence.quantity]].unit,
+                ts=instant(evidence.ts_ms),
+            )
+
+
+def _timing(alert: Alert) -> Timing:
+    return Timing(
+        happened=instant(alert.onset_ms),
+        heard=instant(alert.why.heard_ms),
+        clock=_clock(alert.why),
+        late=is_late(alert),
+        on_delay_ms=alert.card.for_ms,
+        slack_ms=alert.card.slack_ms,
+    )
+
+
+def _clock(why: Evidence) -> Literal["good", "repaired", "unknown"]:
+    if why.flags & Flag.CLOCK_UNKNOWN:
+        return "unknown"
+    return "repaired" if why.flags & Flag.REPAIRED else "good"
+
+
+def _annotations(alert: Alert) -> Iterator[Annotation]:
+    if not alert.place.grid:
+        yield "grid_unknown"
+    if alert.place_at_heard:
+        yield "place_at_heard"
+    for bit, annotation in _FLAGS:
+        if alert.why.flags & bit:
+            yield annotation
+    if alert.lane == Episode.LATE or alert.why.flags & Flag.LATE:
+        yield "late"

@@ -1,0 +1,359 @@
+"""Alert episodes: from changes of rule instances and commands to alert events.
+
+A pure function of what it is given, in the order given, however that is cut into calls. One
+alert at a time is open for each (rule, device, lane):
+
+    raised -> active -> cleared                         a rule that doesn't latch
+    raised -> active -> latched -> reset -> cleared     a latching rule; `again` leads back
+
+`acknowledged`, `unknown` and `disposition` stand beside the state. A new onset of an open
+latching alert takes the acknowledgement away: somebody has to look again.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from enum import Enum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contracts.alert_data import AlertChange
+from contracts.alerts import AlertEvent, Phase, alert_id
+from contracts.batch import Flag
+from contracts.directory import DeviceDirectory
+from contracts.messages import OperatorCommand
+from contracts.quantities import QUANTITIES
+from contracts.registry import Place
+from contracts.rulebook import RuleCard
+from contracts.transitions import COLUMNS, Change, TransitionBatch
+from dispatch.alert import Alert, Evidence, Snapshot, pack, unpack
+from dispatch.envelope import Told, event_of, is_late
+
+CLOSED_KEPT = 4096
+"""Closed alerts that can still be acknowledged or given a disposition; older ones are let go."""
+
+VERDICTS_KEPT = 10_000
+"""Command ids that are remembered, so that a repeated request does nothing."""
+
+
+class Verdict(Enum):
+    """What became of a command. All but `ACCEPTED` changed nothing."""
+
+    ACCEPTED = "accepted"
+    NO_CHANGE = "no_change"  # it was so already
+    UNKNOWN_ALERT = "unknown_alert"
+    ALREADY_CLEARED = "already_cleared"  # nothing to reset
+    NO_DISPOSITION = "no_disposition"  # the command names none
+
+
+class Lifecycle:
+    """All open alerts of one partition.
+
+    counts: how many changes and commands went which way, by reason; part of the snapshot.
+    """
+
+    def __init__(self, cards: Sequence[RuleCard], directory: DeviceDirectory) -> None:
+        self._cards = tuple(cards)
+        self._row_of_rule = {card.id: row for row, card in enumerate(self._cards)}
+        self._directory = directory
+        self._alerts: dict[str, Alert] = {}
+        self._open: dict[tuple[str, str, int], Alert] = {}
+        self._closed: dict[str, None] = {}
+        self._verdicts: dict[str, str] = {}
+        self.counts: Counter[str] = Counter()
+
+    def open_alerts(self) -> tuple[Alert, ...]:
+        """The open alerts in the order of their raising. Not copies: don't change them."""
+        return tuple(self._open.values())
+
+    def verdict(self, command: str) -> Verdict | None:
+        """What became of a command id; None = never seen, or long ago."""
+        said = self._verdicts.get(command)
+        return None if said is None else Verdict(said)
+
+    # Changes of rule instances
+
+    def apply(self, transitions: TransitionBatch) -> list[AlertEvent]:
+        """The events of the changes, in their order."""
+        events: list[AlertEvent] = []
+        columns = (getattr(transitions, name).tolist() for name in COLUMNS)
+        for row in zip(*columns, strict=True):
+            event = self._change(dict(zip(COLUMNS, row, strict=True)))
+            if event is not None:
+                events.append(event)
+        return events
+
+    def _change(self, row: dict[str, int | float]) -> AlertEvent | None:
+        card = self._cards[int(row["rule"])]
+        device = self._directory.ids[int(row["device"])]
+        alert = self._open.get((card.id, device, int(row["lane"])))
+        change = Change(int(row["change"]))
+        at_ms = int(row["at_ms"])
+        if change in (Change.RAISED, Change.AGAIN):
+            evidence = _evidence(row, "raised" if alert is None else "again")
+            if alert is None:
+                return self._raise(card, device, row, evidence)
+            return self._repeat_or_again(alert, change, row, evidence)
+        if alert is None:
+            self.counts[f"{change.name.lower()}_without_alert"] += 1
+            return None
+        if change is Change.CLEARED:
+            return self._clear(alert, at_ms, _evidence(row, "cleared"))
+        return self._set_unknown(alert, change is Change.UNKNOWN, row)
+
+    def _raise(
+        self, card: RuleCard, device: str, row: dict[str, int | float], evidence: Evidence
+    ) -> AlertEvent:
+        onset_ms, lane = int(row["onset_ms"]), int(row["lane"])
+        name = alert_id(card.id, device, onset_ms, lane)
+        closed = self._alerts.get(name)
+        if closed is not None:
+            return self._reopen(closed, card, int(row["at_ms"]), evidence)
+        place, at_heard = self._place(int(row["device"]), onset_ms, evidence)
+        alert = Alert(
+            id=name,
+            card=card,
+            device=device,
+            lane=lane,
+            onset_ms=onset_ms,
+            place=place,
+            place_at_heard=at_heard,
+            why=evidence,
+        )
+        self._alerts[name] = alert
+        self._open[alert.key] = alert
+        return self._tell(alert, "raised", "raised", int(row["at_ms"]), notify=_rings(alert))
+
+    def _reopen(self, alert: Alert, card: RuleCard, at_ms: int, evidence: Evidence) -> AlertEvent:
+        """The same onset anew after its end: times of 1 s, or a reset while it still holds."""
+        del self._closed[alert.id]
+        self._alerts[alert.id] = self._alerts.pop(alert.id)  # In the order of opening, as restored.
+        alert.card = card
+        alert.state = "active"
+        alert.disposition = None
+        alert.removed = False
+        self._open[alert.key] = alert
+        return self._again(alert, "raised", at_ms, evidence)
+
+    def _repeat_or_again(
+        self, alert: Alert, change: Change, row: dict[str, int | float], evidence: Evidence
+    ) -> AlertEvent | None:
+        same_onset = change is Change.RAISED and int(row["onset_ms"]) == alert.onset_ms
+        seen = evidence.ts_ms == alert.why.ts_ms and evidence.quantity == alert.why.quantity
+        if alert.state == "active" and (not alert.card.latched or same_onset or seen):
+            self.counts["repeated_raise"] += 1
+            return None
+        return self._again(alert, "updated", int(row["at_ms"]), evidence)
+
+    def _again(self, alert: Alert, phase: Phase, at_ms: int, evidence: Evidence) -> AlertEvent:
+        alert.state = "active"
+        alert.acknowledged = False
+        alert.unknown = False
+        alert.onsets += 1
+        alert.why = evidence
+        alert.last = None
+        return self._tell(alert, phase, "again", at_ms, notify=_rings(alert))
+
+    def _clear(self, alert: Alert, at_ms: int, evidence: Evidence) -> AlertEvent | None:
+        if alert.state == "latched":
+            self.counts["repeated_clear"] += 1
+            return None
+        alert.last = evidence
+        alert.unknown = False
+        if alert.card.latched:
+            alert.state = "latched"
+            return self._tell(alert, "updated", "latched", at_ms)
+        return self._close(alert, "cleared", at_ms)
+
+    def _set_unknown(
+        self, alert: Alert, unknown: bool, row: dict[str, int | float]
+    ) -> AlertEvent | None:
+        if alert.unknown is unknown:
+            self.counts["repeated_unknown" if unknown else "repeated_known"] += 1
+            return None
+        alert.unknown = unknown
+        change: AlertChange = "unknown" if unknown else "known"
+        return self._tell(alert, "updated", change, int(row["at_ms"]))
+
+    # Commands
+
+    def command(
+        self, cmd: OperatorCommand, heard_ms: int
+    ) -> tuple[list[AlertEvent], list[tuple[int, int]]]:
+        """The events of a command, and the (rule row, device row) pairs that rules must reset.
+
+        A refused or repeated command gives neither; `verdict(cmd.id)` and `counts` say why.
+        """
+        if cmd.id in self._verdicts:
+            self.counts["command_repeated"] += 1
+            return [], []
+        alert = self._alerts.get(cmd.alert)
+        verdict = _judge(cmd, alert)
+        self._verdicts[cmd.id] = verdict.value
+        if len(self._verdicts) > VERDICTS_KEPT:
+            del self._verdicts[next(iter(self._verdicts))]
+        self.counts[f"command_{verdict.value}"] += 1
+        if alert is None or verdict is not Verdict.ACCEPTED:
+            return [], []
+        if cmd.action == "reset":
+            event = self._close(alert, "reset", heard_ms, cmd)
+            return [event], list(self._instance(alert))
+        if cmd.action == "acknowledge":
+            alert.acknowledged = True
+            return [self._tell(alert, "updated", "acknowledged", heard_ms, cmd=cmd)], []
+        alert.disposition = cmd.disposition
+        return [self._tell(alert, "updated", "disposition", heard_ms, cmd=cmd)], []
+
+    def _instance(self, alert: Alert) -> Iterator[tuple[int, int]]:
+        rule = self._row_of_rule.get(alert.card.id)
+        device = self._directory.row_of.get(alert.device)
+        if rule is not None and device is not None:
+            yield rule, device
+
+    # Another rule set
+
+    def settle(self, heard_ms: int) -> list[AlertEvent]:
+        """Say what a new rule set means for open alerts; call it once after `restore`.
+
+        A safety or latching alert stays open until its reset, and says that its rule changed
+        or is gone. Any other alert of such a rule is cleared: a changed rule starts anew and
+        raises again if it still holds; a removed one would never clear its alert.
+        """
+        events = []
+        for alert in self.open_alerts():
+            row = self._row_of_rule.get(alert.card.id)
+            card = None if row is None else self._cards[row]
+            if card is None and not alert.removed:
+                events.append(self._settle(alert, alert.card, "rule_removed", heard_ms))
+            elif card is not None and (card.hash != alert.card.hash or alert.removed):
+                events.append(self._settle(alert, card, "rule_changed", heard_ms))
+        return events
+
+    def _settle(
+        self, alert: Alert, card: RuleCard, change: AlertChange, heard_ms: int
+    ) -> AlertEvent:
+        if not (alert.card.safety or alert.card.latched):
+            return self._close(alert, change, heard_ms)
+        louder = card.severity < alert.card.severity
+        if card.severity != alert.card.severity:
+            change = "level"
+        alert.card = card
+        alert.removed = change == "rule_removed"
+        return self._tell(alert, "updated", change, heard_ms, notify=louder and _rings(alert))
+
+    # Snapshots
+
+    def snapshot(self) -> bytes:
+        return pack(
+            Snapshot(
+                alerts=tuple(self._alerts.values()),
+                closed=tuple(self._closed),
+                verdicts=tuple(self._verdicts.items()),
+                counts=tuple(self.counts.items()),
+            )
+        )
+
+    def restore(self, blob: bytes, remap: NDArray[np.int32] | None = None) -> None:
+        """Carry on from a snapshot. Raises `SnapshotRefused`.
+
+        `remap` changes nothing: alerts are kept under the ids of rules and devices. After a
+        restore under another rule set, call `settle`.
+        """
+        del remap
+        snapshot = unpack(blob)
+        self._alerts = {alert.id: alert for alert in snapshot.alerts}
+        self._closed = dict.fromkeys(snapshot.closed)
+        self._open = {alert.key: alert for alert in snapshot.alerts if alert.id not in self._closed}
+        self._verdicts = dict(snapshot.verdicts)
+        self.counts = Counter(dict(snapshot.counts))
+
+    # What every change ends with
+
+    def _close(
+        self, alert: Alert, change: AlertChange, at_ms: int, cmd: OperatorCommand | None = None
+    ) -> AlertEvent:
+        del self._open[alert.key]
+        alert.state = "cleared"
+        alert.unknown = False
+        alert.removed = alert.removed or change == "rule_removed"
+        self._closed[alert.id] = None
+        if len(self._closed) > CLOSED_KEPT:
+            oldest = next(iter(self._closed))
+            del self._closed[oldest], self._alerts[oldest]
+            self.counts["closed_forgotten"] += 1
+        return self._tell(alert, "cleared", change, at_ms, cmd=cmd)
+
+    def _tell(
+        self,
+        alert: Alert,
+        phase: Phase,
+        change: AlertChange,
+        at_ms: int,
+        *,
+        notify: bool = False,
+        cmd: OperatorCommand | None = None,
+    ) -> AlertEvent:
+        before = alert.last_event
+        alert.revision += 1
+        alert.sequence_ms = max(alert.sequence_ms, at_ms)
+        told = Told(
+            phase=phase,
+            change=change,
+            at_ms=at_ms,
+            notify=notify,
+            causation=before if cmd is None else cmd.id,
+            by="" if cmd is None else cmd.by,
+            note="" if cmd is None else cmd.note,
+        )
+        event = event_of(alert, told)
+        alert.last_event = event.id
+        self.counts[f"event_{change}"] += 1
+        return event
+
+    def _place(self, device: int, onset_ms: int, evidence: Evidence) -> tuple[Place, bool]:
+        """The place when it happened; when that names no grid, the one when it was heard.
+
+        A fire stamped 1970 must still find its grid: the code valid now is where people go.
+        """
+        if not evidence.flags & Flag.CLOCK_UNKNOWN:
+            place = self._directory.place(device, onset_ms)
+            if place.grid:
+                return place, False
+        place = self._directory.place(device, evidence.heard_ms)
+        return place, bool(place.grid)
+
+
+def _judge(cmd: OperatorCommand, alert: Alert | None) -> Verdict:
+    if alert is None:
+        return Verdict.UNKNOWN_ALERT
+    if cmd.action == "reset":
+        return Verdict.ALREADY_CLEARED if alert.state == "cleared" else Verdict.ACCEPTED
+    if cmd.action == "acknowledge":
+        return Verdict.NO_CHANGE if alert.acknowledged else Verdict.ACCEPTED
+    if cmd.disposition is None:
+        return Verdict.NO_DISPOSITION
+    return Verdict.NO_CHANGE if cmd.disposition == alert.disposition else Verdict.ACCEPTED
+
+
+def _rings(alert: Alert) -> bool:
+    """Whether a new onset calls a person: late ones are history, unless safety."""
+    return alert.card.safety or not is_late(alert)
+
+
+def _evidence(row: dict[str, int | float], decided: str) -> Evidence:
+    quantity = int(row["quantity"])
+    return Evidence(
+        decided=decided,  # type: ignore[arg-type]  # one of the literals, by the callers here
+        quantity="" if quantity < 0 else QUANTITIES[quantity].name,
+        value=_finite(row["value"]),
+        threshold=_finite(row["threshold"]),
+        ts_ms=int(row["decided_ms"]),
+        heard_ms=int(row["heard_ms"]),
+        flags=int(row["flags"]),
+    )
+
+
+def _finite(value: float) -> float | None:
+    return value if -np.inf < value < np.inf else None

@@ -1,0 +1,89 @@
+"""Sentences for people, in Chinese and English, with the values filled in."""
+
+from __future__ import annotations
+
+from contracts.quantities import QUANTITIES, QUANTITY_INDEX, Kind
+from contracts.registry import Place
+from contracts.rulebook import RuleCard, Text
+from dispatch.alert import Evidence
+
+_CONTROL = dict.fromkeys((*range(0x20), 0x7F), " ")
+
+
+def clip(text: str, limit: int) -> str:
+    """At most `limit` bytes as JSON, cut at a character with "…"; control characters go."""
+    text = text.translate(_CONTROL).encode("utf-8", "replace").decode()
+    size = 0
+    for at, char in enumerate(text):
+        size += 2 if char in '"\\' else len(char.encode())
+        if size > limit:
+            while at and size > limit - 3:
+                at -= 1
+                size -= 2 if text[at] in '"\\' else len(text[at].encode())
+            return text[:at] + "…"
+    return text
+
+
+def number(value: float | None, language: str = "en") -> str:
+    """Six significant digits, the same on every machine."""
+    if value is None:
+        return "无数值" if language == "zh" else "no value"
+    return format(value, ".6g")
+
+
+def spot(place: Place, language: str) -> str:
+    """The place in one phrase, the largest part first in Chinese and last in English."""
+    named = [part for part in (place.community_name, place.grid_name or place.grid) if part]
+    exact = [
+        (place.building, "{}", "building {}"),
+        (place.unit, "{}单元", "unit {}"),
+        (place.floor, "{}层", "floor {}"),
+    ]
+    if language == "zh":
+        parts = named + [zh.format(text) for text, zh, _ in exact if text]
+        return " ".join(parts) or "位置未知"
+    parts = [en.format(text) for text, _, en in reversed(exact) if text]
+    return ", ".join(parts + named[::-1]) or "place unknown"
+
+
+def reason(card: RuleCard, device: str, place: Place, why: Evidence) -> Text:
+    """Why the alert is raised: the rule's own sentence, or a plain one made from the reading."""
+    default = _default(why)
+    filled = []
+    for language, own, plain, title in (
+        ("zh", card.reason.zh, default.zh, card.title.zh),
+        ("en", card.reason.en, default.en, card.title.en),
+    ):
+        sentence = own or plain
+        for name, text in (
+            ("title", title or card.id),
+            ("value", number(why.value, language)),
+            ("limit", number(why.threshold, language)),
+            ("unit", "" if card.unit == "1" else card.unit),
+            ("device", device),
+            ("place", spot(place, language)),
+            ("quantity", why.quantity),
+        ):
+            sentence = sentence.replace("{" + name + "}", text)
+        filled.append(" ".join(sentence.split()))
+    return Text(zh=filled[0], en=filled[1])
+
+
+def _default(why: Evidence) -> Text:
+    kind = QUANTITIES[QUANTITY_INDEX[why.quantity]].kind if why.quantity else None
+    if kind is None:
+        return Text(zh="{title}：设备 {device}。", en="{title}: device {device}.")
+    if kind is Kind.SIGNAL:
+        return Text(
+            zh="{title}：设备 {device} 报告 {quantity}。",
+            en="{title}: device {device} reports {quantity}.",
+        )
+    if why.threshold is None:
+        return Text(
+            zh="{title}：设备 {device} 的 {quantity} 为 {value} {unit}。",
+            en="{title}: {quantity} of device {device} is {value} {unit}.",
+        )
+    return Text(
+        zh="{title}：设备 {device} 的 {quantity} 为 {value} {unit}，限值 {limit} {unit}。",
+        en="{title}: {quantity} of device {device} is {value} {unit}, limit {limit} {unit}.",
+    )
