@@ -1,0 +1,1 @@
+"""Named benchmarks: each runs the path that users run and prints one document."""

@@ -1,0 +1,101 @@
+"""What Prometheus sees. One object owns the collectors; rooms report numbers, never metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+LATENCY_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300, 3600)
+
+
+class Metrics:
+    """All collectors of one server process, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.readings = Counter(
+            "gridwarden_readings",
+            "Rows by what became of them: accepted, duplicate, late, repaired, unverified, ...",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.rejected = Counter(
+            "gridwarden_rejected",
+            "Rows and messages refused and kept as dead letters",
+            ["reason"],
+            registry=self.registry,
+        )
+        self.messages = Counter(
+            "gridwarden_messages",
+            "MQTT messages by what became of them",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.events = Counter(
+            "gridwarden_alert_events",
+            "Alert events made",
+            ["family", "phase"],
+            registry=self.registry,
+        )
+        self.repeats = Counter(
+            "gridwarden_alert_events_repeated",
+            "Alert events made again with the same id after a restart, without effect",
+            registry=self.registry,
+        )
+        self.missing = Gauge(
+            "gridwarden_packs_missing",
+            "Sequences known to exist and neither here nor given up",
+            registry=self.registry,
+        )
+        self.watermark_lag = Gauge(
+            "gridwarden_watermark_lag_seconds",
+            "Time of acceptance minus the least watermark of a gateway heard in the last minute",
+            registry=self.registry,
+        )
+        self.store_lag = Gauge(
+            "gridwarden_telemetry_store_lag_seconds",
+            "How far the queryable store is behind the log",
+            registry=self.registry,
+        )
+        self.store_thinned = Gauge(
+            "gridwarden_telemetry_store_thinned_rows",
+            "Readings that the queryable store left out, the log has them",
+            registry=self.registry,
+        )
+        self.position = Gauge(
+            "gridwarden_log_position", "Last position of the log", registry=self.registry
+        )
+        self.commit = Histogram(
+            "gridwarden_commit_seconds",
+            "Group commit to the log",
+            buckets=LATENCY_S,
+            registry=self.registry,
+        )
+        self.step = Histogram(
+            "gridwarden_engine_step_seconds",
+            "One step of the engine",
+            buckets=LATENCY_S,
+            registry=self.registry,
+        )
+        self.heard = Histogram(
+            "gridwarden_sensor_to_log_seconds",
+            "Event time of the deciding reading to its acceptance, for alerts raised",
+            ["family"],
+            buckets=LATENCY_S,
+            registry=self.registry,
+        )
+        self.delivered = Histogram(
+            "gridwarden_sensor_to_delivery_seconds",
+            "Event time of an alert to the receiver's answer",
+            ["receiver"],
+            buckets=LATENCY_S,
+            registry=self.registry,
+        )
+
+    def count_rows(self, counts: Mapping[str, int]) -> None:
+        for outcome, number in counts.items():
+            self.readings.labels(outcome).inc(number)
+
+    def exposition(self) -> bytes:
+        return generate_latest(self.registry)
