@@ -8,7 +8,7 @@ import msgspec
 
 # "$" alone lets a line break at the end pass in Python; JSON Schema's dialect has no "\Z".
 Boot = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{16}$(?!\n)")]
-Sequence = Annotated[int, msgspec.Meta(ge=0, lt=2**63)]
+Sequence = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
 class HeldBoot(msgspec.Struct, frozen=True, kw_only=True):

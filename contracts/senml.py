@@ -51,21 +51,21 @@ FamilyOf = Callable[[str], str | None]
 class SenmlRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One record as it stands in the JSON, for the schema. A pack is an array of these."""
 
-    bn: str | None = None
-    bt: float | None = None
-    bu: str | None = None
-    bv: float | None = None
-    bs: float | None = None
-    bver: int | None = None
-    n: str | None = None
-    u: str | None = None
-    v: float | None = None
-    vs: str | None = None
-    vb: bool | None = None
-    vd: str | None = None
-    s: float | None = None
-    t: float | None = None
-    ut: float | None = None
+    bn: str | msgspec.UnsetType = msgspec.UNSET
+    bt: float | msgspec.UnsetType = msgspec.UNSET
+    bu: str | msgspec.UnsetType = msgspec.UNSET
+    bv: float | msgspec.UnsetType = msgspec.UNSET
+    bs: float | msgspec.UnsetType = msgspec.UNSET
+    bver: int | msgspec.UnsetType = msgspec.UNSET
+    n: str | msgspec.UnsetType = msgspec.UNSET
+    u: str | msgspec.UnsetType = msgspec.UNSET
+    v: float | msgspec.UnsetType = msgspec.UNSET
+    vs: str | msgspec.UnsetType = msgspec.UNSET
+    vb: bool | msgspec.UnsetType = msgspec.UNSET
+    vd: str | msgspec.UnsetType = msgspec.UNSET
+    s: float | msgspec.UnsetType = msgspec.UNSET
+    t: float | msgspec.UnsetType = msgspec.UNSET
+    ut: float | msgspec.UnsetType = msgspec.UNSET
 
 
 @dataclass(frozen=True, slots=True)
