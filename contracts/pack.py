@@ -187,6 +187,25 @@ def peek(data: bytes) -> tuple[int, int, bool, bool]:
     return fields[6], fields[7], bool(fields[2] & ALARM), bool(fields[2] & TOMBSTONE)
 
 
+def peek_header(data: bytes) -> tuple[PackHeader, int]:
+    """(header with its gateway, number of rows) of a pack whose checksum is right; Refused otherwise.
+
+    The columns stay unread: this is what acceptance needs before it writes a pack to the log.
+    """
+    fields = _check(data)
+    gateway = _text(data, _sections(data, fields[3]), _GATEWAY)
+    header = PackHeader(
+        gateway=gateway.decode("ascii", "replace"),
+        boot=fields[6],
+        seq=fields[7],
+        wall_ms=fields[8],
+        mono_ms=fields[9],
+        alarm=bool(fields[2] & ALARM),
+        tombstone=bool(fields[2] & TOMBSTONE),
+    )
+    return header, fields[10]
+
+
 def _check(data: bytes) -> tuple[int, ...]:
     if len(data) < HEADER.size:
         raise Refused(Reason.TRUNCATED, field="header", detail=f"{len(data)} bytes")
