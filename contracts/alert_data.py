@@ -128,9 +128,9 @@ class AlertData(msgspec.Struct, frozen=True, kw_only=True):
     place: AlertPlace
     threshold: float | None
     unit: str
-    samples: tuple[Sample, ...]
+    samples: list[Sample]
     timing: Timing
-    annotations: tuple[Annotation, ...]
+    annotations: list[Annotation]
     onset: str
     onsets: int
     notify: bool

@@ -45,6 +45,7 @@ class Alert(msgspec.Struct, kw_only=True):
     place: Place
     place_at_heard: bool
     why: Evidence
+    slack_ms: int = 0
     last: Evidence | None = None
     state: AlertState = "active"
     acknowledged: bool = False

@@ -130,9 +130,9 @@ def _data(alert: Alert, told: Told) -> AlertData:
         place=_place(alert.place),
         threshold=alert.why.threshold,
         unit=card.unit,
-        samples=tuple(_samples(alert)),
+        samples=list(_samples(alert)),
         timing=_timing(alert),
-        annotations=tuple(_annotations(alert)),
+        annotations=list(_annotations(alert)),
         onset=instant(alert.onset_ms),
         onsets=alert.onsets,
         notify=told.notify,
@@ -181,7 +181,7 @@ def _timing(alert: Alert) -> Timing:
         clock=_clock(alert.why),
         late=is_late(alert),
         on_delay_ms=alert.card.for_ms,
-        slack_ms=alert.card.slack_ms,
+        slack_ms=alert.slack_ms,
     )
 
 

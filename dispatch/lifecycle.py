@@ -37,6 +37,8 @@ CLOSED_KEPT = 4096
 VERDICTS_KEPT = 10_000
 """Command ids that are remembered, so that a repeated request does nothing."""
 
+DEFAULT_SLACK_MS = 2_000
+
 
 class Verdict(Enum):
     """What became of a command. All but `ACCEPTED` changed nothing."""
@@ -51,10 +53,19 @@ class Verdict(Enum):
 class Lifecycle:
     """All open alerts of one partition.
 
-    counts: how many changes and commands went which way, by reason; part of the snapshot.
+    cards: by rule row of the transitions. slack_ms: how long timed rules wait for late readings,
+    said on their alerts. counts: how many changes and commands went which way, by reason; part
+    of the snapshot.
     """
 
-    def __init__(self, cards: Sequence[RuleCard], directory: DeviceDirectory) -> None:
+    def __init__(
+        self,
+        cards: Sequence[RuleCard],
+        directory: DeviceDirectory,
+        *,
+        slack_ms: int = DEFAULT_SLACK_MS,
+    ) -> None:
+        self._slack_ms = slack_ms
         self._cards = tuple(cards)
         self._row_of_rule = {card.id: row for row, card in enumerate(self._cards)}
         self._directory = directory
@@ -121,6 +132,7 @@ class Lifecycle:
             place=place,
             place_at_heard=at_heard,
             why=evidence,
+            slack_ms=self._slack_ms if card.timed else 0,
         )
         self._alerts[name] = alert
         self._open[alert.key] = alert

@@ -1,0 +1,191 @@
+"""The event itself: standard form, complete, small, and in plain words."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import jsonschema
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contracts.alert_data import AlertData
+from contracts.alerts import AlertEvent, encode_event
+from contracts.batch import Flag
+from contracts.rulebook import RuleCard, Text
+from contracts.transitions import Change
+from dispatch.envelope import MAX_BYTES
+from dispatch.wording import clip
+from tests.dispatch import scene
+from tests.dispatch.scene import CARDS, FIRE, HYDRANT, PRESSURE, STRANGER, T0, S
+
+SCHEMA = jsonschema.Draft7Validator(
+    json.loads((Path(__file__).parent / "cloudevents.schema.json").read_text())
+)
+
+
+def check(event: AlertEvent) -> None:
+    """What holds for every event, whatever the alert."""
+    body = encode_event(event)
+    SCHEMA.validate(json.loads(body))
+    assert msgspec.json.decode(body, type=AlertEvent) == event
+    msgspec.convert(event.data, AlertData, strict=True)
+    assert len(body) < MAX_BYTES
+    assert "." not in event.id
+    assert re.fullmatch("[0-9]{20}", event.sequence)
+    assert re.fullmatch("[a-zA-Z0-9_.]+", event.type)
+
+
+def test_a_fire_reads_as_it_should() -> None:
+    event = scene.fire()
+
+    check(event)
+    assert event.source == f"/grid/{scene.GRID_A}/smoke/sd-1"
+    assert event.type == "io.gridwarden.smoke.fire.raised"
+    assert event.time == "2026-03-01T00:00:00.000Z"
+    assert event.sequence == f"{T0}0000001"
+    assert (event.severitynumber, event.severitytext) == (21, "FATAL")
+    assert event.data["reason"] == {
+        "zh": "竹西社区 竹西一网格 3号楼 12层：烟感 sd-1 报火警。",
+        "en": "Smoke detector sd-1 reports fire at floor 12, building 3号楼, 竹西一网格, 竹西社区.",
+    }
+    assert event.data["place"]["street"] == {"code": "340111002", "name": "常青街道"}
+    assert event.data["level"] == "Ⅰ"
+    assert event.data["class"] == "safety"
+
+
+def test_a_measured_alert_names_reading_and_limit() -> None:
+    row = scene.change(
+        Change.RAISED,
+        T0 + 60 * S,
+        rule=PRESSURE,
+        device=HYDRANT,
+        onset_ms=T0,
+        quantity="static_pressure",
+        value=0.051234567,
+        threshold=0.07,
+    )
+
+    (event,) = scene.lifecycle().apply(scene.batch(row))
+
+    check(event)
+    assert event.data["reason"]["en"] == (
+        "Hydrant static pressure low: static_pressure of device fw-1 is 0.0512346 MPa, "
+        "limit 0.07 MPa."
+    )
+    assert event.data["samples"] == [
+        {
+            "decided": "raised",
+            "quantity": "static_pressure",
+            "value": 0.051234567,
+            "unit": "MPa",
+            "ts": "2026-03-01T00:01:00.000Z",
+        }
+    ]
+    assert event.data["timing"] == {
+        "happened": "2026-03-01T00:00:00.000Z",
+        "heard": "2026-03-01T00:01:00.200Z",
+        "clock": "good",
+        "late": False,
+        "on_delay_ms": 60_000,
+        "slack_ms": 2_000,
+    }
+    assert event.data["rule"]["standard"] == "GB 50974-2014 5.2.2"
+
+
+@pytest.mark.parametrize(
+    ("flag", "annotation"),
+    [
+        (Flag.UNVERIFIED, "unverified_source"),
+        (Flag.UNREGISTERED, "unregistered"),
+        (Flag.TEST, "device_test"),
+        (Flag.BAD, "quality_bad"),
+        (Flag.STALE, "quality_stale"),
+        (Flag.REPAIRED, "clock_repaired"),
+        (Flag.HISTORICAL, "historical"),
+        (Flag.LATE, "late"),
+    ],
+)
+def test_a_doubtful_fire_rings_and_says_the_doubt(flag: Flag, annotation: str) -> None:
+    (event,) = scene.lifecycle().apply(scene.batch(scene.change(Change.RAISED, flags=int(flag))))
+
+    check(event)
+    assert annotation in event.data["annotations"]
+    assert event.data["notify"]
+
+
+def test_an_unknown_grid_is_said_not_left_out() -> None:
+    event = scene.fire(STRANGER)
+
+    check(event)
+    assert event.gridcode == event.partitionkey == "unknown"
+    assert event.source == "/grid/unknown/smoke/sd-stranger"
+    assert "grid_unknown" in event.data["annotations"]
+    assert "place unknown" in event.data["reason"]["en"]
+
+
+def test_a_grid_that_began_later_is_still_found() -> None:
+    """The code that is valid when a late fire is heard is where people go."""
+    row = scene.change(Change.RAISED, T0 - 10 * 86_400_000, heard_ms=T0)
+
+    (event,) = scene.lifecycle().apply(scene.batch(row))
+
+    assert event.gridcode == scene.GRID_A
+    assert "place_at_heard" in event.data["annotations"]
+
+
+def test_sequence_never_falls_within_an_alert() -> None:
+    life = scene.lifecycle()
+    far = T0 + 86_400_000
+    (raised,) = life.apply(scene.batch(scene.change(Change.RAISED, far)))
+
+    events, _ = life.command(scene.order("acknowledge", raised.subject), T0)
+
+    assert events[0].sequence > raised.sequence
+    assert events[0].time == "2026-03-01T00:00:00.000Z"
+
+
+texts = st.text(max_size=5000) | st.text(alphabet='"\\\n\x00\x7f火🔥{value}', max_size=9000)
+
+
+@given(zh=texts, en=texts, runbook=texts, note=texts, flags=st.integers(0, 2**16 - 1))
+def test_any_text_stays_small_and_standard(
+    zh: str, en: str, runbook: str, note: str, flags: int
+) -> None:
+    card = msgspec.structs.replace(
+        CARDS[FIRE],
+        title=Text(zh, en),
+        reason=Text(en, zh),
+        runbook=Text(runbook, runbook),
+        condition_text=zh,
+        standard=en,
+    )
+    life = scene.lifecycle([card])
+    (raised,) = life.apply(scene.batch(scene.change(Change.RAISED, flags=flags)))
+    (taken,), _ = life.command(
+        scene.order("acknowledge", raised.subject, note=note, by=note), T0 + S
+    )
+
+    check(raised)
+    check(taken)
+
+
+@given(texts, st.integers(3, 200))
+def test_clip_keeps_its_bound(text: str, limit: int) -> None:
+    got = clip(text, limit)
+
+    assert len(json.dumps(got, ensure_ascii=False).encode()) - 2 <= limit
+    assert clip(got, limit) == got
+
+
+def test_braces_in_values_are_not_filled_again() -> None:
+    card = RuleCard(
+        id="r", hash="h", family="smoke", condition="fire", severity=1, title=Text("{value}", "t")
+    )
+
+    (event,) = scene.lifecycle([card]).apply(scene.batch(scene.change(Change.RAISED)))
+
+    assert "{device}" not in event.data["reason"]["zh"]
