@@ -188,14 +188,19 @@ def peek(data: bytes) -> tuple[int, int, bool, bool]:
 
 
 def peek_header(data: bytes) -> tuple[PackHeader, int]:
-    """(header with its gateway, number of rows) of a pack whose checksum is right; Refused otherwise.
+    """(header, number of rows) of a pack whose checksum is right; Refused otherwise.
 
     The columns stay unread: this is what acceptance needs before it writes a pack to the log.
     """
     fields = _check(data)
-    gateway = _text(data, _sections(data, fields[3]), _GATEWAY)
-    header = PackHeader(
-        gateway=gateway.decode("ascii", "replace"),
+    return _header(data, fields, _sections(data, fields[3])), fields[10]
+
+
+def _header(
+    data: bytes, fields: tuple[int, ...], sections: dict[int, tuple[int, int, int]]
+) -> PackHeader:
+    return PackHeader(
+        gateway=_gateway(data, sections),
         boot=fields[6],
         seq=fields[7],
         wall_ms=fields[8],
@@ -203,7 +208,6 @@ def peek_header(data: bytes) -> tuple[PackHeader, int]:
         alarm=bool(fields[2] & ALARM),
         tombstone=bool(fields[2] & TOMBSTONE),
     )
-    return header, fields[10]
 
 
 def _check(data: bytes) -> tuple[int, ...]:
@@ -282,15 +286,7 @@ def decode_raw(data: bytes) -> RawPack:
     if rows > MAX_ROWS:
         raise Refused(Reason.TOO_LARGE, field="rows", detail=str(rows))
     sections = _sections(data, fields[3])
-    header = PackHeader(
-        gateway=_gateway(data, sections),
-        boot=fields[6],
-        seq=fields[7],
-        wall_ms=fields[8],
-        mono_ms=fields[9],
-        alarm=bool(fields[2] & ALARM),
-        tombstone=bool(fields[2] & TOMBSTONE),
-    )
+    header = _header(data, fields, sections)
     evicted = _evicted(data, sections)
     if rows == 0:
         none = np.empty(0, np.int64)
