@@ -6,7 +6,7 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 BIN := .venv/bin
-TYPED := deploy/setup/bootstrap.py tests/conftest.py tests/parts
+TYPED := deploy/setup/bootstrap.py deploy/setup/system_tools.py tests/conftest.py tests/parts tests/house
 
 .PHONY: help run test setup setup-dev tools lint format types imports schema-check unit torture \
 	bench prove-bare clean

@@ -95,15 +95,15 @@ class Mosquitto:
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
+        # Its own word, written when all listeners are open: a connection alone could be somebody
+        # else's server on that port.
         deadline = time.monotonic() + START_S
-        while not answers(self.port):
+        while not (" running" in self.log and answers(self.port)):
             status = self._child.poll()
             if status is not None or time.monotonic() > deadline:
                 self._end(signal.SIGKILL)
                 raise BrokerFailed(f"mosquitto didn't start (status {status}):\n{self.log}")
             time.sleep(0.02)
-        if self._child.poll() is not None:
-            raise BrokerFailed(f"another server is on port {self.port}:\n{self.log}")
 
     def stop(self) -> None:
         """Ask it to end, which saves its store."""
@@ -141,10 +141,11 @@ class Mosquitto:
             "max_queued_bytes 0",
             f"max_inflight_messages {self.max_inflight}",
             "set_tcp_nodelay true",
-            "log_dest stdout",
+            "log_dest stderr",  # its standard output is buffered until it ends
             "log_type error",
             "log_type warning",
             "log_type notice",
+            "log_type information",
         ]
         if os.geteuid() == 0:
             # Else it drops to its own user, can't write the folder, and says nothing.

@@ -1,0 +1,49 @@
+"""The agent's modules import with nothing but its own extra installed."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+
+from tests.parts.tools import ROOT
+
+MODULE_OF = {"paho-mqtt": "paho"}
+
+PROBE = """
+import importlib.abc, pkgutil, sys
+allowed = set(sys.argv[1].split(","))
+
+class OnlyTheExtra(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        top = name.partition(".")[0]
+        if top not in allowed and top not in sys.stdlib_module_names:
+            raise ModuleNotFoundError(f"{name} is not in the extra 'edge'", name=name)
+        return None
+
+sys.meta_path.insert(0, OnlyTheExtra())
+import edge
+names = [module.name for module in pkgutil.walk_packages(edge.__path__, "edge.")]
+for name in names:
+    importlib.import_module(name)
+print(len(names))
+"""
+
+
+def test_the_agent_needs_only_its_extra() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["edge"]]
+    names = [re.split(r"[^A-Za-z0-9_.-]", line)[0] for line in wanted]
+    allowed = {"edge", "contracts", *(MODULE_OF.get(name, name) for name in names)}
+
+    probe = subprocess.run(
+        [sys.executable, "-c", PROBE, ",".join(sorted(allowed))],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert probe.returncode == 0, probe.stderr
+    assert int(probe.stdout) > 0

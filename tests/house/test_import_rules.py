@@ -1,0 +1,81 @@
+"""The rules between the rooms hold, and each of them notices what it is there for."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from tests.parts.tools import ROOT
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+RULES = PROJECT["tool"]["importlinter"]
+ROOMS: list[str] = RULES["root_packages"]
+
+MEET = "Rooms meet only in app; they speak only contracts"
+PURE = "Deciding code is pure: no transport, no web, no file, no clock"
+SMALL = "The gateway agent stays small: no web, no CLI stack, no inference"
+CYCLE = "No cycles inside any room"
+
+BREACHES = [
+    pytest.param(MEET, {"rules/x.py": "import dispatch"}, id="a-room-imports-a-room"),
+    pytest.param(MEET, {"contracts/x.py": "import rules"}, id="contracts-import-a-room"),
+    pytest.param(MEET, {"ingest/x.py": "import app"}, id="a-room-imports-app"),
+    pytest.param(PURE, {"contracts/x.py": "import socket"}, id="contracts-open-sockets"),
+    pytest.param(PURE, {"detectors/x.py": "import os"}, id="a-detector-reads-the-environment"),
+    pytest.param(PURE, {"rules/x.py": "from time import time"}, id="a-rule-looks-at-the-clock"),
+    pytest.param(
+        PURE,
+        {"rules/x.py": "import contracts.x", "contracts/x.py": "import sqlite3"},
+        id="a-rule-stores-by-a-detour",
+    ),
+    pytest.param(SMALL, {"edge/x.py": "import typer"}, id="the-agent-imports-the-cli-stack"),
+    pytest.param(
+        CYCLE,
+        {"ingest/x.py": "import ingest.y", "ingest/y.py": "import ingest.x"},
+        id="two-modules-import-each-other",
+    ),
+]
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A copy of the rooms and their rules."""
+    for room in ROOMS:
+        shutil.copytree(ROOT / room, tmp_path / room, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    return tmp_path
+
+
+def lint(tree: Path) -> tuple[int, str]:
+    """Status and output of import-linter in `tree`."""
+    command = [str(Path(sys.executable).parent / "lint-imports"), "--no-cache", "--no-logo"]
+    done = subprocess.run(command, cwd=tree, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_the_tree_keeps_every_rule(tree: Path) -> None:
+    status, told = lint(tree)
+
+    assert status == 0, told
+
+
+@pytest.mark.parametrize(("rule", "files"), BREACHES)
+def test_a_breach_is_noticed(tree: Path, rule: str, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        (tree / name).write_text(text + "\n")
+
+    status, told = lint(tree)
+
+    assert status == 1, told
+    assert f"{rule} BROKEN" in " ".join(told.split())
+
+
+def test_every_rule_has_its_breach() -> None:
+    named = {contract["name"] for contract in RULES["contracts"]}
+
+    assert named == {breach.values[0] for breach in BREACHES}
