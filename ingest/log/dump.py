@@ -28,7 +28,7 @@ from contracts.log import LogRecord, decode_bundle, encode_bundle
 from contracts.rejects import Refused
 from ingest.log.reader import LogReader
 
-MAGIC = b"GWDUMP\r\n"
+DUMP_MAGIC = b"GWDUMP\r\n"
 VERSION = 1
 MAX_FRAME_BYTES = 1 << 30
 
@@ -71,7 +71,7 @@ def write_dump(log: LogReader, path: Path, from_position: int | None = None) -> 
     last = first - 1
     try:
         with part.open("wb") as file:
-            file.write(_FILE.pack(MAGIC, VERSION, 0))
+            file.write(_FILE.pack(DUMP_MAGIC, VERSION, 0))
             _write_heads(log, file, first)
             for bundle in log.read(first):
                 head = _POSITION.pack(bundle[0].position)
@@ -90,7 +90,7 @@ def write_dump(log: LogReader, path: Path, from_position: int | None = None) -> 
 def _write_heads(log: LogReader, file: BinaryIO, first: int) -> None:
     for content_hash in log.index.content_hashes():
         name = content_hash.encode()
-        content = log.get_content(content_hash) or b""
+        content = log.get_content(content_hash)
         _write_frame(file, _CONTENT, _HASH.pack(len(name)) + name + content)
     for record in log.installed_before(first):
         body = _POSITION.pack(record.position) + encode_bundle([record])
@@ -128,7 +128,7 @@ class Dump:
 
     def _read_head(self) -> None:
         head = self._file.read(_FILE.size)
-        if head[: len(MAGIC)] != MAGIC[: len(head)]:
+        if head[: len(DUMP_MAGIC)] != DUMP_MAGIC[: len(head)]:
             raise DumpDamaged(self.path, 0, "not a dumped log")
         if len(head) < _FILE.size:
             raise DumpTruncated(self.path, len(head), "the file ends in its header")
@@ -150,8 +150,13 @@ class Dump:
                 self._file.seek(at)
                 return
 
-    def __iter__(self) -> Iterator[list[LogRecord]]:
-        """The bundles in order; `read_dump` ends without an error only where the dump is whole."""
+    def bundles(self) -> Iterator[list[LogRecord]]:
+        """The control records of before, then the bundles in order.
+
+        Ends without an error only where the dump is whole; raises `DumpError`.
+        """
+        if self.installed:
+            yield self.installed
         records = 0
         position: int | None = None
         while True:
@@ -210,5 +215,5 @@ class Dump:
 
 
 def read_dump(path: Path) -> Dump:
-    """Open a dump: `.contents`, `.installed`, and iteration over its bundles."""
+    """Open a dump: `.contents`, `.installed` and `.bundles()`. Raises `DumpError`, `OSError`."""
     return Dump(path)

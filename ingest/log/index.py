@@ -35,7 +35,7 @@ class Snapshot:
     """State of the operators after all records up to `position`, in named chunks."""
 
     position: int
-    chunks: Mapping[str, bytes]
+    chunks: dict[str, bytes]
 
 
 class Index:
@@ -56,9 +56,13 @@ class Index:
         with self._lock, transaction(db, self.path):
             db.execute("INSERT OR IGNORE INTO contents VALUES(?,?)", (content_hash, data))
 
-    def get_content(self, content_hash: str) -> bytes | None:
+    def get_content(self, content_hash: str) -> bytes:
+        """Raises `StoreDamaged` where there is none: an INSTALLED record names only what is here."""
         rows = self._query("SELECT bytes FROM contents WHERE hash=?", content_hash)
-        return rows[0][0] if rows else None
+        if not rows:
+            raise StoreDamaged(self.path, f"content {content_hash} is missing")
+        data: bytes = rows[0][0]
+        return data
 
     def content_hashes(self) -> list[str]:
         return [row[0] for row in self._query("SELECT hash FROM contents ORDER BY hash")]

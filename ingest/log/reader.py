@@ -94,7 +94,7 @@ class LogReader:
                 segment.close()
         return [found[at] for at in sorted(found) if at < position]
 
-    def get_content(self, content_hash: str) -> bytes | None:
+    def get_content(self, content_hash: str) -> bytes:
         return self.index.get_content(content_hash)
 
     def load_snapshot(self) -> Snapshot | None:

@@ -167,7 +167,7 @@ class SqliteLog:
     def put_content(self, content_hash: str, data: bytes) -> None:
         self._index.put_content(content_hash, data)
 
-    def get_content(self, content_hash: str) -> bytes | None:
+    def get_content(self, content_hash: str) -> bytes:
         return self._index.get_content(content_hash)
 
     def save_snapshot(self, position: int, chunks: Mapping[str, bytes]) -> None:
