@@ -125,12 +125,12 @@ class Mosquitto:
         """Have everything that it has acknowledged on disk. Raises `BrokerFailed`."""
         assert self._child is not None, "the broker isn't running"
         store = self.folder / "mosquitto.db"
-        before = store.stat() if store.exists() else None
+        before = _version(store)
         self._child.send_signal(signal.SIGUSR1)
         deadline = time.monotonic() + STOP_S
         # It writes a new file and renames it. It has one thread, so a store that is renamed
         # after this moment holds all that was acknowledged before.
-        while not store.exists() or (before and os.path.samestat(before, store.stat())):
+        while _version(store) in (None, before):
             if not self.running or time.monotonic() > deadline:
                 raise BrokerFailed(f"mosquitto didn't save:\n{self.log}")
             time.sleep(0.005)
@@ -185,6 +185,15 @@ class Mosquitto:
         trace: TracebackType | None,
     ) -> None:
         self.kill()
+
+
+def _version(path: Path) -> tuple[int, int] | None:
+    """Differs for every file that was renamed to `path`; None when there is none."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
 def free_port() -> int:
