@@ -7,7 +7,7 @@ Layout, little-endian::
     5   1  flags: 1 alarm, 2 tombstone
     6   2  number of sections
     8   4  length of the whole pack in bytes
-    12  4  CRC-32 (as in zlib) of all bytes after this field
+    12  4  CRC-32 (as in zlib) of all bytes but these four
     16  8  boot (u64): boot number << 32 | random, so that boots of one agent sort by age;
            the number is below 2**23, so that (boot number << 40 | seq) fits in an i64
     24  8  seq (u64), from 1 in each boot, below 2**40
@@ -154,7 +154,7 @@ def encode(pack: Pack) -> bytes:
         MAGIC, VERSION, flags, count, length, 0, header.boot, header.seq,
         header.wall_ms, header.mono_ms, rows, 0,
     )  # fmt: skip
-    crc = zlib.crc32(body, zlib.crc32(head[16:]))
+    crc = zlib.crc32(body, zlib.crc32(head[16:], zlib.crc32(head[:12])))
     return head[:12] + struct.pack("<I", crc) + head[16:] + body
 
 
@@ -223,7 +223,7 @@ def _check(data: bytes) -> tuple[int, ...]:
     if fields[4] != len(data):
         reason = Reason.TRUNCATED if fields[4] > len(data) else Reason.BAD_STRUCTURE
         raise Refused(reason, field="length", detail=f"says {fields[4]}, has {len(data)}")
-    if zlib.crc32(memoryview(data)[16:]) != fields[5]:
+    if zlib.crc32(memoryview(data)[16:], zlib.crc32(data[:12])) != fields[5]:
         raise Refused(Reason.BAD_CHECKSUM, field="crc")
     if not 1 <= fields[7] <= MAX_SEQ:
         raise Refused(Reason.BAD_FIELD, field="seq", detail=str(fields[7]))

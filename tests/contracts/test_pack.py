@@ -26,7 +26,7 @@ def sealed(data: bytes | bytearray) -> bytes:
     """The bytes with length and checksum made right again."""
     whole = bytearray(data)
     struct.pack_into("<I", whole, 8, len(whole))
-    struct.pack_into("<I", whole, 12, zlib.crc32(memoryview(whole)[16:]))
+    struct.pack_into("<I", whole, 12, zlib.crc32(memoryview(whole)[16:], zlib.crc32(whole[:12])))
     return bytes(whole)
 
 
