@@ -147,7 +147,7 @@ def find(name: str, config: Config) -> str:
         kind = response.headers.get_content_type()
     for filename, address in _json_links(body) if kind.endswith("json") else _html_links(body):
         if filename == name:
-            return _same_user(urllib.parse.urljoin(base, address), config.index)
+            return with_user(urllib.parse.urljoin(base, address), config.index)
     raise SetupFailed(f"{shown(page)} doesn't list {name}")
 
 
@@ -173,12 +173,12 @@ def _html_links(body: bytes) -> list[tuple[str, str]]:
     return links.found
 
 
-def _same_user(address: str, index: str) -> str:
-    """`address` with the index's user and password where both are on one host."""
-    user = urllib.parse.urlsplit(index).netloc.rpartition("@")[0]
+def with_user(address: str, index: str) -> str:
+    """`address` with the index's user and password, where both are on one host."""
+    user, _, host = urllib.parse.urlsplit(index).netloc.rpartition("@")
     parts = urllib.parse.urlsplit(address)
-    if user and "@" not in parts.netloc and index.split("@")[-1].startswith(parts.netloc):
-        parts = parts._replace(netloc=f"{user}@{parts.netloc}")
+    if user and parts.netloc == host:
+        parts = parts._replace(netloc=f"{user}@{host}")
     return urllib.parse.urlunsplit(parts)
 
 
@@ -239,6 +239,7 @@ def _open(address: str, config: Config):  # type: ignore[no-untyped-def]  # urll
             request, timeout=TIMEOUT_S, context=context
         )
     except urllib.error.HTTPError as error:
+        error.close()
         raise SetupFailed(f"{shown(address)}: answered {error.code} {error.reason}") from error
     except OSError as error:
         reason = getattr(error, "reason", error)

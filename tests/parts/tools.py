@@ -32,9 +32,14 @@ def find_tool(name: str) -> str:
 
 
 def _system_tools() -> ModuleType:
-    # One list of tools for set-up and tests; the set-up scripts are no package.
-    path = ROOT / "deploy" / "setup" / "system_tools.py"
-    spec = importlib.util.spec_from_file_location("gridwarden_system_tools", path)
+    # One list of tools for set-up and tests.
+    return load_script(ROOT / "deploy" / "setup" / "system_tools.py")
+
+
+def load_script(path: Path) -> ModuleType:
+    """A script as a module; the set-up scripts are no package."""
+    name = f"gridwarden_script_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
