@@ -62,7 +62,7 @@ def alert_id(rule: str, device: str, onset_ms: int, lane: int) -> str:
 def timestamp(ms: int) -> str:
     """RFC 3339 with milliseconds, UTC. Defined for the years 1 to 9999."""
     at = datetime.fromtimestamp(ms // 1000, UTC)
-    return f"{at:%Y-%m-%dT%H:%M:%S}.{ms % 1000:03d}Z"
+    return f"{at.year:04d}-{at:%m-%dT%H:%M:%S}.{ms % 1000:03d}Z"
 
 
 _encoder = msgspec.json.Encoder(order="deterministic")

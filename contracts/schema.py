@@ -117,6 +117,7 @@ _MESSAGES: dict[str, tuple[str, str]] = {
     "confirm": (_TITLES["confirm"], "application/json"),
     "command": (_TITLES["command"], "application/json"),
     "alert-event": (_TITLES["alert-event"], "application/cloudevents+json"),
+    "heartbeat": ("gridwarden is alive and keeps up", "application/json"),
 }
 # Channel -> (address, messages, what gridwarden does with it, retained, what it is for).
 _CHANNELS: dict[str, tuple[str, tuple[str, ...], str, bool, str]] = {
@@ -145,6 +146,13 @@ _CHANNELS: dict[str, tuple[str, tuple[str, ...], str, bool, str]] = {
         "Events of anyone's device, as readings",
     ),
     "alerts": (_ALERT, ("alert-event",), "send", False, "Alerts, by place, family and severity"),
+    "heartbeat": (
+        topics.HEARTBEAT,
+        ("heartbeat",),
+        "send",
+        False,
+        "Dead-man signal: when it stops, the pipeline has stopped",
+    ),
 }
 
 
@@ -201,4 +209,6 @@ def _message(name: str, payload: Document | None) -> Document:
     message: Document = {"name": name, "title": title, "contentType": content_type}
     if payload is not None:
         message["payload"] = payload
+    elif content_type == "application/json":
+        message["payload"] = {"type": "object"}
     return message
