@@ -1,0 +1,254 @@
+"""What stands in a rule file, typed and strict: unknown keys and values are findings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import yaml
+
+from contracts.quantities import FAMILIES
+from contracts.rulebook import Text
+from rules.document import Reader
+from rules.durations import parse_duration
+from rules.finding import suggest
+
+KEYS = (
+    "id",
+    "title",
+    "on",
+    "when",
+    "for",
+    "clear",
+    "clear_for",
+    "severity",
+    "missing",
+    "class",
+    "latched",
+    "standard",
+    "runbook",
+    "reason",
+    "condition",
+    "owner",
+)
+REQUIRED = ("id", "title", "on", "when", "severity")
+CLASSES = ("ordinary", "safety")
+LANGUAGES = ("zh", "en")
+PLACEHOLDERS = ("value", "limit", "unit", "device", "place")
+
+SILENCING = ("late", "silence", "silenced", "inhibit", "rate_limit", "sample", "shelve", "drop")
+"""Words that would make a rule quieter. None is in the language; on a safety rule none ever is."""
+
+ID = re.compile(r"[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*", re.ASCII)
+CONDITION = re.compile(r"[a-z][a-z0-9_]*", re.ASCII)
+MISSING = re.compile(r"unknown after ([0-9a-z]+)", re.ASCII)
+_PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+
+
+_NO_TEXT = Text()
+
+
+@dataclass(slots=True)
+class WrittenRule:
+    """One rule as written. `lines`: key -> line of its value. Durations in ms, 0 = none.
+
+    selectors: attribute -> its accepted values, sorted. missing_ms: 0 = hold.
+    """
+
+    file: str
+    path: str
+    line: int
+    id: str = ""
+    condition: str = ""
+    family: str = ""
+    selectors: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    when: str = ""
+    for_ms: int = 0
+    clear: str = ""
+    clear_for_ms: int = 0
+    severity: int = 0
+    missing_ms: int = 0
+    safety: bool = False
+    latched: bool = False
+    title: Text = _NO_TEXT
+    reason: Text = _NO_TEXT
+    runbook: Text = _NO_TEXT
+    standard: str = ""
+    owner: str = ""
+    lines: dict[str, int] = field(default_factory=dict)
+
+
+def read_rules(reader: Reader, text: str) -> list[WrittenRule]:
+    """The rules of one file; faults go to `reader.findings`."""
+    root = reader.compose(text)
+    if root is None:
+        return []
+    top = reader.mapping(root, "")
+    reader.known(top, "", ("rules",))
+    if "rules" not in top:
+        if top:
+            reader.fault(root, "", "no rules", "write rules: [...]")
+        return []
+    listed = reader.items(top["rules"][1], "rules")
+    return [_rule(reader, node, path) for path, node in listed]
+
+
+def _rule(reader: Reader, node: yaml.Node, path: str) -> WrittenRule:
+    rule = WrittenRule(reader.file, path, node.start_mark.line + 1)
+    found = reader.mapping(node, path)
+    _refuse_silencing(reader, found, path)
+    reader.known({word: pair for word, pair in found.items() if word not in SILENCING}, path, KEYS)
+    for word in REQUIRED:
+        if found and word not in found:
+            reader.fault(node, f"{path}.{word}", f"{word} is missing", f"add {word}:")
+    for word, (_, value) in found.items():
+        if word in _READ:
+            rule.lines[word] = value.start_mark.line + 1
+            _READ[word](reader, rule, value, f"{path}.{word}")
+    if not rule.condition and "." in rule.id:
+        rule.condition = rule.id.split(".", 1)[1]
+    return rule
+
+
+def _refuse_silencing(
+    reader: Reader, found: dict[str, tuple[yaml.Node, yaml.Node]], path: str
+) -> None:
+    safety = "class" in found and getattr(found["class"][1], "value", "") == "safety"
+    for word in SILENCING:
+        if word in found:
+            problem = f"unknown key {word}: rules can't be made quiet here"
+            if safety:
+                problem = f"a safety rule always raises: {word} is refused"
+            reader.fault(found[word][0], f"{path}.{word}", problem, "remove it")
+
+
+def _id(reader: Reader, rule: WrittenRule, node: yaml.Node, path: str) -> None:
+    rule.id = reader.text(node, path)
+    if rule.id and not ID.fullmatch(rule.id):
+        reader.fault(node, path, f"{rule.id!r} is no id", "write family.condition in a-z, 0-9, _")
+
+
+def _condition(reader: Reader, rule: WrittenRule, node: yaml.Node, path: str) -> None:
+    rule.condition = reader.text(node, path)
+    if rule.condition and not CONDITION.fullmatch(rule.condition):
+        reader.fault(node, path, f"{rule.condition!r} is no condition", "write a-z, 0-9, _")
+
+
+def _on(reader: Reader, rule: WrittenRule, node: yaml.Node, path: str) -> None:
+    found = reader.mapping(node, path)
+    if "family" not in found:
+        reader.fault(node, f"{path}.family", "family is missing", "add family:")
+    for word, (_, value) in found.items():
+        if word == "family":
+            rule.family = reader.text(value, f"{path}.family")
+            if rule.family and rule.family not in FAMILIES:
+                mend = suggest(rule.family, FAMILIES)
+                reader.fault(value, f"{path}.family", f"unknown family {rule.family}", mend)
+        else:
+            choices = reader.texts(value, f"{path}.{word}")
+            rule.selectors[word] = tuple(sorted(set(choices)))
+            rule.lines[f"on.{word}"] = value.start_mark.line + 1
+
+
+def _severity(reader: Reader, rule: WrittenRule, node: yaml.Node, path: str) -> None:
+    word = reader.text(node, path)
+    if word in ("1", "2", "3", "4"):
+        rule.severity = int(word)
+    elif word:
+        reader.fault(node, path, f"{word!r} is no severity", "write 1 (Ⅰ, red) to 4 (Ⅳ, blue)")
+
+
+def _missing(reader: Reader, rule: WrittenRule, node: yaml.Node, path: str) -> None:
+    word = " ".join(reader.text(node, path).split())
+    if not word or word == "hold":
+        return
+    found = MISSING.fullmatch(word)
+    after = None if found is None else parse_duration(found.group(1))
+    if after is None:
+        mend = "write hold, or unknown after 15m; for silence as such write when: absent(24h)"
+        reader.fault(node, path, f"{word!r} says nothing about missing data", mend)
+    else:
+        rule.missing_ms = after
+
+
+def _class(reader: Reader, rule: WrittenRule, node: yaml.Node, path: str) -> None:
+    word = reader.text(node, path)
+    rule.safety = word == "safety"
+    if word and word not in CLASSES:
+        reader.fault(node, path, f"unknown class {word}", suggest(word, CLASSES))
+
+
+def _text(reader: Reader, node: yaml.Node, path: str) -> Text:
+    found = reader.mapping(node, path)
+    reader.known(found, path, LANGUAGES)
+    said = {
+        word: reader.text(value, f"{path}.{word}")
+        for word, (_, value) in found.items()
+        if word in LANGUAGES
+    }
+    for word in LANGUAGES:
+        if found and word not in said:
+            reader.fault(node, f"{path}.{word}", f"{word} is missing", "say it in zh and in en")
+    for language, text in said.items():
+        for name in _PLACEHOLDER.findall(text):
+            if name not in PLACEHOLDERS:
+                problem = f"unknown placeholder {{{name}}}"
+                reader.fault(node, f"{path}.{language}", problem, suggest(name, PLACEHOLDERS))
+        if "{" in _PLACEHOLDER.sub("", text) or "}" in _PLACEHOLDER.sub("", text):
+            reader.fault(node, f"{path}.{language}", "a brace stands alone", "write {value}")
+    return Text(zh=said.get("zh", ""), en=said.get("en", ""))
+
+
+_Setter = Callable[[Reader, WrittenRule, yaml.Node, str], None]
+
+
+def _plain(name: str) -> _Setter:
+    def read(reader: Reader, rule: WrittenRule, node: yaml.Node, path: str) -> None:
+        setattr(rule, name, reader.text(node, path))
+
+    return read
+
+
+def _texts(name: str) -> _Setter:
+    def read(reader: Reader, rule: WrittenRule, node: yaml.Node, path: str) -> None:
+        setattr(rule, name, _text(reader, node, path))
+
+    return read
+
+
+def _duration(name: str) -> _Setter:
+    def read(reader: Reader, rule: WrittenRule, node: yaml.Node, path: str) -> None:
+        word = reader.text(node, path)
+        found = parse_duration(word)
+        if found is not None:
+            setattr(rule, name, found)
+        elif word:
+            problem = f"{word!r} is no duration of 1ms to 366d"
+            reader.fault(node, path, problem, "write 60s, 2m, 1h30m or 24h")
+
+    return read
+
+
+def _latched(reader: Reader, rule: WrittenRule, node: yaml.Node, path: str) -> None:
+    rule.latched = reader.flag(node, path)
+
+
+_READ: dict[str, _Setter] = {
+    "id": _id,
+    "title": _texts("title"),
+    "on": _on,
+    "when": _plain("when"),
+    "for": _duration("for_ms"),
+    "clear": _plain("clear"),
+    "clear_for": _duration("clear_for_ms"),
+    "severity": _severity,
+    "missing": _missing,
+    "class": _class,
+    "latched": _latched,
+    "standard": _plain("standard"),
+    "runbook": _texts("runbook"),
+    "reason": _texts("reason"),
+    "condition": _condition,
+    "owner": _plain("owner"),
+}
