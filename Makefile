@@ -6,9 +6,10 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 BIN := .venv/bin
+UV = $(firstword $(wildcard .tools/uv-*/uv))
 TYPED := deploy/setup/bootstrap.py deploy/setup/system_tools.py tests/conftest.py tests/parts tests/house
 
-.PHONY: help run test setup setup-dev tools lint format types imports schema-check unit torture \
+.PHONY: help run test setup setup-dev tools lint types lock-check format schema-check unit torture \
 	bench prove-bare clean
 
 help: ## this list
@@ -28,12 +29,18 @@ setup-dev: ## the environment that `make test` needs
 tools: ## Mosquitto, Chromium and strace from the system's packages, when missing (needs root)
 	@$(PYTHON) deploy/setup/system_tools.py mosquitto chromium strace
 
-lint: setup-dev ## format, lint, import rules, types
+lint: setup-dev lock-check types ## format, lint, import rules, types, the lock
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/lint-imports
+
+types: setup-dev
 	$(BIN)/mypy
 	MYPYPATH=deploy/setup $(BIN)/mypy --explicit-package-bases $(TYPED)
+
+lock-check: setup-dev
+	@# The lock names the public index; a mirror of this machine must not count as a change.
+	env -u UV_DEFAULT_INDEX -u UV_INDEX_URL -u UV_INDEX $(UV) lock --check --quiet
 
 format: setup-dev ## rewrite the code in the house's format
 	$(BIN)/ruff format
