@@ -98,10 +98,12 @@ def open_store(
     page_bytes: int = 4096,
     wal_bytes: int = 4 << 20,
     synchronous: Literal["FULL", "NORMAL"] = "FULL",
+    shrinks: bool = False,
 ) -> sqlite3.Connection:
     """Open for writing in WAL mode, in autocommit; an empty file gets the schema.
 
-    wal_bytes: the WAL is copied into the file when it holds about so much.
+    wal_bytes: the WAL is copied into the file when it holds about so much. shrinks: `shrink` can
+    give back the space of deleted rows.
     Raises `StoreTooNew`, `StoreDamaged`, `StoreFull`, `StoreFailed`.
     """
     with faults(path):
@@ -109,6 +111,8 @@ def open_store(
         try:
             db.execute(f"PRAGMA busy_timeout={BUSY_MS}")
             db.execute(f"PRAGMA page_size={page_bytes}")
+            if shrinks:
+                db.execute("PRAGMA auto_vacuum=INCREMENTAL")
             db.execute("PRAGMA journal_mode=WAL")
             db.execute(f"PRAGMA synchronous={synchronous}")
             db.execute(f"PRAGMA wal_autocheckpoint={max(1, wal_bytes // page_bytes)}")
@@ -162,6 +166,13 @@ def transaction(db: sqlite3.Connection, path: Path) -> Iterator[None]:
             if db.in_transaction:
                 db.execute("ROLLBACK")
             raise
+
+
+def shrink(db: sqlite3.Connection, path: Path) -> None:
+    """Give the space of deleted rows back to the disk, in place: it needs no room of its own."""
+    with faults(path):
+        db.execute("PRAGMA incremental_vacuum").fetchall()
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
 def take_lock(path: Path) -> int:

@@ -1,0 +1,100 @@
+"""What a message is, from its topic and as few of its bytes as that takes. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+
+from contracts import pack, topics
+from contracts.log import RecordKind
+from contracts.messages import GatewayStatus
+from contracts.pack import Evicted, PackHeader
+from contracts.quantities import SAFETY
+from contracts.rejects import Reason, Refused
+
+MAX_FOREIGN_BYTES = 1 << 20
+MAX_STATUS_BYTES = 64 << 10
+MAX_TOPIC_BYTES = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Triaged:
+    """kind, source: as they go into the log.
+
+    header, readings, evicted: of a pack that speaks for the gateway of its topic; a pack without
+    `header` is logged for the sake of its safety signals, and counts for nobody's sequences.
+    """
+
+    kind: RecordKind
+    source: str
+    header: PackHeader | None = None
+    readings: int = 0
+    evicted: tuple[Evicted, ...] = ()
+    status: GatewayStatus | None = None
+
+
+_raw = msgspec.json.Decoder(msgspec.Raw)
+_status = msgspec.json.Decoder(GatewayStatus)
+
+
+def triage(topic: str, payload: bytes) -> Triaged:
+    """Raises `Refused` for what must not enter the log."""
+    if topic.startswith("gw/v1/"):
+        gateway = topics.gateway_of(topic)
+        if topic.endswith("/pack"):
+            return _pack(gateway, payload)
+        if topic.endswith("/state"):
+            return _state(gateway, payload)
+        raise Refused(Reason.BAD_TOPIC, field="topic", detail=topic[:120])
+    topics.parse_foreign(topic)
+    if len(topic) > MAX_TOPIC_BYTES:
+        raise Refused(Reason.BAD_TOPIC, field="topic", detail=f"{len(topic)} characters")
+    _check_json(payload, MAX_FOREIGN_BYTES)
+    return Triaged(RecordKind.FOREIGN, topic)
+
+
+def _pack(gateway: str, payload: bytes) -> Triaged:
+    header, readings = pack.peek_header(payload)
+    if header.gateway != gateway:
+        if not may_save_lives(payload):
+            detail = f"pack of {ascii(header.gateway)[:80]} on the topic of {gateway}"
+            raise Refused(Reason.WRONG_GATEWAY, field="gateway", detail=detail)
+        return Triaged(RecordKind.PACK, gateway)
+    evicted = pack.decode_raw(payload).evicted if header.tombstone else ()
+    return Triaged(RecordKind.PACK, gateway, header, readings, evicted)
+
+
+def may_save_lives(payload: bytes) -> bool:
+    """Whether a pack holds a safety signal: those are never turned away, whoever sends them.
+
+    Raises `Refused` when it can't be read. Admission judges the single rows.
+    """
+    raw = pack.decode_raw(payload)
+    if raw.header.alarm:
+        return True
+    return len(raw) > 0 and not SAFETY.isdisjoint(pack.split_quantities(raw.quantities_raw))
+
+
+def _state(gateway: str, payload: bytes) -> Triaged:
+    if len(payload) > MAX_STATUS_BYTES:
+        raise Refused(Reason.TOO_LARGE, field="status", detail=f"{len(payload)} bytes")
+    try:
+        status = _status.decode(payload)
+    except msgspec.ValidationError as error:
+        raise Refused(Reason.BAD_FIELD, field="status", detail=str(error)[:200]) from None
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise Refused(Reason.BAD_JSON, field="status", detail=str(error)[:200]) from None
+    if status.gateway != gateway:
+        detail = f"status of {status.gateway} on the topic of {gateway}"
+        raise Refused(Reason.WRONG_GATEWAY, field="gateway", detail=detail)
+    return Triaged(RecordKind.STATUS, gateway, status=status)
+
+
+def _check_json(payload: bytes, limit: int) -> None:
+    if len(payload) > limit:
+        raise Refused(Reason.TOO_LARGE, field="payload", detail=f"{len(payload)} bytes")
+    try:
+        _raw.decode(payload)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise Refused(Reason.BAD_JSON, field="payload", detail=str(error)[:200]) from None
