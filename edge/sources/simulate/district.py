@@ -83,13 +83,15 @@ class District:
         return _ordered(self._disturbed(rows, going, from_ms, to_ms))
 
     def _disturbed(self, rows: Rows, going: list[Incident], from_ms: int, to_ms: int) -> Rows:
+        """`rows`, whose columns are ours to write to, with what the incidents do to them."""
         added: list[Rows] = []
+        keep = np.ones(len(rows), np.bool_)
         for incident in going:
             site = Site(incident.device, np.uint64(incident.key), self.before)
             for change in incident.course.changes:
-                rows = change_rows(rows, change, site)
+                change_rows(rows, change, site, keep)
             added += [report.rows(site, from_ms, to_ms) for report in incident.course.reports]
-        return Rows.join([rows, *added])
+        return Rows.join([rows if keep.all() else rows.take(keep), *added])
 
     def before(self, device: int, quantity: int, ts_ms: int) -> float:
         """The last undisturbed value of a regular channel at or before `ts_ms`; NaN = none."""

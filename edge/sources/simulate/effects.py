@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from contracts.quantities import QUANTITY_INDEX
 from edge.sources.simulate.draws import Floats, gauss, unit
@@ -175,25 +176,16 @@ def index(quantity: str) -> int:
     return QUANTITY_INDEX[quantity] if quantity else ANY
 
 
-def change_rows(rows: Rows, change: Change, site: Site) -> Rows:
-    """`rows`, sorted by time, with the change applied; lost rows are gone."""
+def change_rows(rows: Rows, change: Change, site: Site, keep: NDArray[np.bool_]) -> None:
+    """Apply the change to `rows`, sorted by time, in place; `keep` turns False for lost rows."""
     first, last = np.searchsorted(rows.ts_ms, (change.from_ms, change.to_ms))
     if first == last:
-        return rows
+        return
     span = slice(int(first), int(last))
     hit = rows.device[span] == site.device
     if change.quantity != ANY:
         hit &= rows.quantity[span] == change.quantity
     where = np.flatnonzero(hit) + int(first)
-    if not len(where):
-        return rows
     value = change.apply(site, rows.ts_ms[where], rows.value[where])
-    changed = rows.value.copy()
-    changed[where] = value
-    out = Rows(rows.device, rows.quantity, rows.ts_ms, changed, rows.flags)
-    lost = value == LOST
-    if not lost.any():
-        return out
-    keep = np.ones(len(rows), np.bool_)
-    keep[where[lost]] = False
-    return out.take(keep)
+    rows.value[where] = value
+    keep[where[value == LOST]] = False
