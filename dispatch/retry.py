@@ -55,10 +55,14 @@ class Next(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What an attempt met. status: of HTTP, None = no answer. retry_after_ms: as asked for."""
+    """What an attempt met. status: of HTTP, None = no answer. retry_after_ms: as asked for.
+
+    error: one short line for people, without secrets.
+    """
 
     status: int | None
     retry_after_ms: int | None = None
+    error: str = ""
 
     @property
     def delivered(self) -> bool:

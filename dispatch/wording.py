@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 from contracts.quantities import QUANTITIES, QUANTITY_INDEX, Kind
 from contracts.registry import Place
 from contracts.rulebook import RuleCard, Text
 from dispatch.alert import Evidence
 
+_PLACEHOLDER = re.compile(r"\{([a-z]+)\}")
+_GAP = re.compile(r" ([,.，。；])")
 _CONTROL = dict.fromkeys((*range(0x20), 0x7F), " ")
 
 
@@ -49,24 +53,30 @@ def spot(place: Place, language: str) -> str:
 def reason(card: RuleCard, device: str, place: Place, why: Evidence) -> Text:
     """Why the alert is raised: the rule's own sentence, or a plain one made from the reading."""
     default = _default(why)
-    filled = []
-    for language, own, plain, title in (
-        ("zh", card.reason.zh, default.zh, card.title.zh),
-        ("en", card.reason.en, default.en, card.title.en),
-    ):
-        sentence = own or plain
-        for name, text in (
-            ("title", title or card.id),
-            ("value", number(why.value, language)),
-            ("limit", number(why.threshold, language)),
-            ("unit", "" if card.unit == "1" else card.unit),
-            ("device", device),
-            ("place", spot(place, language)),
-            ("quantity", why.quantity),
-        ):
-            sentence = sentence.replace("{" + name + "}", text)
-        filled.append(" ".join(sentence.split()))
-    return Text(zh=filled[0], en=filled[1])
+    return Text(
+        zh=_filled(card.reason.zh or default.zh, _values("zh", card, device, place, why)),
+        en=_filled(card.reason.en or default.en, _values("en", card, device, place, why)),
+    )
+
+
+def _values(
+    language: str, card: RuleCard, device: str, place: Place, why: Evidence
+) -> dict[str, str]:
+    return {
+        "title": (card.title.zh if language == "zh" else card.title.en) or card.id,
+        "value": number(why.value, language),
+        "limit": number(why.threshold, language),
+        "unit": "" if card.unit == "1" else card.unit,
+        "device": device,
+        "place": spot(place, language),
+        "quantity": why.quantity,
+    }
+
+
+def _filled(sentence: str, values: dict[str, str]) -> str:
+    """In one pass: braces inside a value stay as they are."""
+    text = _PLACEHOLDER.sub(lambda match: values.get(match[1], match[0]), sentence)
+    return _GAP.sub(r"\1", " ".join(text.split()))
 
 
 def _default(why: Evidence) -> Text:

@@ -1,0 +1,1 @@
+"""Ways out of the store: webhook, MQTT, and the live stream."""
