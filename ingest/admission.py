@@ -1,0 +1,272 @@
+"""Admission: from log records to rows that rules may trust, the same however a log is cut.
+
+The order of steps, each in log order:
+
+1. decode; look up names; learn and judge the gateway's clock    (`decode`, `binding`, `clock`)
+2. judge rows: who may say it, can it have happened then         (`judge`)
+3. drop row duplicates                                           (`dedup`)
+4. flag late rows, move watermarks                               (`watermark`)
+5. keep rows that timed rules want until a mark releases them    (`reorder`)
+
+Safety signals pass every judgement; their flags say what was wrong.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from operator import attrgetter
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from contracts.batch import Flag, TaggedBatch
+from contracts.directory import DeviceDirectory
+from contracts.log import LogRecord
+from contracts.operator import Progress
+from contracts.quantities import QUANTITIES, QUANTITY_INDEX
+from ingest.binding import Binding
+from ingest.decode import Arrival, Decoder
+from ingest.dedup import RowDedup
+from ingest.judge import Judge, Judged
+from ingest.limits import AdmissionSettings
+from ingest.refusal import RowReject
+from ingest.reorder import ReorderBuffer
+from ingest.watermark import NEVER, TimedRows, Watermarks
+
+__all__ = ["Admission", "AdmissionSettings", "Admitted", "RowReject"]
+
+SNAPSHOT_VERSION = 1
+
+_COUNTED = {
+    "late": Flag.LATE,
+    "repaired": Flag.REPAIRED,
+    "clock_unknown": Flag.CLOCK_UNKNOWN,
+    "unverified": Flag.UNVERIFIED,
+    "stranger": Flag.UNREGISTERED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """What one call let in.
+
+    batch: accepted rows in log order, without duplicates. rejects: for the dead letters, in log
+    order. counts: rows by what became of them:
+    `accepted`, `duplicate`, `rejected`; of the accepted `late`, `repaired`, `clock_unknown`,
+    `unverified`, `stranger`; `stale_status` messages; `unlisted` findings about gateways that had
+    no room in the directory. Counts of 0 are left out.
+    """
+
+    batch: TaggedBatch
+    rejects: tuple[RowReject, ...] = ()
+    counts: dict[str, int] = field(default_factory=dict)
+
+
+class SnapshotRefused(Exception):
+    """A snapshot that this admission can't carry on from: another version or registry."""
+
+
+class Admission:
+    """The state of one partition's ingest: clocks, sessions, rings, watermarks, waiting rows.
+
+    It also adds strangers to `directory`, in log order; a snapshot brings them back.
+    """
+
+    def __init__(
+        self, directory: DeviceDirectory, settings: AdmissionSettings | None = None
+    ) -> None:
+        self._directory = directory
+        self._settings = settings or AdmissionSettings()
+        self._binding = Binding(directory)
+        self._decoder = Decoder(self._binding, self._settings)
+        self._judge = Judge(self._binding, self._settings)
+        self._dedup = RowDedup(self._settings.dedup_depth)
+        self._watermarks = Watermarks(self._settings)
+        self._buffer = ReorderBuffer()
+        self._wanted: NDArray[np.bool_] | None = None
+        self._accepted_ms = NEVER
+
+    def want(self, quantities: NDArray[np.bool_]) -> None:
+        """bool[len(QUANTITIES)]: which quantities timed rules use; only their rows wait."""
+        self._wanted = None if quantities.all() else quantities.copy()
+
+    def admit(self, records: Sequence[LogRecord]) -> Admitted:
+        """Let in PACK, FOREIGN and STATUS records in log order. Never raises on their bytes."""
+        if not records:
+            return Admitted(TaggedBatch.empty())
+        self._accepted_ms = max(self._accepted_ms, records[-1].accepted_ms)
+        decoded = self._decoder.decode(records)
+        counts = Counter(stale_status=decoded.stale_statuses)
+        rejects, batch = decoded.rejects, TaggedBatch.empty()
+        if decoded.arrivals:
+            judged, refused, unlisted = self._judge.judge(decoded.arrivals)
+            rejects = sorted(rejects + refused, key=attrgetter("position"))
+            counts["rejected"] = len(refused)
+            counts["unlisted"] = unlisted
+            judged = self._without_duplicates(judged, counts)
+            self._flag_late(judged, decoded.arrivals)
+            batch = _tagged(judged, decoded.arrivals)
+            self._wait(batch, judged.home)
+            _count(batch, counts)
+        return Admitted(batch, tuple(rejects), {name: n for name, n in counts.items() if n})
+
+    def _without_duplicates(self, judged: Judged, counts: Counter[str]) -> Judged:
+        same = self._dedup.duplicates(
+            judged.device, judged.quantity, judged.ts_ms, judged.value, judged.flags
+        )
+        if same is None:
+            return judged
+        counts["duplicate"] = int(same.sum())
+        return judged.take(~same)
+
+    def _flag_late(self, judged: Judged, arrivals: list[Arrival]) -> None:
+        self._watermarks.grow(len(self._directory.gateways))
+        late = self._watermarks.pass_rows(
+            TimedRows(
+                first=np.searchsorted(judged.record, np.arange(len(arrivals) + 1)),
+                accepted_ms=[arrival.record.accepted_ms for arrival in arrivals],
+                speaker=[arrival.gateway for arrival in arrivals],
+                ts_ms=judged.ts_ms,
+                home=judged.home,
+                counts_time=judged.counts_time,
+            )
+        )
+        if late is not None:
+            judged.flags[late] |= np.uint16(Flag.LATE)
+
+    def _wait(self, batch: TaggedBatch, home: NDArray[np.int32]) -> None:
+        if self._wanted is not None:
+            wanted = np.flatnonzero(self._wanted[batch.quantity])
+            if len(wanted) < len(batch):
+                batch, home = batch.take(wanted), home[wanted]
+        if len(batch):
+            self._buffer.push(batch, home)
+
+    def mark(self, record: LogRecord) -> tuple[TaggedBatch, Progress]:
+        """Release rows for timed rules at a MARK record, by (ts_ms, order, position, row)."""
+        self._accepted_ms = max(self._accepted_ms, record.accepted_ms)
+        gateways = len(self._directory.gateways)
+        self._watermarks.grow(gateways)
+        self._watermarks.pass_mark(record.accepted_ms)
+        watermark_ms = self._watermarks.at_ms[:gateways].copy()
+        released = self._buffer.release(watermark_ms)
+        return released, Progress(record.position, record.accepted_ms, watermark_ms)
+
+    def next_ms(self) -> int | None:
+        """The earliest `accepted_ms` at which a mark would release something; None = nothing waits.
+
+        Never before the last record's `accepted_ms`. New records may make it earlier.
+        """
+        if not len(self._buffer):
+            return None
+        if self._buffer.has_late:
+            return self._accepted_ms
+        due = self._watermarks.due_ms(*self._buffer.heads())
+        return max(self._accepted_ms, int(due.min()))
+
+    def snapshot(self) -> bytes:
+        """All state, and the directory's strangers, as MessagePack with little-endian columns."""
+        directory = self._directory
+        return msgspec.msgpack.encode(
+            {
+                "version": SNAPSHOT_VERSION,
+                "registered": directory.registered,
+                "strangers": directory.strangers(),
+                "adopted": _adopted(directory),
+                "gateways": directory.gateways,
+                "quantities": [quantity.name for quantity in QUANTITIES],
+                "accepted_ms": self._accepted_ms,
+                "clocks": self._decoder.clocks.state(),
+                "sessions": self._decoder.sessions.state(),
+                "dedup": self._dedup.state(),
+                "watermarks": self._watermarks.state(len(directory.gateways)),
+                "waiting": self._buffer.state(),
+            }
+        )
+
+    def restore(self, blob: bytes, remap: NDArray[np.int32] | None = None) -> None:
+        """Carry on from a snapshot; this admission and its directory are newly built.
+
+        Without `remap` the registry must be the same. With it, `remap[old row]` is the new row
+        or -1, and the strangers have been added to the directory before. Raises `SnapshotRefused`.
+        """
+        state: dict[str, Any] = msgspec.msgpack.decode(blob)
+        if state["version"] != SNAPSHOT_VERSION:
+            raise SnapshotRefused(
+                f"admission snapshot version {state['version']}, this is {SNAPSHOT_VERSION}"
+            )
+        gateway_rows = [self._directory.intern_gateway(name) for name in state["gateways"]]
+        rows = self._bring_back(state) if remap is None else remap
+        self._adopt(state["adopted"])
+        quantities = np.array(
+            [QUANTITY_INDEX.get(name, -1) for name in state["quantities"]], np.int16
+        )
+        self._accepted_ms = state["accepted_ms"]
+        self._decoder.clocks.load(state["clocks"], gateway_rows)
+        self._decoder.sessions.load(state["sessions"], gateway_rows)
+        self._dedup.load(state["dedup"], rows, quantities)
+        self._watermarks.load(state["watermarks"], gateway_rows, len(self._directory.gateways))
+        self._buffer.load(state["waiting"], rows, quantities, gateway_rows, self._directory.gateway)
+
+    def _bring_back(self, state: dict[str, Any]) -> NDArray[np.int32]:
+        """Add the strangers again and check that they get the rows they had."""
+        directory = self._directory
+        row = state["registered"]
+        for device, family, gateway in state["strangers"]:
+            if directory.intern_device(device, family, directory.intern_gateway(gateway)) != row:
+                raise SnapshotRefused(f"device {device} isn't row {row}: another registry?")
+            row += 1
+        if row != len(directory):
+            raise SnapshotRefused(f"the snapshot has {row} devices, not {len(directory)}")
+        return np.arange(row, dtype=np.int32)
+
+    def _adopt(self, adopted: list[tuple[str, str, str]]) -> None:
+        """Registered devices without a gateway stay with the one that first spoke for them."""
+        directory = self._directory
+        for device, family, gateway in adopted:
+            if device in directory.row_of:
+                directory.intern_device(device, family, directory.intern_gateway(gateway))
+
+
+def _adopted(directory: DeviceDirectory) -> list[tuple[str, str, str]]:
+    """Registered devices without a gateway of their own, with the one that first spoke."""
+    registered = directory.registry.devices.gateway
+    rows = np.flatnonzero((registered < 0) & (directory.gateway[: len(registered)] >= 0))
+    return [
+        (
+            directory.ids[row],
+            directory.family_name(row),
+            directory.gateways[int(directory.gateway[row])],
+        )
+        for row in rows.tolist()
+    ]
+
+
+def _tagged(judged: Judged, arrivals: list[Arrival]) -> TaggedBatch:
+    records = [arrival.record for arrival in arrivals]
+    heard_ms = np.array([record.accepted_ms for record in records], np.int64)
+    position = np.array([record.position for record in records], np.int64)
+    order = np.array([arrival.order for arrival in arrivals], np.int64)
+    return TaggedBatch(
+        judged.device,
+        judged.quantity,
+        judged.ts_ms,
+        judged.value,
+        judged.flags,
+        heard_ms[judged.record],
+        position[judged.record],
+        judged.row,
+        order[judged.record],
+    )
+
+
+def _count(batch: TaggedBatch, counts: Counter[str]) -> None:
+    counts["accepted"] = len(batch)
+    if not len(batch) or not int(np.bitwise_or.reduce(batch.flags)) >> 8:
+        return
+    for name, flag in _COUNTED.items():
+        counts[name] = int(np.count_nonzero(batch.flags & np.uint16(flag)))

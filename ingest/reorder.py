@@ -1,0 +1,255 @@
+"""The reorder buffer: rows wait until their gateway's watermark has reached them.
+
+Waiting rows lie in blocks of columns, sorted by (gateway, event time) within each push. What one
+push brought for one gateway is a *stretch*; releasing takes a prefix of it. So a mark costs what
+it releases and one comparison per stretch, not a look at every row that waits. Rows stay where
+they are put, and emptied blocks are used again; only the last few of a nearly empty block move.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contracts.batch import Flag, TaggedBatch
+from ingest.ordering import event_order, ranges, stable_order
+
+_COLUMNS: dict[str, type] = {
+    "device": np.int32,
+    "quantity": np.int16,
+    "ts_ms": np.int64,
+    "value": np.float64,
+    "flags": np.uint16,
+    "heard_ms": np.int64,
+    "position": np.int64,
+    "row": np.int32,
+    "order": np.int64,
+}
+BLOCK_ROWS = 1 << 17
+SPARE_BLOCKS = 4
+SPARSE = 8
+"""A full block whose waiting rows are fewer than one in so many is emptied into another."""
+
+
+class _Block:
+    """Columns for `capacity` rows. A stretch is rows next..end, all of one gateway, by time."""
+
+    def __init__(self, capacity: int) -> None:
+        self.columns: dict[str, NDArray[Any]] = {
+            name: np.empty(capacity, dtype) for name, dtype in _COLUMNS.items()
+        }
+        self.capacity = capacity
+        self.clear()
+
+    def clear(self) -> None:
+        self.used = 0
+        self.waiting = 0
+        self.home = np.empty(0, np.int32)
+        self.next = np.empty(0, np.int64)
+        self.end = np.empty(0, np.int64)
+
+    def append(
+        self, batch: TaggedBatch, home: NDArray[np.int32], order: NDArray[np.intp] | None
+    ) -> None:
+        """Add rows that `order` sorts by (home, ts); `home` is sorted already."""
+        count, start = len(batch), self.used
+        for name, column in self.columns.items():
+            rows = getattr(batch, name)
+            column[start : start + count] = rows if order is None else rows[order]
+        self.used += count
+        self.waiting += count
+        begins = np.flatnonzero(np.diff(home, prepend=-2))
+        self.home = np.concatenate([self.home, home[begins]])
+        self.next = np.concatenate([self.next, start + begins])
+        self.end = np.concatenate([self.end, start + np.append(begins[1:], count)])
+
+    def heads(self) -> NDArray[np.int64]:
+        """int64 per stretch: its earliest event time."""
+        heads: NDArray[np.int64] = self.columns["ts_ms"][self.next]
+        return heads
+
+    def release(self, watermark_ms: NDArray[np.int64]) -> TaggedBatch | None:
+        """Take the rows up to their gateway's watermark, stretch by stretch; None = none."""
+        limit = watermark_ms[self.home]
+        ready = np.flatnonzero(self.heads() <= limit)
+        if not len(ready):
+            return None
+        stop = self._first_after(ready, limit[ready])
+        index = ranges(self.next[ready], stop - self.next[ready])
+        self.next[ready] = stop
+        self.waiting -= len(index)
+        left = self.next < self.end
+        self.home, self.next, self.end = self.home[left], self.next[left], self.end[left]
+        return self._take(index)
+
+    def everything(self) -> tuple[TaggedBatch, NDArray[np.int32]]:
+        """All waiting rows and the gateway that each waits for."""
+        size = self.end - self.next
+        return self._take(ranges(self.next, size)), np.repeat(self.home, size)
+
+    def _take(self, index: NDArray[np.int64]) -> TaggedBatch:
+        return TaggedBatch(*(column[index] for column in self.columns.values()))
+
+    def _first_after(
+        self, stretches: NDArray[np.intp], limit_ms: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """For each stretch the first row later than its limit: a bisection of all at once."""
+        low, high = self.next[stretches], self.end[stretches]
+        ts = self.columns["ts_ms"]
+        while True:
+            searching = low < high
+            if not searching.any():
+                return low
+            middle = np.where(searching, (low + high) >> 1, 0)
+            passed = searching & (ts[middle] <= limit_ms)
+            low = np.where(passed, middle + 1, low)
+            high = np.where(searching & ~passed, middle, high)
+
+
+class ReorderBuffer:
+    """State: the waiting rows. Late rows wait for the next mark only."""
+
+    def __init__(self) -> None:
+        self._clear()
+
+    def _clear(self) -> None:
+        self._blocks: list[_Block] = []
+        self._spare: list[_Block] = []
+        self._late: list[TaggedBatch] = []
+
+    def __len__(self) -> int:
+        return sum(block.waiting for block in self._blocks) + sum(map(len, self._late))
+
+    @property
+    def has_late(self) -> bool:
+        return bool(self._late)
+
+    def push(self, batch: TaggedBatch, home: NDArray[np.int32]) -> None:
+        """Add rows. home: int32, the gateway row whose watermark each waits for."""
+        late = (batch.flags & np.uint16(Flag.LATE)) != 0
+        if late.any():
+            self._late.append(batch.take(late))
+            batch, home = batch.take(~late), home[~late]
+        if not len(batch):
+            return
+        order = _by_home(home, batch.ts_ms)
+        self._room(len(batch)).append(batch, home if order is None else home[order], order)
+
+    def _room(self, count: int) -> _Block:
+        """The last block, when it has room for so many rows, or another."""
+        if self._blocks and self._blocks[-1].used + count <= self._blocks[-1].capacity:
+            return self._blocks[-1]
+        if self._spare and count <= BLOCK_ROWS:
+            self._blocks.append(self._spare.pop())
+        else:
+            self._blocks.append(_Block(max(count, BLOCK_ROWS)))
+        return self._blocks[-1]
+
+    def release(self, watermark_ms: NDArray[np.int64]) -> TaggedBatch:
+        """Rows up to their gateway's watermark, and late ones, by (ts, order, position, row)."""
+        parts, self._late = self._late, []
+        for block in self._blocks:
+            taken = block.release(watermark_ms)
+            if taken is not None:
+                parts.append(taken)
+        self._tidy()
+        released = TaggedBatch.join(parts)
+        order = event_order(released.ts_ms, released.order, released.position, released.row)
+        return released if order is None else released.take(order)
+
+    def _tidy(self) -> None:
+        """Set empty blocks aside and empty sparse ones, so that a few rows don't hold much."""
+        blocks, self._blocks = self._blocks, []
+        sparse: list[_Block] = []
+        for block in blocks:
+            is_last = block is blocks[-1]
+            if block.waiting and (is_last or block.waiting * SPARSE >= block.used):
+                self._blocks.append(block)
+            else:
+                sparse.append(block)
+        for block in sparse:
+            if block.waiting:
+                rows, home = block.everything()
+                order = _by_home(home, rows.ts_ms)
+                self._room(len(rows)).append(rows, home if order is None else home[order], order)
+            block.clear()
+            if block.capacity == BLOCK_ROWS and len(self._spare) < SPARE_BLOCKS:
+                self._spare.append(block)
+
+    def heads(self) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """Per stretch its gateway row and its earliest event time."""
+        if not self._blocks:
+            return np.empty(0, np.int32), np.empty(0, np.int64)
+        return (
+            np.concatenate([block.home for block in self._blocks]),
+            np.concatenate([block.heads() for block in self._blocks]),
+        )
+
+    def state(self) -> dict[str, Any]:
+        """For the snapshot: the waiting rows with their gateway, and the late ones."""
+        everything = [block.everything() for block in self._blocks]
+        home = [block_home for _, block_home in everything]
+        return {
+            "waiting": _packed(TaggedBatch.join([rows for rows, _ in everything])),
+            "home": b"".join(column.astype("<i4").tobytes() for column in home),
+            "late": _packed(TaggedBatch.join(self._late)),
+        }
+
+    def load(
+        self,
+        state: dict[str, Any],
+        remap: NDArray[np.int32],
+        quantities: NDArray[np.int16],
+        gateway_rows: list[int],
+        gateway_of: NDArray[np.int32],
+    ) -> None:
+        """remap, quantities: old row or index -> new one, -1 = gone; those rows are gone too.
+
+        gateway_of: per device the gateway whose watermark its rows wait for from now on, -1 = as
+        before.
+        """
+        self._clear()
+        late, _ = _unpacked(state["late"], remap, quantities)
+        if len(late):
+            self._late.append(late)
+        waiting, kept = _unpacked(state["waiting"], remap, quantities)
+        if len(waiting):
+            before = np.array(gateway_rows, np.int32)[np.frombuffer(state["home"], "<i4")][kept]
+            now = gateway_of[waiting.device]
+            self.push(waiting, np.where(now < 0, before, now))
+
+
+def _by_home(home: NDArray[np.int32], ts_ms: NDArray[np.int64]) -> NDArray[np.intp] | None:
+    """The permutation into (home, ts); None when the rows already are."""
+    first_ms, least = int(ts_ms.min()), int(home.min())
+    ts_bits = (int(ts_ms.max()) - first_ms).bit_length()
+    bits = ts_bits + (int(home.max()) - least).bit_length()
+    if bits > 62:
+        return np.lexsort((ts_ms, home))
+    key = ts_ms - first_ms
+    key |= (home - np.int64(least)) << ts_bits
+    if bool((key[1:] >= key[:-1]).all()):
+        return None
+    return stable_order(key, bits)
+
+
+def _packed(batch: TaggedBatch) -> dict[str, bytes]:
+    return {
+        name: getattr(batch, name).astype(np.dtype(dtype).newbyteorder("<")).tobytes()
+        for name, dtype in _COLUMNS.items()
+    }
+
+
+def _unpacked(
+    packed: dict[str, bytes], remap: NDArray[np.int32], quantities: NDArray[np.int16]
+) -> tuple[TaggedBatch, NDArray[np.intp]]:
+    columns = {
+        name: np.frombuffer(packed[name], np.dtype(dtype).newbyteorder("<")).astype(dtype)
+        for name, dtype in _COLUMNS.items()
+    }
+    columns["device"] = remap[columns["device"]]
+    columns["quantity"] = quantities[columns["quantity"]]
+    kept = np.flatnonzero((columns["device"] >= 0) & (columns["quantity"] >= 0))
+    return TaggedBatch(*columns.values()).take(kept), kept
