@@ -53,7 +53,7 @@ unit: setup-dev ## the tests alone; for a few: make unit ARGS="tests/edge -k out
 	$(BIN)/pytest $(ARGS)
 
 torture: setup-dev tools ## kill everything under load, for long
-	$(BIN)/pytest -m torture $(ARGS)
+	$(BIN)/pytest -m torture --timeout=0 -s $(ARGS)
 
 bench: setup ## the named benchmarks
 	$(BIN)/gridwarden bench decode --json
