@@ -29,10 +29,11 @@ setup-dev: ## the environment that `make test` needs
 tools: ## Mosquitto, Chromium and strace from the system's packages, when missing (needs root)
 	@$(PYTHON) deploy/setup/system_tools.py mosquitto chromium strace
 
-lint: setup-dev lock-check types ## format, lint, import rules, types, the lock
+lint: setup-dev lock-check ## format, lint, import rules, types, the lock
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/lint-imports
+	@$(MAKE) --no-print-directory types
 
 types: setup-dev
 	$(BIN)/mypy
