@@ -154,6 +154,13 @@ def test_a_file_that_is_not_the_pinned_one_is_refused(
     assert not wheel.exists()
 
 
+def test_the_pins_name_one_version(package_index: ModuleType) -> None:
+    names = [name for name, _ in package_index.WHEELS.values()]
+
+    assert {name.split("-")[1] for name in names} == {package_index.UV_VERSION}
+    assert all(len(bytes.fromhex(sha256)) == 32 for _, sha256 in package_index.WHEELS.values())
+
+
 def test_unpacking_gives_a_program(package_index: ModuleType, tmp_path: Path) -> None:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
