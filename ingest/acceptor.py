@@ -45,13 +45,18 @@ class Accepted:
 
 @dataclass(slots=True)
 class AcceptCounts:
-    """Totals since the start. records: by kind. bytes: of their payloads."""
+    """Totals since the start. records: by kind. bytes: of their payloads.
+
+    unclaimed: packs that were logged for their safety signals only, under another gateway's
+    name. turned_back: packs left with their gateways because the disk is full.
+    """
 
     records: Counter[str] = field(default_factory=Counter)
     bytes: int = 0
     duplicates: int = 0
     refused: Counter[str] = field(default_factory=Counter)
     unclaimed: int = 0
+    turned_back: int = 0
     failed_checkpoints: int = 0
 
 
@@ -88,6 +93,8 @@ class Acceptor:
         self._checkpoint_ms = clock()
         self._lock = threading.RLock()
         self.counts = AcceptCounts()
+        self.sparing = False
+        """With a full disk: of the packs only those with alarms are taken, see `Retention`."""
 
     def accept(self, messages: Sequence[Message], *, mark: bool = False) -> Accepted:
         """Write what is new of a group in one commit; with `mark`, a time mark behind it.
@@ -118,6 +125,10 @@ class Acceptor:
             return
         header = found.header
         if header is not None:
+            if self.sparing and not header.alarm and not header.tombstone:
+                # Not confirmed, so the agent keeps it and sends it again.
+                self.counts.turned_back += 1
+                return
             group.boots.setdefault(header.gateway, set()).add(header.boot)
             key = header.gateway, header.boot, header.seq
             if key in group.fresh or self.ledger.has(*key):

@@ -246,6 +246,10 @@ class Quarantine:
         with self._lock, faults(self.path):
             return QuarantineState(**_totals(self._db))
 
+    def sheddable(self) -> int:
+        """Bytes that `shed` could give back."""
+        return self.state().bytes
+
     def bytes(self) -> int:
         """Bytes on disk."""
         return bytes_of(self.path)

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import paho.mqtt.client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
@@ -94,6 +95,7 @@ class Subscriber:
         self._receive_maximum = receive_maximum
         self._queue: deque[Message] = deque()
         self._queued_bytes = 0
+        self._wanted = 1
         self._arrived = threading.Condition()
         self._outgoing: deque[tuple[int, int] | tuple[str, bytes, int]] = deque()
         self._connection = 0
@@ -106,7 +108,7 @@ class Subscriber:
 
     def _build(self, client_id: str) -> mqtt.Client:
         client = mqtt.Client(
-            mqtt.CallbackAPIVersion.VERSION2,
+            CallbackAPIVersion.VERSION2,
             client_id=client_id,
             protocol=mqtt.MQTTv5,
             manual_ack=True,
@@ -141,6 +143,7 @@ class Subscriber:
         Empty when nothing came. A full queue or `max_messages` end the wait.
         """
         with self._arrived:
+            self._wanted = max_messages
             if not self._queue:
                 self._arrived.wait(max_wait_ms / 1000)
             if not self._queue:
@@ -201,7 +204,7 @@ class Subscriber:
             pause_s = min(pause_s * 2, BACKOFF_S[1])
 
     def _connect(self) -> None:
-        properties = Properties(PacketTypes.CONNECT)
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         properties.SessionExpiryInterval = SESSION_S
         properties.ReceiveMaximum = self._receive_maximum
         self._connection += 1
@@ -297,8 +300,19 @@ class Subscriber:
 
     def _on_message(self, _client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:
         mid = message.mid if message.qos else 0
+        payload = bytes(message.payload)
         with self._arrived:
-            self._queue.append(Message(message.topic, message.payload, mid, self._connection))
-            self._queued_bytes += len(message.payload)
+            self._queue.append(Message(_topic(message), payload, mid, self._connection))
+            self._queued_bytes += len(payload)
             self.counts.received += 1
-            self._arrived.notify()
+            # Waking the taker for each message would cost more than the message.
+            if len(self._queue) in (1, self._wanted) or self._full():
+                self._arrived.notify()
+
+
+def _topic(message: mqtt.MQTTMessage) -> str:
+    try:
+        return message.topic
+    except UnicodeDecodeError:
+        # No broker should pass it on; it must end as a dead letter and not come back for ever.
+        return "not UTF-8"

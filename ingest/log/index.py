@@ -57,7 +57,7 @@ class Index:
             db.execute("INSERT OR IGNORE INTO contents VALUES(?,?)", (content_hash, data))
 
     def get_content(self, content_hash: str) -> bytes:
-        """Raises `StoreDamaged` where there is none: an INSTALLED record names only what is here."""
+        """Raises `StoreDamaged` where there is none: INSTALLED records name only what is here."""
         rows = self._query("SELECT bytes FROM contents WHERE hash=?", content_hash)
         if not rows:
             raise StoreDamaged(self.path, f"content {content_hash} is missing")

@@ -198,6 +198,23 @@ class SqliteLog:
         self._sealed[first] = sealed
         return sealed
 
+    def sheddable(self, before_position: int) -> tuple[tuple[int, int], ...]:
+        """(bytes, accepted_ms of the last record) of what `shed` could delete, oldest first."""
+        return tuple(
+            (segment.bytes, segment.last_accepted_ms)
+            for segment in self.sealed()
+            if segment.last_position < before_position
+        )
+
+    @property
+    def needed_from(self) -> int:
+        """The first position that a restart reads: behind the older of the two snapshots.
+
+        1 while there is none. The newer one may turn out to be damaged.
+        """
+        positions = self._index.snapshot_positions()
+        return positions[-1] + 1 if positions else 1
+
     def bytes(self) -> int:
         """Bytes on disk, all files of the log."""
         segments = sum(bytes_of(path_of(self.folder, first)) for first in self._firsts)

@@ -1,0 +1,52 @@
+"""What every telemetry store offers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, Protocol
+
+from contracts.batch import TaggedBatch
+from contracts.directory import DeviceDirectory
+
+
+class Sample(NamedTuple):
+    """One stored reading. value: canonical unit, None = the sensor sent no value."""
+
+    ts_ms: int
+    value: float | None
+    flags: int
+
+
+@dataclass(frozen=True, slots=True)
+class TelemetryState:
+    """What the store holds and what it doesn't.
+
+    mode: "full" keeps every row; "thinned" the last of each series and interval, and every row
+    with an alarm flag. lag_ms: accepted_ms of the newest row handed over less that of the newest
+    stored; what is younger can't be found yet. kept_from_ms: nothing heard before is here.
+    Row counts are totals since the start: thinned were left out on purpose, lost could not be
+    written.
+    """
+
+    mode: Literal["full", "thinned"]
+    interval_ms: int
+    lag_ms: int
+    kept_from_ms: int | None
+    handed_rows: int
+    stored_rows: int
+    thinned_rows: int
+    lost_rows: int
+
+
+class TelemetryStore(Protocol):
+    """write never blocks and never raises for a full disk: the state says what became of it."""
+
+    def write(self, batch: TaggedBatch, directory: DeviceDirectory) -> None: ...
+
+    def range(self, device: str, quantity: str, from_ms: int, to_ms: int) -> list[Sample]: ...
+
+    def latest(self, device: str) -> dict[str, Sample]: ...
+
+    def state(self) -> TelemetryState: ...
+
+    def close(self) -> None: ...
