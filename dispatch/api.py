@@ -137,6 +137,8 @@ def _json(body: bytes, status: int = 200) -> Response:
 def _command_routes(
     api: FastAPI, store: Store, submit: Callable[[OperatorCommand], None], guard: Guard
 ) -> None:
+    key_name = "Idempotency-Key"
+
     def order(
         alert: str, action: str, holder: Holder, key: str | None, body: doc.Remark
     ) -> Response:
@@ -144,9 +146,7 @@ def _command_routes(
         if row is None:
             raise ApiError(404, "unknown_alert", "no alert has this id", "alert")
         if key is not None and not _ID.fullmatch(key):
-            raise ApiError(
-                422, "bad_request", "1 to 64 of A-Z a-z 0-9 _ . : / -", "Idempotency-Key"
-            )
+            raise ApiError(422, "bad_request", "1 to 64 of A-Z a-z 0-9 _ . : / -", key_name)
         command = OperatorCommand(
             id=f"{holder.name}:{key or uuid.uuid4().hex}",
             action=action,  # type: ignore[arg-type]  # one of the three, by the routes
@@ -163,12 +163,9 @@ def _command_routes(
             submit(command)
         # Kept only after the log has it: a repeat of a request that failed is a first one.
         if not store.audit(command):
-            raise ApiError(
-                409, "key_reused", "this key was used for another request", "Idempotency-Key"
-            )
-        return _json(
-            json.dumps({"command": command.id, "repeated": known is not None}).encode(), 202
-        )
+            raise ApiError(409, "key_reused", "this key was used for another request", key_name)
+        answer = {"command": command.id, "repeated": known is not None}
+        return _json(json.dumps(answer).encode(), 202)
 
     key_header = Header(alias=key_name, description=doc.KEY_TEXT, examples=["7f3c"])
 
