@@ -1,0 +1,298 @@
+"use strict";
+// The live list. Texts from outside only ever become textContent.
+const MOST = 500; // Alerts kept on the page.
+const LOST_MS = 15000; // The stream says every 5 s that it lives.
+const RETRY_MS = 1000;
+
+const state = {
+  language: localStorage.getItem("language") || "zh",
+  show: "open",
+  alerts: new Map(), // alert id -> { seq, event }
+  failing: new Map(), // receiver -> since
+  last: 0,
+  heard: 0,
+  link: "wait",
+};
+const $ = (id) => document.getElementById(id);
+const words = () => WORDS[state.language];
+
+function key() {
+  const given = /^#key=([A-Za-z0-9_-]+)$/.exec(location.hash);
+  if (given) {
+    sessionStorage.setItem("key", given[1]);
+    history.replaceState(null, "", location.pathname); // The key leaves the address bar.
+  }
+  return sessionStorage.getItem("key") || "";
+}
+
+function headers(more) {
+  return { Authorization: "Bearer " + key(), ...more };
+}
+
+// Reading
+
+async function load() {
+  const answer = await fetch("api/v1/alerts?limit=200", { headers: headers() });
+  if (answer.status === 401) throw new Error("no_key");
+  if (!answer.ok) throw new Error("HTTP " + answer.status);
+  const page = await answer.json();
+  state.alerts.clear();
+  for (const one of page.alerts) put(one.event);
+  state.last = page.stream;
+}
+
+function put(event) {
+  const known = state.alerts.get(event.subject);
+  if (known && known.data.revision > event.data.revision) return;
+  if (event.data.change === "reminder") return;
+  state.alerts.delete(event.subject);
+  state.alerts.set(event.subject, event);
+  if (state.alerts.size > MOST) {
+    const ended = [...state.alerts].find(([, old]) => old.data.state === "cleared");
+    state.alerts.delete(ended ? ended[0] : state.alerts.keys().next().value);
+  }
+}
+
+async function listen() {
+  const cut = new AbortController();
+  const watch = setInterval(() => {
+    if (Date.now() - state.heard > LOST_MS) cut.abort();
+  }, 1000);
+  try {
+    state.heard = Date.now();
+    const answer = await fetch("api/v1/events/stream", {
+      headers: headers({ "Last-Event-ID": String(state.last) }),
+      signal: cut.signal,
+      cache: "no-store",
+    });
+    if (answer.status === 401) throw new Error("no_key");
+    if (!answer.ok) throw new Error("HTTP " + answer.status);
+    link("live");
+    const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+    let rest = "";
+    for (;;) {
+      const { value, done } = await reader.read();
+      if (done) return;
+      state.heard = Date.now();
+      const blocks = (rest + value).split("\n\n");
+      rest = blocks.pop();
+      if (blocks.map(take).some(Boolean)) draw();
+    }
+  } finally {
+    clearInterval(watch);
+    cut.abort();
+  }
+}
+
+function take(block) {
+  const fields = {};
+  for (const line of block.split("\n")) {
+    const at = line.indexOf(": ");
+    if (at > 0) fields[line.slice(0, at)] = line.slice(at + 2);
+  }
+  if (fields.id) state.last = Number(fields.id);
+  if (fields.event === "alert") put(JSON.parse(fields.data));
+  else if (fields.event === "delivery_failing") failing(JSON.parse(fields.data));
+  else return false;
+  return true;
+}
+
+function failing(notice) {
+  if (notice.since === null) state.failing.delete(notice.receiver);
+  else state.failing.set(notice.receiver, notice.since);
+}
+
+async function follow() {
+  for (;;) {
+    let wait = RETRY_MS;
+    try {
+      await load();
+      draw();
+      await listen();
+      link("wait");
+    } catch (error) {
+      link(error.message === "no_key" ? "no_key" : "lost");
+      if (error.message === "no_key") wait = 5 * RETRY_MS;
+    }
+    await new Promise((done) => setTimeout(done, wait));
+  }
+}
+
+// Deciding
+
+async function command(alert, action, body, card) {
+  for (const button of card.querySelectorAll("button")) button.disabled = true;
+  try {
+    const answer = await fetch(`api/v1/alerts/${encodeURIComponent(alert)}/${action}`, {
+      method: "POST",
+      headers: headers({
+        "Content-Type": "application/json",
+        "Idempotency-Key": crypto.randomUUID ? crypto.randomUUID() : String(Math.random()).slice(2),
+      }),
+      body: JSON.stringify(body),
+    });
+    if (!answer.ok) throw new Error((await answer.json()).error.message);
+    // The event that says it is done redraws the card; until then let people try again.
+    setTimeout(() => {
+      for (const button of card.querySelectorAll("button")) button.disabled = false;
+    }, 3000);
+  } catch (error) {
+    for (const button of card.querySelectorAll("button")) button.disabled = false;
+    card.querySelector(".failed").textContent = words().failed + error.message;
+  }
+}
+
+// Drawing
+
+function make(tag, kind, text, ...children) {
+  const node = document.createElement(tag);
+  if (kind) node.className = kind;
+  if (text) node.textContent = text;
+  node.append(...children);
+  return node;
+}
+
+function draw() {
+  const list = $("alerts");
+  const all = [...state.alerts.values()].reverse();
+  const open = all.filter((event) => event.data.state !== "cleared");
+  const shown = state.show === "open" ? open : all;
+  const byRaising = (a, b) => (a.data.onset < b.data.onset ? 1 : a.data.onset > b.data.onset ? -1 : 0);
+  list.replaceChildren(...shown.sort(byRaising).map(card));
+  $("empty").hidden = shown.length > 0;
+  $("empty").textContent = words().none;
+  const waiting = open.filter((event) => !event.data.acknowledged).length;
+  $("counts").textContent = words().counts(open.length, waiting);
+  document.title = waiting ? `(${waiting}) gridwarden` : "gridwarden";
+  $("failing").hidden = state.failing.size === 0;
+  $("failing").textContent = words().failing + [...state.failing.keys()].join(", ");
+}
+
+function card(event) {
+  const data = event.data, text = words();
+  const kinds = ["alert", "l" + data.severity, data.state === "cleared" ? "cleared" : "open",
+    data.acknowledged ? "acknowledged" : "unacknowledged"];
+  const node = make("li", kinds.join(" "));
+  node.dataset.alert = data.alert;
+  node.append(make("div", "level", data.level), middle(data, text), acts(data, text, node));
+  return node;
+}
+
+function middle(data, text) {
+  const node = make("div", "middle");
+  const own = (words) => words[state.language] || words.en || words.zh;
+  node.append(
+    make("div", "title", own(data.title) || data.rule.id),
+    make("p", "reason", own(data.reason)),
+    make("div", "place", placeOf(data.place, text)),
+  );
+  const age = make("time", "age", ageOf(data.onset));
+  age.dateTime = data.onset;
+  age.title = `${text.happened} ${local(data.timing.happened)}, ${text.heard} ${local(data.timing.heard)}`;
+  const meta = make("div", "meta", "", age);
+  meta.append(` · ${text.device} ${data.device}`);
+  if (data.rule.standard) meta.append(` · ${text.standard} ${data.rule.standard}`);
+  node.append(meta);
+  if (own(data.runbook)) node.append(make("div", "meta", `${text.runbook}: ${own(data.runbook)}`));
+  node.append(tags(data, text));
+  return node;
+}
+
+function tags(data, text) {
+  const node = make("div", "tags", "", make("span", "tag state", text[data.state]));
+  node.append(make("span", data.acknowledged ? "tag" : "tag bad",
+    data.acknowledged ? text.acknowledged : text.unacknowledged));
+  if (data.unknown) node.append(make("span", "tag bad", text.unknown));
+  if (data.onsets > 1) node.append(make("span", "tag", data.onsets + text.onsets));
+  if (data.disposition) {
+    node.append(make("span", "tag", `${text.disposition}: ${text[data.disposition]}`));
+  }
+  if (data.rule.removed) node.append(make("span", "tag doubt", text.removed));
+  for (const note of data.annotations) {
+    node.append(make("span", "tag doubt", text.notes[note] || note));
+  }
+  return node;
+}
+
+function acts(data, text, card) {
+  const button = (kind, label, action, body, off) => {
+    const node = make("button", kind, label);
+    node.type = "button";
+    node.dataset.act = body.disposition || action;
+    node.disabled = off;
+    node.addEventListener("click", () => command(data.alert, action, body, card));
+    return node;
+  };
+  const judge = (what) => button(data.disposition === what ? "on" : "", text[what],
+    "disposition", { disposition: what }, data.disposition === what);
+  return make("div", "acts", "",
+    button("main", text.acknowledge, "acknowledge", {}, data.acknowledged),
+    button("", text.reset, "reset", {}, data.state === "cleared"),
+    make("div", "row", "", judge("real"), judge("false"), judge("drill")),
+    make("div", "failed"));
+}
+
+function placeOf(place, text) {
+  const levels = [place.district, place.street, place.community, place.grid]
+    .map((area) => area.name || area.code).filter(Boolean);
+  const spot = [];
+  for (const part of ["building", "unit", "floor"]) {
+    if (place[part]) {
+      spot.push(state.language === "zh" ? place[part] + text[part] : text[part] + place[part]);
+    }
+  }
+  const code = place.grid.code ? ` (${place.grid.code})` : "";
+  return [...levels, ...spot].join(" › ") + code || text.place;
+}
+
+function ageOf(time) {
+  const text = words();
+  const seconds = Math.floor((Date.now() - Date.parse(time)) / 1000);
+  if (seconds < 2) return seconds < -120 ? local(time) : text.now;
+  for (const [size, name] of [[86400, "d"], [3600, "h"], [60, "m"], [1, "s"]]) {
+    if (seconds >= size) return Math.floor(seconds / size) + text[name] + text.ago;
+  }
+  return "";
+}
+
+function local(time) {
+  return new Date(time).toLocaleString(state.language === "zh" ? "zh-CN" : "en-GB");
+}
+
+function link(now) {
+  state.link = now;
+  const lost = now === "lost" || now === "no_key";
+  $("link").className = "link " + (lost ? "lost" : now);
+  $("link").textContent = lost ? "" : words()[now];
+  $("lost").hidden = !lost;
+  $("lost").textContent = lost ? words()[now] : "";
+}
+
+function relabel() {
+  document.documentElement.lang = state.language;
+  $("heading").textContent = words().heading;
+  $("language").textContent = words().language;
+  for (const button of document.querySelectorAll("nav button")) {
+    button.textContent = words()[button.dataset.show];
+    button.classList.toggle("on", button.dataset.show === state.show);
+  }
+  link(state.link);
+  draw();
+}
+
+$("language").addEventListener("click", () => {
+  state.language = state.language === "zh" ? "en" : "zh";
+  localStorage.setItem("language", state.language);
+  relabel();
+});
+for (const button of document.querySelectorAll("nav button")) {
+  button.addEventListener("click", () => {
+    state.show = button.dataset.show;
+    relabel();
+  });
+}
+setInterval(() => {
+  for (const age of document.querySelectorAll("time.age")) age.textContent = ageOf(age.dateTime);
+}, 1000);
+relabel();
+follow();
