@@ -156,6 +156,11 @@ class Intake:
             self._waiting_rows -= sum(len(pack.batch) for pack in closed)
             self._room.notify_all()
 
+    def is_empty(self) -> bool:
+        """Whether everything that was drawn is stored."""
+        with self._room:
+            return self._waiting_rows == 0
+
     def stop(self) -> None:
         """Refuse what comes from now on."""
         with self._room:
