@@ -138,8 +138,14 @@ class Settings(BaseSettings):
         return env_settings, init_settings
 
 
-def load(path: Path | None, **overrides: Any) -> Settings:
-    """Settings from a TOML file (or defaults), the environment, then `overrides`.
+def load(
+    path: Path | None,
+    *,
+    data: Path | None = None,
+    broker: str | None = None,
+    http_port: int | None = None,
+) -> Settings:
+    """Settings from a TOML file (or defaults), the environment, then what the caller names.
 
     Raises `SettingsError` with one line: file, field, mend.
     """
@@ -153,12 +159,17 @@ def load(path: Path | None, **overrides: Any) -> Settings:
             ) from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise SettingsError(f"{path}: not TOML: {error}") from None
+    if broker is not None:
+        values["mqtt"] = {**values.get("mqtt", {}), "broker": broker}
+    if http_port is not None:
+        values["http"] = {**values.get("http", {}), "port": http_port}
     try:
         settings = Settings(**values)
     except ValidationError as error:
         raise SettingsError(_one_line(path, error)) from None
     base = path.parent if path is not None else Path()
-    return _resolved(settings, base).model_copy(update=overrides)
+    settings = _resolved(settings, base)
+    return settings if data is None else settings.model_copy(update={"data": data})
 
 
 def _one_line(path: Path | None, error: ValidationError) -> str:

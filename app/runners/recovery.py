@@ -14,28 +14,46 @@ from ingest.log import SqliteLog
 from rules.ruleset import RuleSet
 
 
-def sources(log: SqliteLog) -> Sources:
-    """Content of INSTALLED records, from the log itself."""
-    return Sources(
-        rules=lambda content: unpack_rules(log.get_content(content)),
-        registry=lambda content: unpack_registry(log.get_content(content)),
-    )
+class Contents:
+    """Rule sets and registries by content hash, from the log; each is built once."""
+
+    def __init__(self, log: SqliteLog) -> None:
+        self._log = log
+        self._rules: dict[str, RuleSet] = {}
+        self._registries: dict[str, Registry] = {}
+
+    def rules(self, content: str) -> RuleSet:
+        if content not in self._rules:
+            self._rules[content] = unpack_rules(self._log.get_content(content))
+        return self._rules[content]
+
+    def registry(self, content: str) -> Registry:
+        if content not in self._registries:
+            self._registries[content] = unpack_registry(self._log.get_content(content))
+        return self._registries[content]
+
+    def remember(self, content: str, built: RuleSet | Registry) -> None:
+        """What the caller has built of this content already."""
+        if isinstance(built, RuleSet):
+            self._rules[content] = built
+        else:
+            self._registries[content] = built
 
 
-def recover(log: SqliteLog, settings: AdmissionSettings) -> Engine:
+def recover(log: SqliteLog, contents: Contents, settings: AdmissionSettings) -> Engine:
     """An engine at the last snapshot's position, or a fresh one at 0.
 
     The caller then feeds `log.read(engine.position + 1)`: nothing is decided here.
     """
-    contents = sources(log)
+    sources = Sources(rules=contents.rules, registry=contents.registry)
     snapshot = log.load_snapshot()
     if snapshot is None:
-        return Engine(Registry(), RuleSet.empty(), sources=contents, settings=settings)
+        return Engine(Registry(), RuleSet.empty(), sources=sources, settings=settings)
     head = read_head(snapshot.chunks)
     engine = Engine(
         contents.registry(head.registry) if head.registry else Registry(),
         contents.rules(head.rules) if head.rules else RuleSet.empty(),
-        sources=contents,
+        sources=sources,
         settings=settings,
     )
     engine.restore(snapshot.chunks)

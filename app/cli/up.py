@@ -1,0 +1,99 @@
+"""`gridwarden up`: the whole pipeline in one process."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from app import logs
+from app.broker import BrokerError
+from app.cli.outcome import FINDINGS, fail
+from app.content import ContentError
+from app.demo import DemoAgent, prepare_registry
+from app.runners.embedded import Server
+from app.runners.web import WebError
+from app.settings import SettingsError, load
+from dispatch.keys import KeysInvalid
+from dispatch.receivers import ReceiverInvalid
+from dispatch.tables import StoreRefused
+from ingest.registry import RegistryError
+from ingest.storage import StoreError
+from rules import RulesInvalid
+
+WRONG_USE = (
+    BrokerError,
+    ContentError,
+    WebError,
+    KeysInvalid,
+    ReceiverInvalid,
+    StoreRefused,
+    RegistryError,
+    StoreError,
+    OSError,
+)
+
+
+def command(
+    config: Annotated[Path | None, typer.Option(help="settings file (TOML)")] = None,
+    demo: Annotated[bool, typer.Option("--demo", help="add a simulated district")] = False,
+    data: Annotated[Path | None, typer.Option(help="folder of the stores")] = None,
+    broker: Annotated[
+        str | None, typer.Option(help="auto, builtin or mosquitto; overrides the settings")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="of page and API; 0 = any free one")
+    ] = None,
+) -> None:
+    """Broker, ingest, rules, dispatch, page and API in one process, until stopped."""
+    logs.setup(pretty=sys.stderr.isatty())
+    try:
+        settings = load(config, data=data, broker=broker, http_port=port)
+        agent = None
+        if demo:
+            folder = settings.data / "demo"
+            registry = prepare_registry(folder)
+            settings = settings.model_copy(update={"registry": registry})
+        server = Server(settings, _say)
+        server.start()
+    except SettingsError as error:
+        fail(str(error))
+    except RulesInvalid as error:
+        fail("\n".join(str(finding) for finding in error.findings))
+    except WRONG_USE as error:
+        fail(str(error))
+    if demo:
+        agent = DemoAgent(settings.data / "demo", server.mqtt_port)
+        agent.start()
+        _say("a simulated district is running: nothing on the page is real")
+    _say(f"open  {server.page_url}")
+    sys.exit(_wait(server, agent))
+
+
+def _wait(server: Server, agent: DemoAgent | None) -> int:
+    """Until SIGINT, SIGTERM or a failure; the exit status."""
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        server.failure.stopping.set()
+
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, stop)
+    while not server.failure.stopping.wait(0.5):
+        if agent is not None and agent.ended():
+            server.failure.report(agent.ended())
+    if agent is not None:
+        agent.stop()
+    server.stop()
+    if server.failure.what:
+        print(f"gridwarden: {server.failure.what}", file=sys.stderr)
+        return FINDINGS
+    _say("stopped")
+    return 0
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)

@@ -1,0 +1,152 @@
+"""The accepting half of the embedded runner: broker -> log -> acknowledgement -> engine.
+
+One thread owns it. What the log doesn't have is never acknowledged; what it has is confirmed at
+once, before the engine looks at it.
+"""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+
+from app.metrics import Metrics
+from contracts.log import LogRecord
+from contracts.messages import OperatorCommand
+from ingest.acceptor import Accepted, Acceptor
+from ingest.message import Message
+from ingest.storage import StoreFailed, StoreFull
+
+IDLE_MARK_MS = 1_000
+RESEND_EVERY_MS = 1_000
+FULL_PAUSE_S = 0.5
+GROUP_MESSAGES = 400
+
+
+class Inlet(Protocol):
+    """Where messages come from; `ingest.subscriber.Subscriber` and the tests' inlets."""
+
+    def take(
+        self, max_messages: int, max_wait_ms: int, gather_ms: int = ...
+    ) -> list[Message]: ...
+
+    def ack(self, messages: Iterable[Message]) -> None: ...
+
+    def publish(self, topic: str, payload: bytes) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """commit_ms: gather time of a group. mark_ms: time marks while something waits."""
+
+    commit_ms: int
+    mark_ms: int
+
+
+class Acceptance:
+    """Loops until told to stop. `engine_due_ms` is when the engine next wants a time mark."""
+
+    def __init__(
+        self,
+        inlet: Inlet,
+        acceptor: Acceptor,
+        outlet: queue.Queue[list[LogRecord]],
+        *,
+        timing: Timing,
+        clock: Callable[[], int],
+        engine_due_ms: Callable[[], int | None],
+        on_full: Callable[[], None],
+        metrics: Metrics,
+        log: structlog.stdlib.BoundLogger,
+    ) -> None:
+        self._inlet, self._acceptor, self._outlet = inlet, acceptor, outlet
+        self._timing, self._clock, self._due_ms = timing, clock, engine_due_ms
+        self._on_full, self._metrics, self._log = on_full, metrics, log
+        self._commands: queue.SimpleQueue[OperatorCommand] = queue.SimpleQueue()
+        self._marked_ms = 0
+        self._resent_ms = 0
+        self.disk_full = False
+
+    def submit(self, command: OperatorCommand) -> None:
+        """From any thread: a command for the log; it takes effect at its own position."""
+        self._commands.put(command)
+
+    def run(self, stopping: Callable[[], bool]) -> None:
+        """Returns when `stopping()`; what was taken by then is in the log and acknowledged."""
+        while not stopping():
+            messages = self._inlet.take(
+                GROUP_MESSAGES, self._timing.mark_ms, self._timing.commit_ms
+            )
+            self._commit(messages, stopping)
+            self._append_commands()
+            self._ask_for_missing()
+
+    def _commit(self, messages: list[Message], stopping: Callable[[], bool]) -> None:
+        mark = self._mark_is_due(self._clock())
+        if not messages and not mark:
+            return
+        started = time.perf_counter()
+        accepted = self._accept(messages, mark, stopping)
+        if accepted is None:
+            return
+        self._metrics.commit.observe(time.perf_counter() - started)
+        self._answer(messages, accepted)
+        if mark:
+            self._marked_ms = accepted.records[-1].accepted_ms
+        if accepted.records:
+            self._outlet.put(accepted.records)
+
+    def _accept(
+        self, messages: list[Message], mark: bool, stopping: Callable[[], bool]
+    ) -> Accepted | None:
+        """The same group again and again while the disk is full: nothing is acknowledged."""
+        while True:
+            try:
+                accepted = self._acceptor.accept(messages, mark=mark)
+            except (StoreFull, StoreFailed) as error:
+                self._log.error("the log can't be written", error=str(error))
+                self.disk_full = True
+                self._on_full()
+                if stopping():
+                    return None
+                time.sleep(FULL_PAUSE_S)
+            else:
+                self.disk_full = False
+                return accepted
+
+    def _answer(self, messages: list[Message], accepted: Accepted) -> None:
+        self._inlet.ack(messages)
+        for topic, payload in accepted.answers:
+            self._inlet.publish(topic, payload)
+        counts = self._metrics.messages
+        counts.labels("accepted").inc(len(messages) - accepted.duplicates - accepted.refused)
+        counts.labels("duplicate").inc(accepted.duplicates)
+        counts.labels("refused").inc(accepted.refused)
+
+    def _mark_is_due(self, now_ms: int) -> bool:
+        waited = now_ms - self._marked_ms
+        if waited >= IDLE_MARK_MS or waited < 0:
+            return True
+        due = self._due_ms()
+        return due is not None and due <= now_ms and waited >= self._timing.mark_ms
+
+    def _append_commands(self) -> None:
+        while not self._commands.empty():
+            command = self._commands.get()
+            self._outlet.put([self._acceptor.append_command(command)])
+
+    def _ask_for_missing(self) -> None:
+        now_ms = self._clock()
+        if now_ms - self._resent_ms < RESEND_EVERY_MS:
+            return
+        self._resent_ms = now_ms
+        for topic, payload in self._acceptor.resends(now_ms):
+            self._inlet.publish(topic, payload)
+        replayed = self._acceptor.accept_replays()
+        if replayed.records:
+            self._outlet.put(replayed.records)
+        self._metrics.missing.set(self._acceptor.ledger.open_gaps())

@@ -1,0 +1,335 @@
+"""The whole pipeline in one process: broker child, ingest, engine, dispatch, page and API.
+
+Two threads carry it: one accepts (broker -> log -> acknowledgement), one decides (log -> engine
+-> stores). Around them run the subscriber's socket, deliveries, the telemetry writer, retention
+and the web server. A thread that fails ends the process: systemd starts it again, and it reads
+on from its last snapshot.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from app import broker as brokers
+from app.logs import logger
+from app.metrics import Metrics
+from app.runners import health, install
+from app.runners.acceptance import Acceptance, Timing
+from app.runners.deliveries import filters, start_dispatcher, webhooks
+from app.runners.execution import Execution, Outlets
+from app.runners.housekeeping import Housekeeping
+from app.runners.recovery import Contents, recover
+from app.runners.threads import Failure, spawn
+from app.runners.web import Web
+from app.settings import Settings
+from contracts.log import LogRecord
+from dispatch.api import create_api
+from dispatch.deliver.live import Broadcaster
+from dispatch.deliver.mqtt import BrokerAddress as AlertBroker
+from dispatch.dispatcher import Pulse
+from dispatch.keys import KeyRing, page_url
+from dispatch.store import Store
+from ingest.acceptor import Acceptor
+from ingest.admission import AdmissionSettings
+from ingest.ledger_store import LedgerStore
+from ingest.log import SqliteLog
+from ingest.quarantine import Quarantine
+from ingest.subscriber import BrokerAddress, Subscriber
+from ingest.telemetry import SqliteTelemetry
+
+QUEUE_GROUPS = 64
+"""Groups between the accepting and the deciding thread; full, acceptance waits."""
+
+PAGE_DIR = Path(__file__).parents[1] / "console"
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class Server:
+    """Start it, wait for `failure.stopping`, stop it. What it opened is closed in reverse."""
+
+    def __init__(self, settings: Settings, say: Callable[[str], None]) -> None:
+        """`say` gets a line of progress for a person at each step of the start."""
+        self.settings, self._say = settings, say
+        self.failure = Failure()
+        self.metrics = Metrics()
+        self._log = logger("app")
+        self._stack = ExitStack()
+        self._accepting: threading.Thread | None = None
+        self._deciding: threading.Thread | None = None
+        self._accepted_all = threading.Event()
+
+    def start(self) -> None:
+        """Raises the typed errors of what it starts; the verb turns them into one line."""
+        try:
+            self.web = Web(self.settings.http.host, self.settings.http.port)
+            self._stack.callback(self.web.stop)
+            self._open_stores()
+            self._start_broker()
+            self._prepare_engine()
+            self._start_dispatch()
+            self._start_loops()
+        except BaseException:
+            self._stack.close()
+            raise
+
+    @property
+    def page_url(self) -> str:
+        """The address of the live page, with the local key behind "#"."""
+        return page_url(self.web.url, self._console_key)
+
+    def _open_stores(self) -> None:
+        settings, data, keep = self.settings, self.settings.data, self._stack.callback
+        data.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.log = SqliteLog(data / "log", segment_bytes=settings.retention.segment_bytes)
+        keep(self.log.close)
+        ledger_store = LedgerStore(data / "ledger.db")
+        keep(ledger_store.close)
+        self.quarantine = Quarantine(
+            data / "quarantine.db", max_rows=settings.retention.quarantine_rows
+        )
+        keep(self.quarantine.close)
+        self.store = Store(data / "dispatch.db")
+        keep(self.store.close)
+        # Before anything is recorded: an event is owed to those who were receivers by then.
+        self._hooks = webhooks(settings)
+        self.store.set_receivers(filters(settings, self._hooks))
+        self.acceptor = Acceptor(
+            self.log,
+            ledger_store.load(self.log),
+            self.quarantine,
+            clock=now_ms,
+            ledger_store=ledger_store,
+        )
+        keep(lambda: self.acceptor.checkpoint(now_ms()))
+
+    def _start_broker(self) -> None:
+        mqtt = self.settings.mqtt
+        host, port = mqtt.host, mqtt.port
+        self.broker: brokers.Broker | None = None
+        if mqtt.broker != "external":
+            self.broker = brokers.start(mqtt.broker, port, self.settings.data / "broker")
+            self._stack.callback(self.broker.stop)
+            host, port = self.broker.host, self.broker.port
+            self._say(f"broker {self.broker.kind} on {host}:{port}")
+        password = ""
+        if mqtt.password_file is not None:
+            password = mqtt.password_file.read_text(encoding="utf-8").strip()
+        self._address: dict[str, Any] = {
+            "host": host,
+            "port": port,
+            "username": mqtt.username,
+            "password": password,
+            "tls": mqtt.tls,
+            "ca_file": str(mqtt.ca_file or ""),
+        }
+
+    @property
+    def mqtt_port(self) -> int:
+        return int(self._address["port"])
+
+    def _prepare_engine(self) -> None:
+        settings, keep = self.settings, self._stack.callback
+        contents = Contents(self.log)
+        install.install(self.acceptor, self.log, contents, settings, now_ms())
+        engine = recover(
+            self.log,
+            contents,
+            AdmissionSettings(
+                slack_ms=settings.engine.slack_ms,
+                idle_ms=settings.engine.idle_ms,
+                future_ms=settings.engine.future_ms,
+            ),
+        )
+        self.telemetry = None
+        if settings.telemetry.enabled:
+            self.telemetry = SqliteTelemetry(
+                settings.data / "telemetry",
+                clock=now_ms,
+                interval_ms=settings.telemetry.thin_ms,
+                max_rows_per_s=settings.telemetry.max_rows_per_s,
+                keep_days=settings.telemetry.keep_days,
+            )
+            keep(self.telemetry.close)
+        self.execution = Execution(
+            engine,
+            self.log,
+            Outlets(self.store, self.quarantine, self.telemetry),
+            clock=now_ms,
+            snapshot_every_ms=settings.engine.snapshot_every_s * 1000,
+            metrics=self.metrics,
+            logger=self._log,
+        )
+        done = self.execution.catch_up(_progress(self._say))
+        if done:
+            self._say(f"read on {done} records of the log")
+        self.execution.snapshot()
+        rules, devices = len(engine.ruleset.rules), len(engine.registry.devices)
+        self._say(f"{rules} rules, {devices} devices, log at {engine.position}")
+
+    def _start_dispatch(self) -> None:
+        settings, keep = self.settings, self._stack.callback
+        live = Broadcaster()
+        keep(live.close)
+        self.store.subscribe(live.publish)
+        self.dispatcher = start_dispatcher(
+            settings,
+            self.store,
+            self._hooks,
+            AlertBroker(**self._address),
+            pulse=self._pulse,
+            alarm=self._delivery_alarm(live),
+            metrics=self.metrics,
+        )
+        keep(self.dispatcher.stop)
+        keys = KeyRing(settings.data / "keys" / "keys.json")
+        self._console_key = keys.console_key(settings.data / "keys" / "console.key")
+        api = create_api(
+            self.store,
+            self._submit,
+            live,
+            self.health,
+            self._exposition,
+            keys,
+            PAGE_DIR,
+            enable=self.dispatcher.enable,
+        )
+        self.web.serve(api)
+        self._say(f"page and API on {self.web.url}")
+
+    def _start_loops(self) -> None:
+        settings = self.settings
+        self.subscriber = Subscriber(BrokerAddress(**self._address))
+        self.housekeeping = Housekeeping(
+            settings.data,
+            settings.retention,
+            log=self.log,
+            telemetry=self.telemetry,
+            quarantine=self.quarantine,
+            needed_from=self._needed_from,
+            clock=now_ms,
+            logger=self._log,
+        )
+        records: queue.Queue[list[LogRecord]] = queue.Queue(QUEUE_GROUPS)
+        self.acceptance = Acceptance(
+            self.subscriber,
+            self.acceptor,
+            records,
+            timing=Timing(settings.engine.commit_ms, settings.engine.mark_ms),
+            clock=now_ms,
+            engine_due_ms=lambda: self.execution.due_ms,
+            on_full=self.housekeeping.make_room,
+            metrics=self.metrics,
+            log=self._log,
+        )
+        self.subscriber.start()
+        stopping = self.failure.stopping
+        self._deciding = spawn(
+            "deciding",
+            lambda: self.execution.run(records, self._accepted_all.is_set),
+            self.failure,
+            self._log,
+        )
+        self._accepting = spawn(
+            "accepting",
+            lambda: self.acceptance.run(stopping.is_set),
+            self.failure,
+            self._log,
+        )
+        spawn("housekeeping", lambda: self.housekeeping.run(stopping), self.failure, self._log)
+        if self.broker is not None:
+            spawn("broker", self._watch_broker, self.failure, self._log)
+
+    def _needed_from(self) -> int:
+        return min(self.acceptor.needed_from, self.execution.snapshot_position + 1)
+
+    def _watch_broker(self) -> None:
+        """A broker that dies takes the process down: what starts it starts both."""
+        while not self.failure.stopping.wait(0.5):
+            if self.broker is not None and not self.broker.alive():
+                self.failure.report(f"the broker ended (status {self.broker.process.returncode})")
+
+    def stop(self) -> None:
+        """Finish what was taken, save a snapshot, close everything. Safe after a failure."""
+        self.failure.stopping.set()
+        if self._accepting is not None:
+            self._accepting.join()
+        self.subscriber.stop()
+        self._accepted_all.set()
+        if self._deciding is not None:
+            self._deciding.join()
+        if not self.failure.what:
+            self.execution.snapshot()
+        self._stack.close()
+
+    # What others ask
+
+    def _submit(self, command: Any) -> None:
+        self.store.audit(command)
+        self.acceptance.submit(command)
+
+    def _pulse(self) -> Pulse:
+        return Pulse(self.execution.position, self._lag_ms())
+
+    def _lag_ms(self) -> int:
+        """How far deciding is behind accepting: with nothing to decide, marks keep it small."""
+        return max(0, self.log.last_accepted_ms - self.execution.heard_ms)
+
+    def health(self) -> dict[str, Any]:
+        telemetry = self.telemetry
+        return health.judge(
+            health.Vitals(
+                now_ms=now_ms(),
+                stepped_ms=self.execution.stepped_ms,
+                lag_ms=self._lag_ms(),
+                position=self.execution.position,
+                log_position=self.log.last_position,
+                broker_connected=self.subscriber.connected,
+                broker_error=self.subscriber.last_error,
+                disk_full=self.acceptance.disk_full,
+                dispatch=self.dispatcher.health(),
+                telemetry=None if telemetry is None else msgspec.to_builtins(telemetry.state()),
+                quarantine=msgspec.to_builtins(self.quarantine.state()),
+                storage=self.housekeeping.state(),
+            )
+        )
+
+    def _exposition(self) -> bytes:
+        self.metrics.watermark_lag.set(self.execution.watermark_lag_s())
+        if self.telemetry is not None:
+            state = self.telemetry.state()
+            self.metrics.store_lag.set(state.lag_ms / 1000)
+            self.metrics.store_thinned.set(state.thinned_rows)
+        return self.metrics.exposition()
+
+    def _delivery_alarm(self, live: Broadcaster) -> Callable[[str, int | None], None]:
+        def alarm(receiver: str, since_ms: int | None) -> None:
+            failing = since_ms is not None
+            log = self._log.error if failing else self._log.info
+            log("urgent delivery failing" if failing else "urgent delivery works", to=receiver)
+            body = {"receiver": receiver, "since_ms": since_ms}
+            live.notice("delivery_failing", msgspec.json.encode(body))
+
+        return alarm
+
+
+def _progress(say: Callable[[str], None]) -> Callable[[int, int], None]:
+    """A line at most every second: a long recovery shows that it moves."""
+    last = [time.monotonic()]
+
+    def progress(done: int, of: int) -> None:
+        if time.monotonic() - last[0] >= 1:
+            last[0] = time.monotonic()
+            say(f"reading on: {done} of {of} records")
+
+    return progress

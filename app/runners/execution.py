@@ -1,0 +1,147 @@
+"""The deciding half of the embedded runner: log records -> engine -> stores, and snapshots.
+
+One thread owns the engine. Outputs are stored before a snapshot covers them; after a crash they
+are made again with the same ids, and the store counts the repeats.
+"""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import structlog
+
+from app.engine import Engine, Step
+from app.metrics import Metrics
+from contracts.alerts import AlertEvent
+from contracts.log import LogRecord
+from dispatch.store import Store
+from ingest.log import SqliteLog
+from ingest.quarantine import Quarantine
+from ingest.storage import StoreError
+from ingest.telemetry import TelemetryStore
+
+GATHER_RECORDS = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Outlets:
+    """Where a step's outcome goes."""
+
+    store: Store
+    quarantine: Quarantine
+    telemetry: TelemetryStore | None
+
+
+class Execution:
+    """Feeds the engine. `due_ms` is read by the accepting thread: when a mark is wanted next."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        log: SqliteLog,
+        outlets: Outlets,
+        *,
+        clock: Callable[[], int],
+        snapshot_every_ms: int,
+        metrics: Metrics,
+        logger: structlog.stdlib.BoundLogger,
+    ) -> None:
+        self.engine, self._log, self._outlets = engine, log, outlets
+        self._clock, self._every_ms = clock, snapshot_every_ms
+        self._metrics, self._logger = metrics, logger
+        self._snapshot_ms = clock()
+        self.due_ms: int | None = None
+        self.snapshot_position = 0
+        self.heard_ms = log.last_accepted_ms
+        self.stepped_ms = clock()
+
+    @property
+    def position(self) -> int:
+        return self.engine.position
+
+    def watermark_lag_s(self) -> float:
+        """Of the slowest gateway heard in the last minute; see the metric."""
+        return self.engine.admission.watermark_lag_ms(self.heard_ms) / 1000
+
+    def catch_up(self, progress: Callable[[int, int], None]) -> int:
+        """Read on from the snapshot to the end of the log; returns how many records.
+
+        `progress(done, of)` is called after each bundle.
+        """
+        start, last = self.engine.position, self._log.last_position
+        for records in self._log.read(start + 1):
+            self.step(records)
+            progress(self.engine.position - start, last - start)
+        return self.engine.position - start
+
+    def run(self, inlet: queue.Queue[list[LogRecord]], stopping: Callable[[], bool]) -> None:
+        """Until told to stop and the queue is empty."""
+        while True:
+            try:
+                records = inlet.get(timeout=0.2)
+            except queue.Empty:
+                if stopping():
+                    return
+                continue
+            self.step(_gathered(records, inlet))
+            self._maybe_snapshot()
+
+    def step(self, records: list[LogRecord]) -> None:
+        """One step of the engine, its outcome stored."""
+        started = time.perf_counter()
+        step = self.engine.step(records)
+        self.due_ms = self.engine.next_ms()
+        self.heard_ms = records[-1].accepted_ms
+        self._keep(step)
+        self._metrics.step.observe(time.perf_counter() - started)
+        self._metrics.position.set(self.engine.position)
+        self.stepped_ms = self._clock()
+
+    def _keep(self, step: Step) -> None:
+        if step.events:
+            recorded = self._outlets.store.record(step.events, self.engine.position)
+            self._metrics.repeats.inc(recorded.repeats)
+            self._count_events(step.events)
+        if step.rejects:
+            self._outlets.quarantine.put_rows(step.rejects, self.heard_ms)
+            for reject in step.rejects:
+                self._metrics.rejected.labels(reject.reject.reason.value).inc()
+        if self._outlets.telemetry is not None:
+            for batch in step.batches:
+                self._outlets.telemetry.write(batch, self.engine.directory)
+        self._metrics.count_rows(step.counts)
+
+    def _count_events(self, events: Iterable[AlertEvent]) -> None:
+        for event in events:
+            _, _, family, _, phase = event.type.split(".")
+            self._metrics.events.labels(family, phase).inc()
+
+    def _maybe_snapshot(self) -> None:
+        if self._clock() - self._snapshot_ms >= self._every_ms:
+            self.snapshot()
+
+    def snapshot(self) -> None:
+        """Save all state at the engine's position. A full disk costs only time at a restart."""
+        self._snapshot_ms = self._clock()
+        try:
+            self._log.save_snapshot(self.engine.position, self.engine.snapshot())
+        except StoreError as error:
+            self._logger.error("no snapshot", error=str(error))
+        else:
+            self.snapshot_position = self.engine.position
+
+
+def _gathered(
+    records: list[LogRecord], inlet: queue.Queue[list[LogRecord]]
+) -> list[LogRecord]:
+    """What else is waiting, so that a backlog is worked off in big steps."""
+    gathered = list(records)
+    while len(gathered) < GATHER_RECORDS:
+        try:
+            gathered.extend(inlet.get_nowait())
+        except queue.Empty:
+            break
+    return gathered

@@ -1,0 +1,55 @@
+"""Rules and registry of the settings into the log, when they are not what the log says last."""
+
+from __future__ import annotations
+
+import msgspec
+
+from app.content import (
+    content_hash,
+    load_rules,
+    pack_registry,
+    pack_rules,
+    shipped_rules,
+)
+from app.runners.recovery import Contents
+from app.settings import Settings
+from contracts.messages import Installed
+from ingest.acceptor import Acceptor
+from ingest.log import SqliteLog
+from ingest.registry import load as load_registry
+
+
+def install(
+    acceptor: Acceptor, log: SqliteLog, contents: Contents, settings: Settings, now_ms: int
+) -> None:
+    """Check first, then write: a bad file stops the start and the log keeps what it has.
+
+    Raises `ContentError`, `rules.RulesInvalid`, `RegistryError`.
+    """
+    folder = settings.rules or shipped_rules()
+    in_force = _in_force(log)
+    content = pack_rules(folder)
+    if in_force.get("rules") != content_hash(content):
+        contents.remember(content_hash(content), load_rules(folder))
+        _append(acceptor, "rules", content, now_ms)
+    if settings.registry is None:
+        return
+    content = pack_registry(settings.registry)
+    if in_force.get("registry") != content_hash(content):
+        contents.remember(content_hash(content), load_registry(settings.registry))
+        _append(acceptor, "registry", content, now_ms)
+
+
+def _append(acceptor: Acceptor, what: str, content: bytes, now_ms: int) -> None:
+    installed = msgspec.convert(
+        {"what": what, "hash": content_hash(content), "active_ms": now_ms}, Installed
+    )
+    acceptor.append_installed(installed, content)
+
+
+def _in_force(log: SqliteLog) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for record in log.installed_before(log.last_position + 1):
+        installed = msgspec.json.decode(record.payload, type=Installed)
+        found[installed.what] = installed.hash
+    return found
