@@ -1,0 +1,79 @@
+"""`gridwarden log`: look at the log and dump it for `replay`, also while the server runs."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app.cli.outcome import fail
+from contracts.alerts import timestamp
+from ingest.layout import log_folder
+from ingest.log import LogReader
+from ingest.log.dump import write_dump
+from ingest.log.segment import SegmentReader, first_positions, path_of
+from ingest.storage import StoreError, bytes_of
+
+app = typer.Typer(no_args_is_help=True, help="Look at the log, dump it for `replay`.")
+
+DataFolder = Annotated[Path, typer.Option("--data", help="the server's data folder")]
+AsJson = Annotated[bool, typer.Option("--json", help="one JSON document")]
+
+
+@app.command()
+def dump(
+    data: DataFolder,
+    out: Annotated[Path, typer.Option(help="the file to write")],
+    start: Annotated[
+        int | None, typer.Option("--from", min=1, help="first position; default: all that is held")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the log with its rules and registries as one file that `replay` reads."""
+    try:
+        with closing(LogReader(log_folder(data))) as log:
+            records = write_dump(log, out, start)
+    except (StoreError, OSError) as error:
+        fail(str(error))
+    if as_json:
+        print(json.dumps({"records": records, "out": str(out)}))
+    else:
+        print(f"{records} records written to {out}")
+
+
+@app.command()
+def info(data: DataFolder, as_json: AsJson = False) -> None:
+    """Positions, times and size of the log."""
+    try:
+        with closing(LogReader(log_folder(data))) as log:
+            found = _info(log)
+    except StoreError as error:
+        fail(str(error))
+    if as_json:
+        print(json.dumps(found))
+        return
+    for name, value in found.items():
+        print(f"{name:18} {value}")
+
+
+def _info(log: LogReader) -> dict[str, object]:
+    firsts = first_positions(log.folder)
+    last_ms = 0
+    for first in reversed(firsts):
+        with closing(SegmentReader(log.folder, first)) as segment:
+            ends = segment.ends()
+        if ends is not None:
+            last_ms = ends[1]
+            break
+    return {
+        "first_position": log.first_position,
+        "last_position": log.last_position,
+        "last_accepted": timestamp(last_ms) if last_ms else "",
+        "segments": len(firsts),
+        "bytes": sum(bytes_of(path_of(log.folder, first)) for first in firsts),
+        "snapshots": log.index.snapshot_positions(),
+        "contents": log.index.content_hashes(),
+    }
