@@ -17,11 +17,10 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-import msgspec
-
 from contracts.alerts import timestamp
 from dispatch import renotify
 from dispatch.deliver.sender import Sender
+from dispatch.heartbeat import heartbeat
 from dispatch.outbox import Delivery
 from dispatch.retry import FAILING_AFTER_MS, Next, Outcome, Plan, pause_ms, plan
 from dispatch.store import Store, Stored
@@ -31,8 +30,6 @@ LANES = 4
 
 LONGEST_SLEEP_MS = 5_000
 CLOCK_STEP_MS = 1_000
-HEARTBEAT_TYPE = "io.gridwarden.pipeline.heartbeat"
-STALLED_TYPE = "io.gridwarden.pipeline.stalled"
 
 _log = logging.getLogger("gridwarden.dispatch")
 
@@ -137,6 +134,12 @@ class Dispatcher:
     def wake(self) -> None:
         """Look again now: something has changed in the store."""
         self._wake.set()
+
+    def enable(self, receiver: str) -> bool:
+        """Send to a disabled receiver again. False when there is no such receiver."""
+        known = self._outbox.enable(receiver, _now_ms())
+        self._wake.set()
+        return known
 
     @property
     def alive(self) -> bool:
@@ -286,7 +289,7 @@ class Dispatcher:
             return
         self._last_beat_ms = now_ms
         pulse = self._pulse()
-        name, body = heartbeat(pulse, now_ms, every_ms)
+        name, body = heartbeat(pulse.position, pulse.lag_ms, now_ms, every_ms=every_ms)
         self._count("stalled_beats" if renotify.is_stalled(pulse.lag_ms) else "heartbeats")
         for receiver, lane in self._lanes.items():
             if not lane.beating and not self._outbox.state(receiver).disabled:
@@ -333,30 +336,6 @@ class Dispatcher:
     def _count(self, name: str) -> None:
         with self._counts_lock:
             self.counts[name] += 1
-
-
-def heartbeat(pulse: Pulse, now_ms: int, every_ms: int) -> tuple[str, bytes]:
-    """The dead-man heartbeat as (id, CloudEvent). A stalled pipeline sends another type."""
-    stalled = renotify.is_stalled(pulse.lag_ms)
-    name = f"heartbeat-{now_ms}"
-    body = msgspec.json.encode(
-        {
-            "specversion": "1.0",
-            "id": name,
-            "source": "/gridwarden",
-            "type": STALLED_TYPE if stalled else HEARTBEAT_TYPE,
-            "time": timestamp(now_ms),
-            "datacontenttype": "application/json",
-            "data": {
-                "position": pulse.position,
-                "lag_ms": pulse.lag_ms,
-                "every_ms": every_ms,
-                "stalled": stalled,
-            },
-        },
-        order="deterministic",
-    )
-    return name, body
 
 
 def _time(ms: int | None) -> str | None:

@@ -23,9 +23,7 @@ def command(
     ],
     out: Annotated[Path, typer.Option(help="received events as JSON lines; appended to")],
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 = any free port")] = 8090,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="print counts as JSON at the end")
-    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print counts as JSON")] = False,
 ) -> None:
     """Take alert events on 127.0.0.1: check signatures, count repeats, write new ones."""
     try:

@@ -98,8 +98,9 @@ function take(block) {
 }
 
 function failing(notice) {
-  if (notice.since === null) state.failing.delete(notice.receiver);
-  else state.failing.set(notice.receiver, notice.since);
+  const since = notice.since ?? notice.since_ms ?? null;
+  if (since === null) state.failing.delete(notice.receiver);
+  else state.failing.set(notice.receiver, since);
 }
 
 async function follow() {
@@ -157,8 +158,9 @@ function draw() {
   const all = [...state.alerts.values()].reverse();
   const open = all.filter((event) => event.data.state !== "cleared");
   const shown = state.show === "open" ? open : all;
-  const byRaising = (a, b) => (a.data.onset < b.data.onset ? 1 : a.data.onset > b.data.onset ? -1 : 0);
-  list.replaceChildren(...shown.sort(byRaising).map(card));
+  // By the time of hearing: a fire stamped 1970 belongs on top, not at the end.
+  shown.sort((a, b) => b.data.timing.heard.localeCompare(a.data.timing.heard));
+  list.replaceChildren(...shown.map(card));
   $("empty").hidden = shown.length > 0;
   $("empty").textContent = words().none;
   const waiting = open.filter((event) => !event.data.acknowledged).length;
@@ -186,10 +188,14 @@ function middle(data, text) {
     make("p", "reason", own(data.reason)),
     make("div", "place", placeOf(data.place, text)),
   );
-  const age = make("time", "age", ageOf(data.onset));
-  age.dateTime = data.onset;
-  age.title = `${text.happened} ${local(data.timing.happened)}, ${text.heard} ${local(data.timing.heard)}`;
+  const { happened, heard } = data.timing;
+  const age = make("time", "age", ageOf(heard));
+  age.dateTime = heard;
+  age.title = local(heard);
   const meta = make("div", "meta", "", age);
+  if (Math.abs(Date.parse(heard) - Date.parse(happened)) > 60000) {
+    meta.append(` · ${text.happened} ${local(happened)}`);
+  }
   meta.append(` · ${text.device} ${data.device}`);
   if (data.rule.standard) meta.append(` · ${text.standard} ${data.rule.standard}`);
   node.append(meta);
@@ -248,7 +254,7 @@ function placeOf(place, text) {
 function ageOf(time) {
   const text = words();
   const seconds = Math.floor((Date.now() - Date.parse(time)) / 1000);
-  if (seconds < 2) return seconds < -120 ? local(time) : text.now;
+  if (seconds < 2) return text.now;
   for (const [size, name] of [[86400, "d"], [3600, "h"], [60, "m"], [1, "s"]]) {
     if (seconds >= size) return Math.floor(seconds / size) + text[name] + text.ago;
   }

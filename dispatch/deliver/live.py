@@ -11,6 +11,9 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import msgspec
+
+from contracts.alerts import timestamp
 from dispatch.store import Stored
 
 QUEUE = 512
@@ -66,6 +69,7 @@ class Broadcaster:
         self._lock = threading.Lock()
         self._listeners: set[Listener] = set()
         self._closed = False
+        self._failing: dict[str, Notice] = {}
 
     def __len__(self) -> int:
         return len(self._listeners)
@@ -77,6 +81,8 @@ class Broadcaster:
             if self._closed or len(self._listeners) >= MOST_LISTENERS:
                 raise TooManyListeners
             self._listeners.add(listener)
+            for standing in self._failing.values():
+                listener.put(standing)
         return listener
 
     def leave(self, listener: Listener) -> None:
@@ -88,9 +94,21 @@ class Broadcaster:
             for event in events:
                 listener.put(event)
 
+    def delivery_failing(self, receiver: str, since_ms: int | None) -> None:
+        """Say that level Ⅰ can't be delivered, or (None) can again; new listeners hear it too."""
+        since = None if since_ms is None else timestamp(since_ms)
+        body = msgspec.json.encode({"receiver": receiver, "since": since})
+        notice = Notice("delivery_failing", body)
+        with self._lock:
+            if since_ms is None:
+                self._failing.pop(receiver, None)
+            else:
+                self._failing[receiver] = notice
+        self._tell(notice)
+
     def notice(self, kind: str, body: bytes) -> None:
-        for listener in self._all():
-            listener.put(Notice(kind, body))
+        """Say something once to all who listen now. body: JSON without newlines."""
+        self._tell(Notice(kind, body))
 
     def close(self) -> None:
         """End all streams, so that a server can stop."""
@@ -98,6 +116,10 @@ class Broadcaster:
             self._closed = True
         for listener in self._all():
             listener.put(None)
+
+    def _tell(self, notice: Notice) -> None:
+        for listener in self._all():
+            listener.put(notice)
 
     def _all(self) -> list[Listener]:
         with self._lock:

@@ -188,4 +188,4 @@ def test_braces_in_values_are_not_filled_again() -> None:
 
     (event,) = scene.lifecycle([card]).apply(scene.batch(scene.change(Change.RAISED)))
 
-    assert "{device}" not in event.data["reason"]["zh"]
+    assert event.data["reason"]["zh"].startswith("{value}：设备 sd-1")
