@@ -109,7 +109,7 @@ class Engine:
             elif record.kind is RecordKind.COMMAND:
                 self._on_command(record, step)
             else:
-                self._on_installed(record)
+                self._on_installed(record, step)
         self._on_rows(rows, step)
         if records:
             self.position = records[-1].position
@@ -148,7 +148,7 @@ class Engine:
             self.rules.reset(rule, device)
         step.events.extend(events)
 
-    def _on_installed(self, record: LogRecord) -> None:
+    def _on_installed(self, record: LogRecord, step: Step) -> None:
         installed = msgspec.json.decode(record.payload, type=Installed)
         if self._sources is None or self.content.get(installed.what) == installed.hash:
             return
@@ -157,10 +157,21 @@ class Engine:
             ruleset = self._sources.rules(installed.hash)
             if ruleset.hash != self.ruleset.hash:
                 self._reinstall(self.registry, ruleset)
+                self._settle(record, step)
         else:
             registry = self._sources.registry(installed.hash)
             if registry.hash != self.registry.hash:
                 self._reinstall(registry, self.ruleset)
+
+    def _settle(self, record: LogRecord, step: Step) -> None:
+        """Say what the new rules mean for open alerts; an alert that ended for it starts anew."""
+        events = self.lifecycle.settle(record.accepted_ms)
+        row_of_rule = {rule.id: row for row, rule in enumerate(self.ruleset.rules)}
+        for event in events:
+            rule = row_of_rule.get(event.data["rule"]["id"])
+            if event.type.endswith(".cleared") and rule is not None:
+                self.rules.reset(rule, self.directory.row_of[event.data["device"]])
+        step.events.extend(events)
 
     def _reinstall(self, registry: Registry, ruleset: RuleSet) -> None:
         """Take over all state under another registry or rule set, by way of a snapshot."""

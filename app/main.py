@@ -12,10 +12,10 @@ import sys
 def main() -> None:
     """Run one verb and leave with its status: 0 fine, 1 findings, 2 wrong use."""
     arguments = sys.argv[1:]
-    if arguments[:2] == ["edge", "run"]:
+    if arguments[:1] == ["edge"]:
         from app.cli.edge import main as edge_main
 
-        sys.exit(edge_main(arguments[2:]))
+        sys.exit(edge_main(arguments[1:]))
     try:
         from app.cli.root import app
     except ModuleNotFoundError as error:

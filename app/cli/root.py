@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
-from app.cli import bench, edge_verbs, explain, log, quarantine, receiver, registry, replay
-from app.cli import rules, schema, simulate, up
+from app.cli import (
+    bench,
+    edge,
+    explain,
+    gaps,
+    log,
+    quarantine,
+    receiver,
+    registry,
+    replay,
+    rules,
+    schema,
+    simulate,
+    up,
+)
 
 app = typer.Typer(
     name="gridwarden",
@@ -21,9 +36,14 @@ app.command("receiver")(receiver.command)
 app.command("explain")(explain.command)
 app.command("bench")(bench.command)
 app.command("schema")(schema.command)
-app.add_typer(edge_verbs.app, name="edge")
 app.add_typer(rules.app, name="rules")
 app.add_typer(registry.app, name="registry")
 app.add_typer(log.app, name="log")
 app.add_typer(quarantine.app, name="quarantine")
-app.command("gaps")(log.gaps)
+app.command("gaps")(gaps.command)
+
+
+@app.command("edge", context_settings={"ignore_unknown_options": True, "help_option_names": []})
+def _edge(arguments: Annotated[list[str] | None, typer.Argument()] = None) -> None:
+    """The gateway agent: `gridwarden edge run --config FILE`."""
+    raise typer.Exit(edge.main(arguments or []))

@@ -30,9 +30,7 @@ GROUP_MESSAGES = 400
 class Inlet(Protocol):
     """Where messages come from; `ingest.subscriber.Subscriber` and the tests' inlets."""
 
-    def take(
-        self, max_messages: int, max_wait_ms: int, gather_ms: int = ...
-    ) -> list[Message]: ...
+    def take(self, max_messages: int, max_wait_ms: int, gather_ms: int = ...) -> list[Message]: ...
 
     def ack(self, messages: Iterable[Message]) -> None: ...
 
@@ -149,4 +147,4 @@ class Acceptance:
         replayed = self._acceptor.accept_replays()
         if replayed.records:
             self._outlet.put(replayed.records)
-        self._metrics.missing.set(self._acceptor.ledger.open_gaps())
+        self._metrics.missing.set(self._acceptor.ledger.open_gaps)

@@ -37,6 +37,7 @@ from dispatch.deliver.mqtt import BrokerAddress as AlertBroker
 from dispatch.dispatcher import Pulse
 from dispatch.keys import KeyRing, page_url
 from dispatch.store import Store
+from ingest import layout
 from ingest.acceptor import Acceptor
 from ingest.admission import AdmissionSettings
 from ingest.ledger_store import LedgerStore
@@ -91,12 +92,14 @@ class Server:
     def _open_stores(self) -> None:
         settings, data, keep = self.settings, self.settings.data, self._stack.callback
         data.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self.log = SqliteLog(data / "log", segment_bytes=settings.retention.segment_bytes)
+        self.log = SqliteLog(
+            layout.log_folder(data), segment_bytes=settings.retention.segment_bytes
+        )
         keep(self.log.close)
-        ledger_store = LedgerStore(data / "ledger.db")
+        ledger_store = LedgerStore(layout.ledger_file(data))
         keep(ledger_store.close)
         self.quarantine = Quarantine(
-            data / "quarantine.db", max_rows=settings.retention.quarantine_rows
+            layout.quarantine_file(data), max_rows=settings.retention.quarantine_rows
         )
         keep(self.quarantine.close)
         self.store = Store(data / "dispatch.db")
@@ -154,7 +157,7 @@ class Server:
         self.telemetry = None
         if settings.telemetry.enabled:
             self.telemetry = SqliteTelemetry(
-                settings.data / "telemetry",
+                layout.telemetry_folder(settings.data),
                 clock=now_ms,
                 interval_ms=settings.telemetry.thin_ms,
                 max_rows_per_s=settings.telemetry.max_rows_per_s,
@@ -202,7 +205,7 @@ class Server:
             self._exposition,
             keys,
             PAGE_DIR,
-            enable=self.dispatcher.enable,
+            enable=self._enable,
         )
         self.web.serve(api)
         self._say(f"page and API on {self.web.url}")
@@ -278,6 +281,12 @@ class Server:
         self.store.audit(command)
         self.acceptance.submit(command)
 
+    def _enable(self, receiver: str) -> bool:
+        """A receiver that was disabled by its own answer gets what waits for it."""
+        known = self.store.outbox.enable(receiver, now_ms())
+        self.dispatcher.wake()
+        return known
+
     def _pulse(self) -> Pulse:
         return Pulse(self.execution.position, self._lag_ms())
 
@@ -317,8 +326,7 @@ class Server:
             failing = since_ms is not None
             log = self._log.error if failing else self._log.info
             log("urgent delivery failing" if failing else "urgent delivery works", to=receiver)
-            body = {"receiver": receiver, "since_ms": since_ms}
-            live.notice("delivery_failing", msgspec.json.encode(body))
+            live.delivery_failing(receiver, since_ms)
 
         return alarm
 

@@ -134,9 +134,7 @@ class Execution:
             self.snapshot_position = self.engine.position
 
 
-def _gathered(
-    records: list[LogRecord], inlet: queue.Queue[list[LogRecord]]
-) -> list[LogRecord]:
+def _gathered(records: list[LogRecord], inlet: queue.Queue[list[LogRecord]]) -> list[LogRecord]:
     """What else is waiting, so that a backlog is worked off in big steps."""
     gathered = list(records)
     while len(gathered) < GATHER_RECORDS:

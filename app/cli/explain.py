@@ -1,0 +1,95 @@
+"""`gridwarden explain ALERT_ID`: why this alert, from what the alert itself carries."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from app.cli.outcome import FINDINGS, fail
+from dispatch.queries import Queries
+from dispatch.tables import connect
+
+
+def command(
+    alert: Annotated[str, typer.Argument(help="the alert's id, or the id of one of its events")],
+    data: Annotated[Path, typer.Option(help="data folder of the server")] = Path("var/gridwarden"),
+    events: Annotated[
+        Path | None, typer.Option(help="alert events as JSON lines, as `replay` writes them")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="its events as one document")
+    ] = False,
+) -> None:
+    """Print the rule, the readings, the limits, the place and the history of one alert."""
+    name = alert.split("-", 1)[0]
+    found = list(_from_file(events, name) if events is not None else _from_store(data, name))
+    if not found:
+        fail(f"{alert}: no such alert in {events or data}", FINDINGS)
+    if as_json:
+        print(json.dumps({"alert": name, "events": found}, ensure_ascii=False))
+        return
+    for line in _told(name, found):
+        print(line)
+
+
+def _from_file(path: Path, name: str) -> Iterator[dict[str, Any]]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        fail(f"--events {path}: {error.strerror}")
+    for number, line in enumerate(lines, 1):
+        try:
+            event = json.loads(line)
+        except ValueError:
+            fail(f"--events {path}:{number}: not JSON")
+        if event.get("subject") == name:
+            yield event
+
+
+def _from_store(data: Path, name: str) -> Iterator[dict[str, Any]]:
+    path = data / "dispatch.db"
+    if not path.is_file():
+        fail(f"--data {data}: holds no dispatch.db; name the server's data folder")
+    db = connect(path, synchronous="NORMAL")
+    db.execute("PRAGMA query_only = ON")
+    queries = Queries(db)
+    try:
+        for row in queries.events_of(name):
+            yield json.loads(row["body"])
+    finally:
+        queries.close()
+
+
+def _told(name: str, events: list[dict[str, Any]]) -> Iterator[str]:
+    last = events[-1]["data"]
+    rule, place, timing = last["rule"], last["place"], last["timing"]
+    yield f"alert     {name}   {last['title']['zh']} / {last['title']['en']}"
+    yield f"why       {last['reason']['zh']}"
+    yield f"          {last['reason']['en']}"
+    yield f"rule      {rule['id']}   hash {rule['hash'][:16]}   standard: {rule['standard'] or '-'}"
+    for sample in last["samples"]:
+        unit = "" if sample["unit"] == "1" else f" {sample['unit']}"
+        yield f"reading   {sample['quantity']} = {sample['value']}{unit} at {sample['ts']}"
+    if last.get("threshold") is not None:
+        unit = "" if last["unit"] == "1" else f" {last['unit']}"
+        yield f"limit     {last['threshold']}{unit}"
+    grid = place["grid"]["code"] or "grid unknown"
+    names = [place[level]["name"] for level in ("district", "street", "community", "grid")]
+    spot = [place[key] for key in ("building", "unit", "floor")]
+    yield f"place     {grid}   {' '.join(filter(None, names + spot))}"
+    yield f"device    {last['device']}"
+    yield (
+        f"time      happened {timing['happened']}, heard {timing['heard']}, "
+        f"clock {timing['clock']}{', late' if timing['late'] else ''}"
+    )
+    if last.get("annotations"):
+        yield f"note      {', '.join(last['annotations'])}"
+    yield "history"
+    for event in events:
+        phase = event["type"].rsplit(".", 1)[1]
+        what = event["data"]["change"]
+        yield f"  {event['time']}  {phase:8} {what}   {event['id']}"
