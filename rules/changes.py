@@ -1,0 +1,110 @@
+"""Gathers transitions while a batch is worked through."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contracts.transitions import Change, TransitionBatch
+from rules.instances import State
+
+Index = NDArray[np.intp]
+Times = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Revealed:
+    """Where changes became known, one entry each: position, row of the record; when accepted."""
+
+    position: NDArray[np.int64]
+    row: NDArray[np.int32]
+    heard_ms: Times
+
+    def take(self, index: Index) -> Revealed:
+        return Revealed(self.position[index], self.row[index], self.heard_ms[index])
+
+
+@dataclass(frozen=True, slots=True)
+class Deciding:
+    """The deciding readings, one entry a change. value NaN and quantity -1: there is none."""
+
+    value: NDArray[np.float64]
+    quantity: NDArray[np.int16]
+    decided_ms: Times
+    flags: NDArray[np.uint16]
+    heard_ms: Times
+
+    def take(self, index: Index) -> Deciding:
+        return Deciding(
+            self.value[index],
+            self.quantity[index],
+            self.decided_ms[index],
+            self.flags[index],
+            self.heard_ms[index],
+        )
+
+    @staticmethod
+    def none(decided_ms: Times, heard_ms: Times) -> Deciding:
+        n = len(decided_ms)
+        return Deciding(
+            np.full(n, np.nan),
+            np.full(n, -1, np.int16),
+            decided_ms,
+            np.zeros(n, np.uint16),
+            heard_ms,
+        )
+
+
+class Changes:
+    """A growing `TransitionBatch`; within one instance, changes stand in their order."""
+
+    def __init__(self) -> None:
+        self._parts: list[TransitionBatch] = []
+
+    def add(
+        self,
+        change: Change,
+        state: State,
+        index: Index,
+        *,
+        at_ms: Times,
+        threshold: NDArray[np.float64],
+        deciding: Deciding,
+        revealed: Revealed,
+    ) -> None:
+        """One change for each instance in `index`; the other columns are of its length."""
+        n = len(index)
+        self._parts.append(
+            TransitionBatch(
+                rule=state.rule[index].astype(np.int32),
+                device=state.device[index],
+                change=np.full(n, change, np.uint8),
+                lane=state.lane[index],
+                at_ms=at_ms.copy(),
+                onset_ms=state.onset[index],
+                value=deciding.value,
+                threshold=threshold,
+                quantity=deciding.quantity,
+                decided_ms=deciding.decided_ms,
+                flags=deciding.flags,
+                heard_ms=deciding.heard_ms,
+                position=revealed.position,
+                row=revealed.row,
+            )
+        )
+
+    def in_log_order(self) -> TransitionBatch:
+        """By (position, row, at_ms, rule, device, lane), then as they happened."""
+        return self._sorted("lane", "device", "rule", "at_ms", "row", "position")
+
+    def in_time_order(self) -> TransitionBatch:
+        """By (at_ms, rule, device, lane), then as they happened."""
+        return self._sorted("lane", "device", "rule", "at_ms")
+
+    def _sorted(self, *keys: str) -> TransitionBatch:
+        joined = TransitionBatch.join(self._parts)
+        if len(joined) < 2:
+            return joined
+        return joined.take(np.lexsort([getattr(joined, key) for key in keys]))

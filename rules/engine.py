@@ -1,0 +1,167 @@
+"""Runs a rule set over batches: the `Operator` between ingest and dispatch.
+
+Instant rules act on rows in log order; timed rules and all deadlines act at time marks, in event
+time. Nothing depends on how rows are cut into calls of `on_rows`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contracts.batch import TaggedBatch
+from contracts.directory import DeviceDirectory
+from contracts.operator import Progress
+from contracts.transitions import Episode, TransitionBatch
+from rules.carry import Carried, pack, unpack
+from rules.changes import Changes, Revealed
+from rules.hot import Hot
+from rules.instances import AFTER_ALL_MS, NEVER_MS, State
+from rules.machine import Machine
+from rules.parameters import Parameters
+from rules.parts import Parts
+from rules.ruleset import RuleSet
+from rules.sheet import Sheet
+from rules.watermarks import Watermarks
+
+
+class RuleEngine:
+    """Implements `contracts.operator.Operator`. Rule rows are those of `ruleset.cards`.
+
+    carried: what became of each rule's state at the last `restore`.
+    """
+
+    def __init__(self, ruleset: RuleSet, directory: DeviceDirectory) -> None:
+        self._parts = Parts(ruleset, directory)
+        self._parameters = Parameters(ruleset)
+        self._due_version = -1
+        self._due_ms = AFTER_ALL_MS
+        self.carried: tuple[Carried, ...] = ()
+
+    def wanted_quantities(self) -> NDArray[np.bool_]:
+        """bool[len(QUANTITIES)]: what timed rules look at; other rows need no waiting."""
+        wanted = self._parts.silence.wanted()
+        wanted[list(self._parts.timed.quantities())] = True
+        return wanted
+
+    def on_rows(self, batch: TaggedBatch) -> TransitionBatch:
+        """Rows in log order. The answer is in log order too, sorted by position and row."""
+        parts = self._parts
+        parts.grow()
+        if not len(batch) or not parts.instant.rules:
+            return TransitionBatch.empty()
+        hot = Hot(parts.members)
+        parts.instant.collect(Sheet(batch, parts.directory.family), hot)
+        changes = Changes()
+        self._play(hot, batch, None, Machine(self._parameters, changes))
+        return changes.in_log_order()
+
+    def on_time(self, batch: TaggedBatch, progress: Progress) -> TransitionBatch:
+        """Rows behind the watermark in event-time order, then deadlines up to it.
+
+        The answer is in order of event time; its position is that of the mark, its row -1.
+        """
+        parts = self._parts
+        parts.grow()
+        changes = Changes()
+        machine = Machine(self._parameters, changes)
+        watermarks = Watermarks(parts.directory, progress.watermark_ms)
+        hot = Hot(parts.members)
+        if len(batch):
+            batch = _ascending(batch)
+            sheet = Sheet(batch, parts.directory.family)
+            parts.timed.collect(sheet, hot)
+            parts.silence.hear(sheet, hot)
+        parts.silence.expire(watermarks, hot)
+        self._play(hot, batch, progress, machine)
+        self._expire(machine, watermarks, progress)
+        return changes.in_time_order()
+
+    def next_ms(self) -> int | None:
+        """The earliest event time at which `on_time` has something to do; None = never."""
+        if self._due_version != self._parts.instances.version:
+            state = self._parts.instances.gather(self._parts.instances.slots())
+            machine = Machine(self._parameters, Changes())
+            self._remember_due(state, machine.deadlines(state))
+        silence = self._parts.silence.next_ms()
+        due = min(self._due_ms, AFTER_ALL_MS if silence is None else silence)
+        return max(due, 0) if due < AFTER_ALL_MS else None
+
+    def reset(self, rule_row: int, device_row: int) -> None:
+        """An operator reset a latched alert: the instance is inactive, a new onset raises anew."""
+        self._parts.grow()
+        self._parts.drop(rule_row, device_row)
+
+    def snapshot(self) -> bytes:
+        return pack(self._parts)
+
+    def restore(self, blob: bytes, remap: NDArray[np.int32] | None = None) -> None:
+        """Carry on from a snapshot, made with this rule set or another; see `carried`.
+
+        Raises `rules.carry.SnapshotInvalid`.
+        """
+        parts = Parts(self._parts.ruleset, self._parts.directory)
+        self.carried = unpack(parts, blob, remap)
+        self._parts = parts
+        self._due_version = -1
+
+    def state_bytes(self) -> int:
+        """Bytes of state that grow with devices and rules."""
+        return self._parts.members.state_bytes() + len(self._parts.instances) * State.BYTES
+
+    def _play(
+        self, hot: Hot, batch: TaggedBatch, progress: Progress | None, machine: Machine
+    ) -> None:
+        grouped = hot.grouped()
+        if grouped is None:
+            return
+        reading = grouped.events.reading
+        if progress is None:
+            revealed = Revealed(
+                batch.position[reading], batch.row[reading], batch.heard_ms[reading]
+            )
+        else:
+            revealed = _at_mark(progress, len(reading))
+        state = self._parts.load(grouped)
+        machine.play(state, grouped.events, batch, revealed)
+        self._parts.settle(state, grouped.slot)
+
+    def _expire(self, machine: Machine, watermarks: Watermarks, progress: Progress) -> None:
+        """Deadlines: live ones up to the watermark, late ones up to what the late lane has seen."""
+        instances = self._parts.instances
+        if self._due_version == instances.version and self._due_ms > watermarks.newest_ms:
+            return
+        slots = instances.slots()
+        state = instances.gather(slots)
+        deadlines = machine.deadlines(state)
+        limit_ms = np.where(state.lane == Episode.LATE, state.clock, watermarks.of(state.device))
+        due = np.flatnonzero(deadlines <= limit_ms)
+        if len(due):
+            part = state.take(due)
+            machine.expire(part, np.arange(len(due)), limit_ms[due], _at_mark(progress, len(due)))
+            self._parts.settle(part, slots[due].astype(np.int32))
+            state = instances.gather(instances.slots())
+            deadlines = machine.deadlines(state)
+        self._remember_due(state, deadlines)
+
+    def _remember_due(self, state: State, deadlines: NDArray[np.int64]) -> None:
+        """A late deadline is due now, or not before another reading."""
+        late = state.lane == Episode.LATE
+        now = np.where(deadlines <= state.clock, NEVER_MS, AFTER_ALL_MS)
+        self._due_ms = int(np.where(late, now, deadlines).min(initial=AFTER_ALL_MS))
+        self._due_version = self._parts.instances.version
+
+
+def _at_mark(progress: Progress, rows: int) -> Revealed:
+    return Revealed(
+        np.full(rows, progress.position),
+        np.full(rows, -1, np.int32),
+        np.full(rows, progress.heard_ms),
+    )
+
+
+def _ascending(batch: TaggedBatch) -> TaggedBatch:
+    """By event time; equal times stay in their order."""
+    if (batch.ts_ms[1:] >= batch.ts_ms[:-1]).all():
+        return batch
+    return batch.take(np.argsort(batch.ts_ms, kind="stable"))

@@ -1,0 +1,156 @@
+"""Rows that may change an instance: picked by rule, then put in order for the machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contracts.transitions import Episode
+from rules.machine import Events
+from rules.members import NOT_WATCHED, Members
+from rules.sheet import Index, Sheet
+from rules.verdict import BREACH
+
+Bools = NDArray[np.bool_]
+Codes = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Grouped:
+    """Events by instance; rule, lane, device, slot: one entry per instance."""
+
+    events: Events
+    rule: NDArray[np.int16]
+    lane: NDArray[np.uint8]
+    device: NDArray[np.int32]
+    slot: NDArray[np.int32]
+
+
+class Hot:
+    """Gathers events of all rules for one pass."""
+
+    def __init__(self, members: Members) -> None:
+        self._members = members
+        self._parts: list[tuple[NDArray[np.generic], ...]] = []
+
+    def add(
+        self,
+        *,
+        rule: int,
+        lane: int,
+        device: NDArray[np.int32],
+        ts_ms: NDArray[np.int64],
+        code: Codes,
+        start: Bools,
+        reading: Index,
+    ) -> None:
+        """Events of one rule and lane, in their order inside each device."""
+        n = len(device)
+        if n:
+            slot = self._members.slots(lane, rule)[self._members.rank[device]]
+            numbers = np.full(n, rule, np.int16), np.full(n, lane, np.uint8)
+            self._parts.append((*numbers, device, slot, ts_ms, code, start, reading))
+
+    def grouped(self) -> Grouped | None:
+        """All events by instance, order inside kept; None when there are none."""
+        if not self._parts:
+            return None
+        columns = [np.concatenate(column) for column in zip(*self._parts, strict=True)]
+        rule, lane, device = columns[:3]
+        key = (rule.astype(np.int64) << 1 | lane) << 32 | device
+        if (key[1:] < key[:-1]).any():
+            order = np.argsort(key, kind="stable")
+            columns = [column[order] for column in columns]
+            key = key[order]
+        rule, lane, device, slot, ts_ms, code, start, reading = columns
+        first = np.flatnonzero(np.diff(key, prepend=-1))
+        instance = np.repeat(np.arange(len(first)), np.diff(first, append=len(key)))
+        events = Events(instance, ts_ms, code, start, reading)
+        return Grouped(events, rule[first], lane[first], device[first], slot[first])
+
+
+class Picker:
+    """Decides which rows of a rule are worth a pass."""
+
+    def __init__(self, members: Members, sheet: Sheet, hot: Hot) -> None:
+        self._members = members
+        self._sheet = sheet
+        self._hot = hot
+
+    def pick(
+        self,
+        rule: int,
+        rows: Index,
+        hits: Index,
+        coded: Callable[[Index], Codes],
+        *,
+        safety: bool,
+    ) -> None:
+        """rows: of the batch, ascending. hits: positions in them that may be breached.
+
+        coded: verdicts at positions. A safety rule has one lane; others keep history apart:
+        readings behind the watermark go to the late lane, where readings on time may end an
+        episode but never begin one.
+        """
+        members, sheet = self._members, self._sheet
+        live, late = members.active[Episode.LIVE][rule], members.active[Episode.LATE][rule]
+        if not len(hits) and not live and not late:
+            return
+        rank = members.rank[sheet.batch.device[rows]]
+        slots = members.slots(Episode.LIVE, rule)
+        hits = hits[slots[rank[hits]] != NOT_WATCHED]
+        past = None if safety or sheet.past is None else sheet.past[rows]
+        fresh_hits = hits if past is None else hits[~past[hits]]
+        at = self._of_hot(slots, rank, fresh_hits, live)
+        if past is not None:
+            at = at[~past[at]]
+        self._push(rule, Episode.LIVE, rows, at, coded, np.ones(len(at), np.bool_))
+        late_hits = hits[:0] if past is None else hits[past[hits]]
+        if late or len(late_hits):
+            at = self._of_hot(members.slots(Episode.LATE, rule), rank, late_hits, late)
+            start = np.zeros(len(at), np.bool_) if past is None else past[at]
+            self._push(rule, Episode.LATE, rows, at, coded, start)
+
+    def _of_hot(
+        self, slots: NDArray[np.int32], rank: NDArray[np.int32], hits: Index, active: int
+    ) -> Index:
+        """Positions of all rows of devices that have a hit or an active instance."""
+        hot = slots[rank] >= 0 if active else np.zeros(len(rank), np.bool_)
+        if len(hits):
+            mark = np.zeros(len(slots), np.bool_)
+            mark[rank[hits]] = True
+            hot |= mark[rank]
+        return np.flatnonzero(hot)
+
+    def _push(
+        self,
+        rule: int,
+        lane: int,
+        rows: Index,
+        at: Index,
+        coded: Callable[[Index], Codes],
+        start: Bools,
+    ) -> None:
+        if not len(at):
+            return
+        code = coded(at)
+        if self._sheet.unsure is not None:
+            # A bad reading is no evidence, but the alarm of a safety rule counts as breached.
+            sure = ~self._sheet.unsure[rows[at]]
+            alarming = self._sheet.alarming
+            if alarming is not None:
+                sure |= alarming[rows[at]] & ((code & BREACH) != 0)
+            at, code, start = at[sure], code[sure], start[sure]
+        batch, picked = self._sheet.batch, rows[at]
+        self._hot.add(
+            rule=rule,
+            lane=lane,
+            device=batch.device[picked],
+            ts_ms=batch.ts_ms[picked],
+            code=code,
+            start=start,
+            reading=picked,
+        )

@@ -1,0 +1,305 @@
+"""The state machine of rule instances, over columns.
+
+    inactive --breach--> pending(since) --for--> firing(onset) --clear--> clearing(since)
+       ^                    | not breached          ^  ^  clear fails        | clear_for
+       +--------------------+                       |  +---------------------+
+       +--------------------------------------------+------------------------+
+
+A deadline has its own event time: it counts as passed when a reading at or after it changes the
+verdict, or at a time mark. A reading that agrees with the phase changes nothing and reveals
+nothing: that is what makes the answer independent of how readings are cut into batches, and
+what lets all but the first of equal readings be skipped.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contracts.batch import TaggedBatch
+from contracts.transitions import Change
+from rules.changes import Changes, Deciding, Index, Revealed, Times
+from rules.instances import AFTER_ALL_MS, Phase, State
+from rules.parameters import Parameters
+from rules.verdict import BREACH, CLEARS, HOLDS, NOT
+
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Events:
+    """What instances meet, grouped by instance, in order inside each.
+
+    instance: intp, ascending from 0. ts_ms: int64. code: uint8 verdict. start: whether it may
+    begin an episode. reading: intp row of the batch, -1 = none (the device was silent).
+    """
+
+    instance: Index
+    ts_ms: Times
+    code: NDArray[np.uint8]
+    start: Bools
+    reading: Index
+
+    def __len__(self) -> int:
+        return len(self.ts_ms)
+
+
+class Machine:
+    """Works events and deadlines into states; writes changes."""
+
+    def __init__(self, parameters: Parameters, changes: Changes) -> None:
+        self._parameters = parameters
+        self._changes = changes
+
+    def deadlines(self, state: State) -> Times:
+        """int64 per instance: when time alone will change it; `AFTER_ALL_MS` = never."""
+        rule = state.rule
+        due = np.full(len(state), AFTER_ALL_MS)
+        pending, clearing = state.phase == Phase.PENDING, state.phase == Phase.CLEARING
+        due[pending] = (state.since + self._parameters.for_ms[rule])[pending]
+        due[clearing] = (state.since + self._parameters.clear_for_ms[rule])[clearing]
+        missing = self._parameters.missing_ms[rule]
+        watched = (state.phase >= Phase.FIRING) & ~state.unknown & (missing > 0)
+        due[watched] = np.minimum(due, self._lost_at(state, slice(None)))[watched]
+        return due
+
+    def _lost_at(self, state: State, index: Index | slice) -> Times:
+        """When data counts as lost; never before the alert is raised."""
+        rule = state.rule[index]
+        raised: Times = state.onset[index] + self._parameters.for_ms[rule]
+        lost: Times = np.maximum(state.seen[index] + self._parameters.missing_ms[rule], raised)
+        return lost
+
+    def expire(self, state: State, index: Index, limit_ms: Times, revealed: Revealed) -> None:
+        """What time alone does to the instances `index` up to `limit_ms` (inclusive)."""
+        self._raise_due(state, index, limit_ms, revealed)
+        self._clear_due(state, index, limit_ms, revealed)
+        self._lose_due(state, index, limit_ms, revealed)
+
+    def _raise_due(self, state: State, index: Index, limit_ms: Times, revealed: Revealed) -> None:
+        due = state.since[index] + self._parameters.for_ms[state.rule[index]]
+        hit = np.flatnonzero((state.phase[index] == Phase.PENDING) & (due <= limit_ms))
+        if not len(hit):
+            return
+        j, at = index[hit], due[hit]
+        state.phase[j] = Phase.FIRING
+        state.clock[j] = np.maximum(state.clock[j], at)
+        self._tell(Change.RAISED, state, j, at, _kept(state, j), revealed.take(hit))
+
+    def _clear_due(self, state: State, index: Index, limit_ms: Times, revealed: Revealed) -> None:
+        rule = state.rule[index]
+        due = state.since[index] + self._parameters.clear_for_ms[rule]
+        missing = self._parameters.missing_ms[rule]
+        # Lost data never clears: where both fall due, what comes first counts, and a tie is lost.
+        first = (missing == 0) | (due < state.seen[index] + missing)
+        hit = np.flatnonzero((state.phase[index] == Phase.CLEARING) & (due <= limit_ms) & first)
+        if not len(hit):
+            return
+        j, at = index[hit], due[hit]
+        state.phase[j] = Phase.INACTIVE
+        self._tell(Change.CLEARED, state, j, at, _kept(state, j), revealed.take(hit))
+
+    def _lose_due(self, state: State, index: Index, limit_ms: Times, revealed: Revealed) -> None:
+        missing = self._parameters.missing_ms[state.rule[index]]
+        due = self._lost_at(state, index)
+        open_ = (state.phase[index] >= Phase.FIRING) & ~state.unknown[index] & (missing > 0)
+        hit = np.flatnonzero(open_ & (due <= limit_ms))
+        if not len(hit):
+            return
+        j, at = index[hit], due[hit]
+        state.unknown[j] = True
+        state.phase[j] = Phase.FIRING
+        state.clock[j] = np.maximum(state.clock[j], at)
+        shown = revealed.take(hit)
+        none = Deciding.none(state.seen[j], shown.heard_ms)
+        self._tell(Change.UNKNOWN, state, j, at, none, shown)
+
+    def play(self, state: State, events: Events, batch: TaggedBatch, revealed: Revealed) -> None:
+        """Work the events into `state` (row i is instance i), in place.
+
+        revealed: one entry per event. Time is work per change of verdict, not per reading: equal
+        readings are skipped, and instances are worked through side by side, a round at a time.
+        """
+        kept, last = _compressed(state, events, self._parameters)
+        count = np.bincount(events.instance[kept], minlength=len(state))
+        head = np.cumsum(count) - count
+        busiest = np.argsort(-count, kind="stable")
+        for number in range(int(count.max(initial=0))):
+            index = busiest[: np.searchsorted(-count[busiest], -number, side="left")]
+            at = head[index] + number
+            self._round(state, index, _Round.of(events, kept[at], last[at], batch, revealed))
+
+    def _round(self, state: State, index: Index, now: _Round) -> None:
+        """One event for each instance of `index`."""
+        fresh = (state.phase[index] != Phase.INACTIVE) & (now.ts_ms >= state.clock[index])
+        self._reveal(state, index, now, fresh)
+        lost = np.flatnonzero(fresh & state.unknown[index])
+        if len(lost):
+            state.unknown[index[lost]] = False
+            self._tell_row(Change.KNOWN, state, index, lost, now)
+        phase = state.phase[index]
+        idle = phase == Phase.INACTIVE
+        evidence = np.flatnonzero(fresh & ~idle)
+        self._begin(state, index, np.flatnonzero(idle & now.breach & now.start), now)
+        cancelled = fresh & (phase == Phase.PENDING) & now.not_breach
+        state.phase[index[cancelled]] = Phase.INACTIVE
+        state.phase[index[fresh & (phase == Phase.CLEARING) & now.holds]] = Phase.FIRING
+        j = index[evidence]
+        state.seen[j] = np.maximum(state.seen[j], now.last_ms[evidence])
+        state.clock[j] = np.maximum(state.clock[j], now.last_ms[evidence])
+        self._end(state, index, np.flatnonzero(fresh & (phase == Phase.FIRING) & now.clears), now)
+
+    def _reveal(self, state: State, index: Index, now: _Round, fresh: Bools) -> None:
+        """Deadlines that this event shows to have passed before it."""
+        phase = state.phase[index]
+        missing = self._parameters.missing_ms[state.rule[index]]
+        gap = (missing > 0) & ~state.unknown[index] & (now.ts_ms >= state.seen[index] + missing)
+        turned = (phase == Phase.PENDING) & now.not_breach
+        turned |= (phase == Phase.CLEARING) & now.holds
+        shown = np.flatnonzero(fresh & (gap | turned))
+        if len(shown):
+            self.expire(state, index[shown], now.ts_ms[shown], now.revealed.take(shown))
+
+    def _begin(self, state: State, index: Index, hit: Index, now: _Round) -> None:
+        if not len(hit):
+            return
+        j = index[hit]
+        state.onset[j] = now.ts_ms[hit]
+        state.clock[j] = state.seen[j] = now.last_ms[hit]
+        state.unknown[j] = False
+        _keep(state, j, now.deciding.take(hit))
+        waits = self._parameters.for_ms[state.rule[j]] > 0
+        state.phase[j] = np.where(waits, Phase.PENDING, Phase.FIRING)
+        self._tell_row(Change.RAISED, state, index, hit[~waits], now)
+
+    def _end(self, state: State, index: Index, hit: Index, now: _Round) -> None:
+        if not len(hit):
+            return
+        j = index[hit]
+        waits = self._parameters.clear_for_ms[state.rule[j]] > 0
+        state.phase[j] = np.where(waits, Phase.CLEARING, Phase.INACTIVE)
+        _keep(state, j, now.deciding.take(hit))
+        self._tell_row(Change.CLEARED, state, index, hit[~waits], now)
+
+    def _tell_row(
+        self, change: Change, state: State, index: Index, hit: Index, now: _Round
+    ) -> None:
+        """A change at the time of the event itself."""
+        if len(hit):
+            j, deciding = index[hit], now.deciding.take(hit)
+            self._tell(change, state, j, now.ts_ms[hit], deciding, now.revealed.take(hit))
+
+    def _tell(
+        self,
+        change: Change,
+        state: State,
+        index: Index,
+        at_ms: Times,
+        deciding: Deciding,
+        revealed: Revealed,
+    ) -> None:
+        limits = self._parameters.when_limit
+        if change == Change.CLEARED:
+            limits = self._parameters.clear_limit
+        threshold = limits[state.rule[index], deciding.quantity]
+        self._changes.add(
+            change,
+            state,
+            index,
+            at_ms=at_ms,
+            threshold=threshold,
+            deciding=deciding,
+            revealed=revealed,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Round:
+    """One event for each of some instances, as columns. last_ms: end of its run of equals."""
+
+    ts_ms: Times
+    last_ms: Times
+    not_breach: Bools
+    clears: Bools
+    breach: Bools
+    holds: Bools
+    start: Bools
+    deciding: Deciding
+    revealed: Revealed
+
+    @staticmethod
+    def of(
+        events: Events, picked: Index, last: Times, batch: TaggedBatch, revealed: Revealed
+    ) -> _Round:
+        code, ts_ms = events.code[picked], events.ts_ms[picked]
+        shown = revealed.take(picked)
+        return _Round(
+            ts_ms=ts_ms,
+            last_ms=last,
+            not_breach=(code & NOT) != 0,
+            clears=(code & CLEARS) != 0,
+            breach=(code & BREACH) != 0,
+            holds=(code & HOLDS) != 0,
+            start=events.start[picked],
+            deciding=_deciding(batch, events.reading[picked], ts_ms, shown.heard_ms),
+            revealed=shown,
+        )
+
+
+def _deciding(batch: TaggedBatch, row: Index, ts_ms: Times, heard_ms: Times) -> Deciding:
+    silent = row < 0
+    if not silent.any():
+        return Deciding(
+            batch.value[row], batch.quantity[row], ts_ms, batch.flags[row], batch.heard_ms[row]
+        )
+    made = Deciding.none(ts_ms, heard_ms.copy())
+    read = np.flatnonzero(~silent)
+    made.value[read] = batch.value[row[read]]
+    made.quantity[read] = batch.quantity[row[read]]
+    made.flags[read] = batch.flags[row[read]]
+    made.heard_ms[read] = batch.heard_ms[row[read]]
+    return made
+
+
+def _kept(state: State, index: Index) -> Deciding:
+    """The reading at `since`."""
+    return Deciding(
+        state.value[index],
+        state.quantity[index],
+        state.since[index],
+        state.flags[index],
+        state.heard[index],
+    )
+
+
+def _keep(state: State, index: Index, deciding: Deciding) -> None:
+    state.since[index] = deciding.decided_ms
+    state.value[index] = deciding.value
+    state.quantity[index] = deciding.quantity
+    state.flags[index] = deciding.flags
+    state.heard[index] = deciding.heard_ms
+
+
+def _compressed(state: State, events: Events, parameters: Parameters) -> tuple[Index, Times]:
+    """Events that may change something, and the time at which the run of each ends.
+
+    Kept are: the first of an instance, every change of verdict, what follows a gap as long as
+    `missing`, and the first that isn't older than the instance's clock. An instance whose
+    readings aren't in order of time keeps all.
+    """
+    ts, instance = events.ts_ms, events.instance
+    same = instance[1:] == instance[:-1]
+    missing = parameters.missing_ms[state.rule][instance[1:]]
+    clock = state.clock[instance[1:]]
+    untidy = np.zeros(len(state), np.bool_)
+    untidy[instance[1:][same & (ts[1:] < ts[:-1])]] = True
+    changed = (events.code[1:] != events.code[:-1]) | (events.start[1:] != events.start[:-1])
+    gap = (missing > 0) & (ts[1:] - ts[:-1] >= missing)
+    reaches = (ts[1:] >= clock) & (ts[:-1] < clock)
+    keep = np.ones(len(events), np.bool_)
+    keep[1:] = ~same | changed | gap | reaches | untidy[instance[1:]]
+    kept = np.flatnonzero(keep)
+    last = ts[np.append(kept[1:], len(events)) - 1]
+    return kept, last

@@ -1,0 +1,87 @@
+"""All state of an engine in one place: what is built from a rule set, and what is snapshot."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contracts.directory import DeviceDirectory
+from contracts.transitions import Episode
+from rules.hot import Grouped
+from rules.instances import Instances, Phase, State
+from rules.members import INACTIVE, Members
+from rules.ruleset import RuleSet
+from rules.scan import Scan
+from rules.silence import Silence
+
+Index = NDArray[np.intp]
+
+
+class Parts:
+    """Built empty; `link` and `settle` keep the table and the slots of the members together."""
+
+    def __init__(self, ruleset: RuleSet, directory: DeviceDirectory) -> None:
+        self.ruleset = ruleset
+        self.directory = directory
+        self.members = Members(ruleset, directory)
+        self.instances = Instances()
+        by_mode = {
+            mode: {i: rule for i, rule in enumerate(ruleset.rules) if rule.mode == mode}
+            for mode in ("instant", "timed")
+        }
+        self.instant = Scan(by_mode["instant"], self.members, timed=False)
+        self.timed = Scan(by_mode["timed"], self.members, timed=True)
+        self.silence = Silence(ruleset, self.members, directory)
+
+    def grow(self) -> None:
+        """Take in devices that the directory has got since."""
+        if self.members.grow():
+            self.silence.grow()
+
+    def load(self, grouped: Grouped) -> State:
+        """The states of grouped instances; blank where they are inactive."""
+        state = self.instances.gather(grouped.slot)
+        state.rule, state.lane, state.device = grouped.rule, grouped.lane, grouped.device
+        return state
+
+    def settle(self, state: State, slot: NDArray[np.int32]) -> None:
+        """Write states back; slot: where each stood, below 0 = nowhere."""
+        active, had = state.phase != Phase.INACTIVE, slot >= 0
+        stays = np.flatnonzero(active & had)
+        if len(stays):
+            self.instances.put(slot[stays], state.take(stays))
+        gone = np.flatnonzero(~active & had)
+        if len(gone):
+            self.instances.release(slot[gone])
+            self._link(state, gone, np.full(len(gone), INACTIVE, np.int32), -1)
+        fresh = np.flatnonzero(active & ~had)
+        if len(fresh):
+            self.insert(state.take(fresh))
+
+    def insert(self, state: State) -> None:
+        """Put instances that are inactive so far into the table."""
+        slots = self.instances.take_slots(len(state))
+        self.instances.put(slots, state)
+        self._link(state, np.arange(len(state)), slots, 1)
+
+    def drop(self, rule: int, device: int) -> None:
+        """Make the instance inactive in both lanes."""
+        rank = self.members.rank[device]
+        for lane in Episode:
+            if not self.members.active[lane][rule]:
+                continue
+            slots = self.members.slots(lane, rule)
+            if slots[rank] >= 0:
+                self.instances.release(slots[rank : rank + 1].copy())
+                slots[rank] = INACTIVE
+                self.members.active[lane][rule] -= 1
+
+    def _link(self, state: State, index: Index, slots: NDArray[np.int32], step: int) -> None:
+        """Point from (rule, lane, device) to the table; step: +1 for new, -1 for gone."""
+        pair = state.rule[index].astype(np.int64) << 1 | state.lane[index]
+        rank = self.members.rank[state.device[index]]
+        for key in np.unique(pair).tolist():
+            rule, lane = key >> 1, key & 1
+            mine = np.flatnonzero(pair == key)
+            self.members.slots(lane, rule)[rank[mine]] = slots[mine]
+            self.members.active[lane][rule] += step * len(mine)

@@ -1,0 +1,175 @@
+"""Asks each rule's question of the rows that it looks at, and hands on those that matter.
+
+Rules on the same quantity share one look-up of their rows; rules over several quantities share
+one memory. A rule that nothing breaches and that has no active instance costs one comparison of
+a column.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rules.expr.evaluate import Bools, Floats, maybe
+from rules.expr.plan import AttributeIs
+from rules.hot import Codes, Hot, Picker
+from rules.members import Members
+from rules.memory import Memory
+from rules.ruleset import Rule
+from rules.sheet import Index, Sheet
+from rules.verdict import verdicts
+
+Stream = Literal["all", "live", "late"]
+
+
+@dataclass(slots=True)
+class _Combined:
+    """Rules of one family over several quantities that read the same rows."""
+
+    family: int
+    safety: bool
+    numbers: list[int] = field(default_factory=list)
+    quantities: tuple[int, ...] = ()
+
+
+class Scan:
+    """The rules of one mode. memories: by (family, stream); they are state."""
+
+    def __init__(self, rules: dict[int, Rule], members: Members, *, timed: bool) -> None:
+        self.rules = rules
+        self._members = members
+        self._timed = timed
+        self._single: dict[tuple[int, int], list[int]] = {}
+        self._combined: dict[tuple[int, bool], _Combined] = {}
+        self.memories: dict[tuple[int, Stream], Memory] = {}
+        for number, rule in rules.items():
+            self._place(number, rule)
+
+    def _place(self, number: int, rule: Rule) -> None:
+        family, safety = self._members.family_of(number), rule.card.safety
+        if len(rule.quantities) == 1:
+            self._single.setdefault((family, rule.quantities[0]), []).append(number)
+            return
+        group = self._combined.setdefault((family, safety), _Combined(family, safety))
+        group.numbers.append(number)
+        group.quantities = tuple(sorted({*group.quantities, *rule.quantities}))
+
+    def quantities(self) -> set[int]:
+        return {quantity for rule in self.rules.values() for quantity in rule.quantities}
+
+    def memory(self, family: int, stream: Stream) -> Memory:
+        """Made when it is first asked for."""
+        found = self.memories.get((family, stream))
+        if found is None:
+            group = self._combined[family, stream == "all"]
+            room = self._members.room(family)
+            found = Memory(group.quantities, room, timed=self._timed)
+            self.memories[family, stream] = found
+        return found
+
+    def known_memory(self, family: int, stream: Stream) -> Memory | None:
+        """None when no rule reads that stream."""
+        if (family, stream == "all") not in self._combined:
+            return None
+        return self.memory(family, stream)
+
+    def collect(self, sheet: Sheet, hot: Hot) -> None:
+        """Rows that may change an instance, to `hot`."""
+        picker = Picker(self._members, sheet, hot)
+        for (family, quantity), numbers in self._single.items():
+            rows = sheet.rows(family, quantity)
+            if len(rows):
+                self._collect_single(quantity, rows, numbers, sheet, picker)
+        for group in self._combined.values():
+            rows = sheet.rows_of(group.family, group.quantities)
+            usable = sheet.usable(rows, safety=group.safety)
+            rows = rows if usable is None else rows[usable]
+            if len(rows):
+                self._collect_combined(group, rows, sheet, picker)
+
+    def _collect_single(
+        self, quantity: int, rows: Index, numbers: list[int], sheet: Sheet, picker: Picker
+    ) -> None:
+        columns = _Columns(self._members, sheet, rows, {quantity: sheet.batch.value[rows]})
+        for number in numbers:
+            rule = self.rules[number]
+            columns.rule = number
+            hits = np.flatnonzero(maybe(rule.when, columns))
+            if len(hits):
+                usable = sheet.usable(rows[hits], safety=rule.card.safety)
+                hits = hits if usable is None else hits[usable]
+            self._pick(number, rule, columns, hits, picker)
+
+    def _collect_combined(
+        self, group: _Combined, rows: Index, sheet: Sheet, picker: Picker
+    ) -> None:
+        values = self._recall(group, rows, sheet)
+        quantity = sheet.batch.quantity[rows]
+        for number in group.numbers:
+            rule = self.rules[number]
+            own = np.flatnonzero(np.isin(quantity, rule.quantities))
+            columns = _Columns(
+                self._members, sheet, rows[own], {q: values[q][own] for q in rule.quantities}
+            )
+            columns.rule = number
+            hits = np.flatnonzero(maybe(rule.when, columns))
+            self._pick(number, rule, columns, hits, picker)
+
+    def _pick(
+        self, number: int, rule: Rule, columns: _Columns, hits: Index, picker: Picker
+    ) -> None:
+        def coded(at: Index) -> Codes:
+            return verdicts(rule, columns.at(at))
+
+        picker.pick(number, columns.rows, hits, coded, safety=rule.card.safety)
+
+    def _recall(self, group: _Combined, rows: Index, sheet: Sheet) -> dict[int, Floats]:
+        """Per quantity the value known at each row, in the row's own stream."""
+        members = self._members
+        rank = members.rank[sheet.batch.device[rows]]
+        room = members.room(group.family)
+        if group.safety or sheet.past is None:
+            stream: Stream = "all" if group.safety else "live"
+            return self.memory(group.family, stream).recall(sheet, rows, rank, room)
+        values = {quantity: np.empty(len(rows)) for quantity in group.quantities}
+        past = sheet.past[rows]
+        parts: tuple[tuple[Stream, Bools], ...] = (("live", ~past), ("late", past))
+        for stream, mine in parts:
+            at = np.flatnonzero(mine)
+            if len(at):
+                memory = self.memory(group.family, stream)
+                for quantity, known in memory.recall(sheet, rows[at], rank[at], room).items():
+                    values[quantity][at] = known
+        return values
+
+
+class _Columns:
+    """Rows as an expression sees them. rule: whose attributes are asked for."""
+
+    def __init__(
+        self, members: Members, sheet: Sheet, rows: Index, values: dict[int, Floats]
+    ) -> None:
+        self.rows = rows
+        self.rule = -1
+        self._members = members
+        self._sheet = sheet
+        self._values = values
+
+    def at(self, positions: Index) -> _Columns:
+        values = {quantity: value[positions] for quantity, value in self._values.items()}
+        part = _Columns(self._members, self._sheet, self.rows[positions], values)
+        part.rule = self.rule
+        return part
+
+    def reading(self, quantity: int) -> Floats:
+        return self._values[quantity]
+
+    def attribute(self, plan: AttributeIs) -> NDArray[np.uint8]:
+        rank = self._members.rank[self._sheet.batch.device[self.rows]]
+        return self._members.answers(self.rule)[plan][rank]
+
+    def silent(self, for_ms: int) -> Bools:
+        raise KeyError(for_ms)
