@@ -112,8 +112,9 @@ class Outbox:
                 if row is not None and row["failures"] >= RECOVERED_AFTER:
                     _bring_forward(db, receiver, now_ms)
                 db.execute(
+                    # A pause that was asked for outlives this: a fire may pass it, the rest waits.
                     "UPDATE receivers SET failures = 0, failing_since_ms = NULL, error = '',"
-                    " not_before_ms = 0, last_ok_ms = ? WHERE name = ?",
+                    " last_ok_ms = ? WHERE name = ?",
                     (now_ms, receiver),
                 )
                 return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from tests.dispatch.conftest import SECRET, until
 from tests.dispatch.scene import T0, S
 from tests.parts.mosquitto import free_port
 
+WELL = Pulse(1, 0)
 QUIET = Timing(heartbeat_ms=3_600_000, remind_ms=3_600_000)
 
 
@@ -30,7 +32,7 @@ def dispatching(
     url: str,
     *,
     timing: Timing = QUIET,
-    pulse: Pulse = Pulse(1, 0),
+    pulse: Pulse = WELL,
     **more: Any,
 ) -> Iterator[Dispatcher]:
     store.set_receivers({"desk": Filter()})
@@ -44,8 +46,6 @@ def dispatching(
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
-    import json
-
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
@@ -120,7 +120,7 @@ def test_410_disables_and_keeps_what_waits(
 ) -> None:
     gone = threading.Event()
     gone.set()
-    receiver = rehearsal(lambda event: (410, {}) if gone.is_set() else None)
+    receiver = rehearsal(lambda _: (410, {}) if gone.is_set() else None)
     with dispatching(store, receiver.url) as dispatcher:
         store.record([scene.fire()], 1)
         until(lambda: store.outbox.state("desk").disabled == "410 Gone", "disabled")
@@ -154,7 +154,7 @@ def test_retry_after_pauses_all_but_level_one(
 
 
 def test_redirects_are_failures(store: Store, rehearsal: Callable[..., Receiver]) -> None:
-    receiver = rehearsal(lambda event: (302, {"location": "http://127.0.0.1:9/steal"}))
+    receiver = rehearsal(lambda _: (302, {"location": "http://127.0.0.1:9/steal"}))
     with dispatching(store, receiver.url) as dispatcher:
         store.record([scene.fire()], 1)
         until(lambda: dispatcher.counts["failed_302"] >= 1, "failed")
@@ -228,7 +228,7 @@ def test_a_new_onset_does_not_wait_for_the_slow_ladder(
     (raised,) = life.apply(scene.batch(scene.change(Change.RAISED)))
     store.record([raised], 1)
     store._db.execute("UPDATE deliveries SET rung = 9, next_ms = next_ms + 86400000, status = 400")
-    receiver = rehearsal(lambda event: None)
+    receiver = rehearsal(lambda _: None)
     with dispatching(store, receiver.url):
         store.record(life.apply(scene.batch(scene.change(Change.AGAIN, T0 + S))), 2)
         until(lambda: receiver.counts["received"] == 2, "both delivered")
