@@ -57,6 +57,7 @@ class _Reader:
         self.family: list[NDArray[np.int8]] = []
         self.lon: list[NDArray[np.float64]] = []
         self.lat: list[NDArray[np.float64]] = []
+        self.spoilt: list[NDArray[np.bool_]] = []  # A point that has its finding already.
         self.gateway, self.grid = _Interned(), _Interned()
         self.attributes: dict[str, _Interned] = {}
 
@@ -74,6 +75,7 @@ class _Reader:
         self.family.append(np.fromiter(families, np.int8, len(chunk)))
         self._gateways(chunk)
         self.grid.add(chunk.column("grid"))
+        self.spoilt.append(np.zeros(len(chunk), np.bool_))
         self.lon.append(self._degrees(chunk, "lon", 180))
         self.lat.append(self._degrees(chunk, "lat", 90))
         for name, column in chunk.columns.items():
@@ -150,6 +152,7 @@ class _Reader:
             line = int(chunk.lines[row])
             self.findings.add(FILE, line, name, problem, mend, kind="degrees")
         degrees[bad] = math.nan
+        self.spoilt[-1] |= bad
         return degrees
 
 
@@ -173,11 +176,12 @@ def read_devices(
     lon, lat = _joined(reader.lon, np.float64), _joined(reader.lat, np.float64)
     lines = _joined(reader.lines, np.int32)
     half = np.isnan(lon) != np.isnan(lat)
-    for row in np.flatnonzero(half).tolist():
+    spoilt = _joined(reader.spoilt, np.bool_)
+    for row in np.flatnonzero(half & ~spoilt).tolist():
         mend = "give both lon and lat, or neither"
         findings.add(FILE, int(lines[row]), "lon", "half a point", mend)
     lon[half], lat[half] = math.nan, math.nan
-    placer = _Placer(grids, options, findings, lines, lon, lat)
+    placer = _Placer(grids, options, findings, lines, lon, lat, spoilt | half)
     return DeviceTable(
         ids=tuple(reader.ids),
         family=_joined(reader.family, np.int8),
@@ -211,12 +215,14 @@ class _Placer:
         lines: NDArray[np.int32],
         lon: NDArray[np.float64],
         lat: NDArray[np.float64],
+        told: NDArray[np.bool_],
     ) -> None:
         self.all = grids
         self.options = options
         self.findings = findings
         self.lines = lines
         self.lon, self.lat = lon, lat
+        self.told = told  # Rows whose missing point has a finding already.
         # Usable ones first, of those the ones that end last: they win.
         self.preferred = sorted(range(len(grids)), key=lambda i: _preference(grids[i]))
 
@@ -274,7 +280,7 @@ class _Placer:
     ) -> None:
         add = self.findings.add
         no_point = np.isnan(self.lon)
-        for row in np.flatnonzero(free & no_point).tolist():
+        for row in np.flatnonzero(free & no_point & ~self.told).tolist():
             mend = "give the code of its grid, or lon and lat"
             add(FILE, int(self.lines[row]), "grid", "neither grid nor point", mend)
         for row in np.flatnonzero(free & ~no_point & (found < 0)).tolist():

@@ -41,13 +41,15 @@ def read_options(path: Path) -> Options:
     if not path.exists():
         return Options()
     try:
-        whole = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except tomllib.TOMLDecodeError as error:
-        line = re.search(r"line (\d+)", str(error))
-        at = int(line[1]) if line else 0
-        raise Malformed(FILE, at, "toml", str(error), "write it as TOML") from None
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise Malformed(FILE, 0, "file", str(error), "save it as UTF-8") from None
+    try:
+        whole = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        line = re.search(r"line (\d+)", str(error))
+        at = int(line[1]) if line else text.count("\n") + 1
+        raise Malformed(FILE, at, "toml", str(error), "write it as TOML") from None
     for section, keys in whole.items():
         unknown = set(keys) - _KEYS[section] if section in _KEYS and _table(keys) else {section}
         if unknown:
