@@ -168,6 +168,10 @@ class Admission:
         due = self._watermarks.due_ms(*self._buffer.heads())
         return max(self._accepted_ms, int(due.min()))
 
+    def watermark_lag_ms(self, now_ms: int) -> int:
+        """`now_ms` minus the least watermark of a gateway that moved its own in the last minute."""
+        return self._watermarks.lag_ms(now_ms)
+
     def snapshot(self) -> bytes:
         """All state, and the directory's strangers, as MessagePack with little-endian columns."""
         directory = self._directory

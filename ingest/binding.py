@@ -76,6 +76,7 @@ class Binding:
         self._speakers: OrderedDict[tuple[int, bool, bytes], Speakers] = OrderedDict()
         self._measurands: dict[bytes, Measurands] = {}
         self._foreigners: dict[tuple[str, tuple[str, ...], tuple[str, ...]], Speakers] = {}
+        self._own: dict[int, int] = {}
         self._kept_bytes = 0
         self._grid_code = [grid.code for grid in directory.registry.grids]
         self._grid = directory.registry.devices.grid
@@ -183,9 +184,16 @@ class Binding:
         return self._judge(names, families, gateway_row, problems)
 
     def own_device(self, gateway_row: int) -> int:
-        """The directory row of a gateway as a device of its own; -1 when the directory is full."""
-        name = self.directory.gateways[gateway_row]
-        return self.directory.intern_device(name, "gateway", gateway_row)
+        """The directory row of a gateway as a device of its own; -1 when the directory is full.
+
+        To be asked as soon as a gateway speaks, so that rows are given in log order.
+        """
+        row = self._own.get(gateway_row)
+        if row is None:
+            name = self.directory.gateways[gateway_row]
+            row = self.directory.intern_device(name, "gateway", gateway_row)
+            self._own[gateway_row] = row
+        return row
 
     def is_listed(self, device: int) -> bool:
         """Whether the device and its grid are in the registry."""

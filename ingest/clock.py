@@ -80,7 +80,8 @@ class Timing:
 class BootClock:
     """The estimate for one boot. Offsets in ns, so that small drifts add up.
 
-    near_from_ms, near_to_ms: the gateway's own time span over which the estimate has held.
+    near_from_ms, near_to_ms: the gateway's own time span over which the estimate has held, within
+    the tolerance; highest_ns: the highest offset told in that span.
     rival_*: the same for a higher offset that may have to be taken over; rival_ns -1 = none.
     """
 
@@ -88,6 +89,7 @@ class BootClock:
     at_mono_ms: int
     near_from_ms: int
     near_to_ms: int
+    highest_ns: int
     settled: bool = False
     heard_live: bool = False
     skew_ms: int | None = None
@@ -140,7 +142,7 @@ class ClockGuard:
         clock = boots.get(boot)
         if clock is None:
             clock = boots[boot] = BootClock(
-                offset_ns, sample.mono_ms, sample.mono_ms, sample.mono_ms
+                offset_ns, sample.mono_ms, sample.mono_ms, sample.mono_ms, offset_ns
             )
             if len(boots) > self._settings.clock_boots:
                 boots.popitem(last=False)
@@ -162,13 +164,17 @@ class ClockGuard:
         if offset_ns < clock.offset_ns - tolerance_ns:
             # Everything before was delayed: what it seemed to confirm is void.
             clock.offset_ns, clock.at_mono_ms = offset_ns, mono_ms
-            clock.near_from_ms = clock.near_to_ms = mono_ms
             clock.settled = False
+            _begin_span(clock, offset_ns, mono_ms)
         elif offset_ns <= clock.offset_ns + drift_ns + tolerance_ns:
             clock.offset_ns = min(offset_ns, clock.offset_ns + drift_ns)
             clock.at_mono_ms = max(clock.at_mono_ms, mono_ms)
             clock.near_from_ms = min(clock.near_from_ms, mono_ms)
             clock.near_to_ms = max(clock.near_to_ms, mono_ms)
+            clock.highest_ns = max(clock.highest_ns, offset_ns)
+            if clock.highest_ns - clock.offset_ns > tolerance_ns:
+                # It creeps down, as in a backlog: that is no holding.
+                _begin_span(clock, offset_ns, mono_ms)
         else:
             self._follow_rival(clock, offset_ns, sample)
             return
@@ -186,7 +192,7 @@ class ClockGuard:
         clock.rival_ns = min(clock.rival_ns, offset_ns)
         if sample.mono_ms - clock.rival_from_ms >= self._settings.settle_ms:
             clock.offset_ns, clock.at_mono_ms = clock.rival_ns, sample.mono_ms
-            clock.near_from_ms, clock.near_to_ms = clock.rival_from_ms, sample.mono_ms
+            _begin_span(clock, offset_ns, sample.mono_ms)
             clock.rival_ns = -1
 
     def _judge(self, clock: BootClock, sample: ClockSample) -> Timing:
@@ -225,3 +231,8 @@ class ClockGuard:
             gateway_rows[gateway]: OrderedDict((boot, BootClock(*clock)) for boot, clock in boots)
             for gateway, boots in state
         }
+
+
+def _begin_span(clock: BootClock, offset_ns: int, mono_ms: int) -> None:
+    clock.near_from_ms = clock.near_to_ms = mono_ms
+    clock.highest_ns = offset_ns

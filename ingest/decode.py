@@ -38,9 +38,10 @@ _STATUS_FAULTS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 class Arrival:
     """One record's rows as they were sent, with what ingest knows of the sender.
 
-    gateway: row of the gateway that spoke. order: see `TaggedBatch.order`. own: the sender is a
-    gateway of ours, so `found` and findings about it can be told as its readings. device and
-    quantity refer to `speakers` and `measurands`.
+    gateway: row of the gateway that spoke. order: see `TaggedBatch.order`. own: the directory
+    row of the gateway as a device, for `found` and other findings about it; -1 = it has none,
+    None = it is no gateway of ours, so there is nobody to tell. device and quantity refer to
+    `speakers` and `measurands`.
     """
 
     record: LogRecord
@@ -54,7 +55,7 @@ class Arrival:
     ts_ms: NDArray[np.int64]
     value: NDArray[np.float64]
     flags: NDArray[np.uint16]
-    own: bool = False
+    own: int | None = None
     found: list[Found] = field(default_factory=list)
 
     def __len__(self) -> int:
@@ -103,6 +104,7 @@ class Decoder:
     def _pack(self, record: LogRecord) -> Arrival:
         raw = decode_raw(record.payload)
         gateway = self._binding.gateway(record.source)
+        own = self._binding.own_device(gateway)
         header = raw.header
         honest = header.gateway == record.source
         if len(raw):
@@ -127,7 +129,7 @@ class Decoder:
             raw.ts_ms,
             raw.value,
             raw.flags,
-            own=True,
+            own=own,
         )
         if raw.evicted and honest:
             arrival.found.append(_evicted(raw, timing))
@@ -136,6 +138,7 @@ class Decoder:
     def _status(self, record: LogRecord, decoded: Decoded) -> None:
         status = _read_status(record)
         gateway = self._binding.gateway(record.source)
+        own = self._binding.own_device(gateway)
         live = status.type != "offline"
         sample = ClockSample(status.wall_ms, status.mono_ms, record.accepted_ms, live=live)
         # A will was written when the connection began: it tells nothing about the clocks now.
@@ -160,7 +163,7 @@ class Decoder:
                 _NO_TS,
                 _NO_VALUE,
                 _NO_FLAGS,
-                own=True,
+                own=own,
                 found=found,
             )
         )

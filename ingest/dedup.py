@@ -63,7 +63,7 @@ class RowDedup:
         self._quantity = np.empty(0, np.int16)
         self._greatest = np.empty(0, np.int64)
         self._head = np.empty(0, np.int16)
-        self._ring = np.empty(0, np.uint64)
+        self._ring = np.empty((0, self._depth), np.uint64)
 
     def duplicates(
         self,
@@ -150,14 +150,14 @@ class RowDedup:
             last = np.flatnonzero(nth >= np.repeat(size - depth, size))
             nth, prints, series = nth[last], prints[last], series[last]
         place = (self._head[series] + nth) % depth
-        self._ring[series * depth + place] = prints
+        self._ring[series, place] = prints
         self._head[one] = (self._head[one] + size) % depth
         self._greatest[one] = ts[start + size - 1]
 
     def _round(
         self, series: NDArray[np.int64], ts: NDArray[np.int64], prints: NDArray[np.uint64]
     ) -> NDArray[np.bool_]:
-        rings = self._ring.reshape(-1, self._depth)
+        rings = self._ring
         same: NDArray[np.bool_] = (rings[series] == prints[:, None]).any(axis=1)
         new = series[~same]
         rings[new, self._head[new]] = prints[~same]
@@ -170,8 +170,7 @@ class RowDedup:
     ) -> list[bool]:
         """Many rows of one series: a list is quicker than rounds of one row."""
         depth = self._depth
-        window = slice(series * depth, (series + 1) * depth)
-        ring, head = self._ring[window].tolist(), int(self._head[series])
+        ring, head = self._ring[series].tolist(), int(self._head[series])
         same = []
         greatest = int(self._greatest[series])
         for at_ms, mark in zip(ts.tolist(), prints.tolist(), strict=True):
@@ -181,7 +180,7 @@ class RowDedup:
                 ring[head] = mark
                 head = (head + 1) % depth
                 greatest = max(greatest, at_ms)
-        self._ring[window], self._head[series] = ring, head
+        self._ring[series], self._head[series] = ring, head
         self._greatest[series] = greatest
         return same
 
@@ -219,7 +218,7 @@ class RowDedup:
         self._quantity = _grown(self._quantity, count, -1)
         self._greatest = _grown(self._greatest, count, _NEVER)
         self._head = _grown(self._head, count, 0)
-        self._ring = _grown(self._ring, count * self._depth, 0)
+        self._ring = _grown(self._ring, count, 0)
         self._device[self._count : count] = device[new][where]
         self._quantity[self._count : count] = quantity[new][where]
         self._count = count
@@ -233,7 +232,7 @@ class RowDedup:
             "quantity": self._quantity[:n].astype("<i2").tobytes(),
             "greatest": self._greatest[:n].astype("<i8").tobytes(),
             "head": self._head[:n].astype("<i2").tobytes(),
-            "ring": self._ring[: n * self._depth].astype("<u8").tobytes(),
+            "ring": self._ring[:n].astype("<u8").tobytes(),
         }
 
     def load(
@@ -254,9 +253,9 @@ class RowDedup:
         # Oldest first; when the depth has changed, the newest fill the new ring from its start.
         nth = (head[:, None] + np.arange(depth)) % depth
         aged = np.take_along_axis(ring, nth, axis=1)
-        rings = self._ring.reshape(-1, self._depth)
         shared = min(depth, self._depth)
-        rings[series[:, None], self._depth - shared + np.arange(shared)] = aged[:, depth - shared :]
+        newest = self._depth - shared + np.arange(shared)
+        self._ring[series[:, None], newest] = aged[:, depth - shared :]
 
 
 def _grown(column: NDArray[Any], size: int, fill: int) -> NDArray[Any]:

@@ -28,7 +28,7 @@ BEFORE_STEP_MS = 3_600_000
 """A row from before the gateway's clock was set is no older than this (a proposal): agents
 flush their packs within seconds."""
 
-_FAR = np.int64(1) << 60
+_FAR = 1 << 60
 
 
 @dataclass(slots=True)
@@ -99,10 +99,10 @@ class Judge:
         told: list[tuple[int, int, int, int, Found]] = []
         unlisted = 0
         for index, arrival in enumerate(case.arrivals):
-            found = arrival.found + (case.found.get(index, []) if arrival.own else [])
-            if not found:
+            found = arrival.found + case.found.get(index, [])
+            device = arrival.own
+            if not found or device is None:
                 continue
-            device = self._binding.own_device(arrival.gateway)
             if device < 0:
                 unlisted += len(found)
                 continue
@@ -185,7 +185,7 @@ class _Case:
         timings = [self.arrivals[index].timing for index in self.full]
         shift = np.array([timing.shift_ms for timing in timings], np.int64)
         start = self.start[self.full]
-        if bool((np.abs(self.ts) > _FAR).any()):
+        if int(self.ts.min()) < -_FAR or int(self.ts.max()) > _FAR:
             self.ts = np.clip(self.ts, -_FAR, _FAR)
         if shift.any():
             self.ts = self.ts - np.repeat(shift, self.count[self.full])

@@ -30,7 +30,7 @@ _COLUMNS: dict[str, type] = {
 BLOCK_ROWS = 1 << 17
 SPARE_BLOCKS = 4
 SPARSE = 8
-"""A full block whose waiting rows are fewer than one in so many is emptied into another."""
+"""A block with waiting rows in fewer than one place in so many is emptied into another."""
 
 
 class _Block:
@@ -165,7 +165,7 @@ class ReorderBuffer:
         sparse: list[_Block] = []
         for block in blocks:
             is_last = block is blocks[-1]
-            if block.waiting and (is_last or block.waiting * SPARSE >= block.used):
+            if block.waiting and (is_last or block.waiting * SPARSE >= block.capacity):
                 self._blocks.append(block)
             else:
                 sparse.append(block)

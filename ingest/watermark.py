@@ -25,6 +25,9 @@ from numpy.typing import NDArray
 
 from ingest.limits import AdmissionSettings
 
+SENDING_MS = 60_000
+"""A gateway counts as sending for so long after its watermark moved (proposal)."""
+
 NEVER = -(1 << 62)
 """The watermark of a gateway of which nothing is known yet."""
 
@@ -120,6 +123,11 @@ class Watermarks:
         idle_ms = self._settings.idle_ms
         due = np.maximum(self.moved_ms[home] + idle_ms, ts_ms + idle_ms + self._settings.slack_ms)
         return np.where(ts_ms <= self.at_ms[home], NEVER, due)
+
+    def lag_ms(self, now_ms: int) -> int:
+        """The lag of the slowest gateway that is sending; 0 when none is."""
+        sending = self.at_ms[now_ms - self.moved_ms < SENDING_MS]
+        return max(0, now_ms - int(sending.min())) if len(sending) else 0
 
     def state(self, gateways: int) -> dict[str, Any]:
         self.grow(gateways)
