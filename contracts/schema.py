@@ -47,6 +47,31 @@ _TITLES = {
 }
 
 
+_TEXT, _NUMBER = {"type": "string"}, {"type": "integer"}
+_HEARTBEAT: Document = {
+    "title": "The dead-man signal (CloudEvents 1.0, structured JSON)",
+    "type": "object",
+    "required": ["specversion", "id", "source", "type", "time", "data"],
+    "properties": {
+        "specversion": {"const": "1.0"},
+        "id": _TEXT,
+        "source": _TEXT,
+        "type": {"enum": ["io.gridwarden.pipeline.heartbeat", "io.gridwarden.pipeline.stalled"]},
+        "time": {"type": "string", "format": "date-time"},
+        "data": {
+            "type": "object",
+            "required": ["position", "lag_ms", "every_ms", "stalled"],
+            "properties": {
+                "position": _NUMBER,
+                "lag_ms": _NUMBER,
+                "every_ms": _NUMBER,
+                "stalled": {"type": "boolean"},
+            },
+        },
+    },
+}
+
+
 def schemas() -> dict[str, Document]:
     """File name without suffix -> a JSON Schema (draft 2020-12) that stands alone."""
     found: dict[str, Document] = {}
@@ -70,6 +95,7 @@ def _parts(template: str) -> tuple[dict[str, Document], dict[str, Document]]:
     one = payload["telemetry"]
     payload["telemetry"] = {"anyOf": [one, {"type": "array", "items": one, "minItems": 1}]}
     payload["senml"] = {"type": "array", "items": payload["senml"], "minItems": 1}
+    payload["heartbeat"] = _HEARTBEAT
     # A payload must match one message of its channel only.
     components["SenmlRecord"]["not"] = {"required": ["deviceId"]}
     components["SenmlRecord"]["properties"]["bver"] = {"enum": list(range(1, SENML_VERSION + 1))}
@@ -117,7 +143,7 @@ _MESSAGES: dict[str, tuple[str, str]] = {
     "confirm": (_TITLES["confirm"], "application/json"),
     "command": (_TITLES["command"], "application/json"),
     "alert-event": (_TITLES["alert-event"], "application/cloudevents+json"),
-    "heartbeat": ("gridwarden is alive and keeps up", "application/json"),
+    "heartbeat": ("gridwarden is alive, or says that it stalls", "application/cloudevents+json"),
 }
 # Channel -> (address, messages, what gridwarden does with it, retained, what it is for).
 _CHANNELS: dict[str, tuple[str, tuple[str, ...], str, bool, str]] = {
@@ -209,6 +235,4 @@ def _message(name: str, payload: Document | None) -> Document:
     message: Document = {"name": name, "title": title, "contentType": content_type}
     if payload is not None:
         message["payload"] = payload
-    elif content_type == "application/json":
-        message["payload"] = {"type": "object"}
     return message

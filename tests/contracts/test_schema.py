@@ -15,6 +15,7 @@ from app.cli.schema import documents, main
 from contracts import topics
 from contracts.alerts import encode_event
 from contracts.schema import asyncapi, schemas
+from dispatch.heartbeat import heartbeat
 from tests.contracts.examples import EVENT
 from tests.contracts.test_messages import MESSAGES
 
@@ -141,6 +142,14 @@ def test_asyncapi_is_built_as_the_specification_wants() -> None:
         # The messages of an operation are those of its own channel (AsyncAPI 3, Operation Object).
         for one in operation["messages"]:
             assert one["$ref"].startswith(f"#/channels/{name}/messages/")
+
+
+@pytest.mark.parametrize("lag_ms", [0, 10**9])
+def test_the_heartbeat_is_as_described(lag_ms: int) -> None:
+    _, body = heartbeat(7, lag_ms, 1_772_323_200_000, every_ms=30_000)
+    schema = asyncapi("1")["components"]["messages"]["heartbeat"]["payload"]
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.Draft202012Validator(schema).validate(json.loads(body))
 
 
 def test_docs_are_up_to_date(capsys: pytest.CaptureFixture[str]) -> None:
