@@ -97,13 +97,16 @@ def judge(
     missing: Iterable[tuple[int, int]],
     *,
     first_ms: int,
+    last_ms: int,
     now_ms: int,
 ) -> Iterator[Hour]:
     """Each hour from a gateway's first sign of life to now, at most the kept ones.
 
-    missing: (from_ms, to_ms) of losses and open gaps, in any order of the two.
+    missing: (from_ms, to_ms) of losses and open gaps, in any order of the two. last_ms: the last
+    sign of life: an hour that begins in a silence is not quiet, however young it is.
     """
     spans = [(min(pair), max(pair)) for pair in missing]
+    silent = now_ms - last_ms > TOLERANCE_MS
     first_hour = max(first_ms // HOUR_MS, now_ms // HOUR_MS - KEPT_HOURS)
     for hour in range(first_hour, now_ms // HOUR_MS + 1):
         start, end = hour * HOUR_MS, (hour + 1) * HOUR_MS
@@ -112,7 +115,7 @@ def judge(
         expected = min(end, now_ms) - max(start, first_ms)
         holed = any(a < end and b >= start for a, b in spans)
         state: HourState
-        if holed or expected - covered > TOLERANCE_MS:
+        if holed or expected - covered > TOLERANCE_MS or (silent and start > last_ms):
             state = "data missing"
         else:
             state = "data" if readings else "quiet"

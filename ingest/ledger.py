@@ -149,6 +149,7 @@ class Ledger:
         boot = self._sign_of_life(gateway, header.boot, at_ms, accepted_ms, header.mono_ms)
         sequences = _sequences(boot)
         highest, runs = sequences.highest, len(sequences.runs)
+        tail = boot.announced > highest
         if sequences.add(seq, at_ms):
             self._found.append(Found(gateway, header.boot, seq))
             self.counts.found_packs += 1
@@ -161,7 +162,7 @@ class Ledger:
             self._bury(header, tombstone, accepted_ms)
         self.counts.ignored_tombstones += max(0, len(evicted) - MAX_TOMBSTONES)
         hole = seq < highest or (runs == 1 and len(sequences.runs) > 1)
-        self._watch(gateway, header.boot, boot, accepted_ms, hole=hole, tail=seq > highest)
+        self._watch(gateway, header.boot, boot, accepted_ms, hole=hole, tail=tail and seq > highest)
 
     def _bury(self, header: PackHeader, tombstone: Evicted, accepted_ms: int) -> None:
         last = tombstone.last
@@ -169,7 +170,9 @@ class Ledger:
             # Nobody can have given up what comes after the pack that says so.
             last = min(last, header.seq - 1)
         state = self._boot(header.gateway, tombstone.boot, accepted_ms, accepted_ms)
-        newly = _sequences(state).lose(tombstone.first, last)
+        sequences = _sequences(state)
+        newly = sequences.lose(tombstone.first, last)
+        state.announced = max(state.announced, sequences.highest)
         times = (tombstone.from_ms, tombstone.to_ms)
         self._lose(header.gateway, tombstone.boot, newly, "evicted", times, tombstone.readings)
         self._watch(header.gateway, tombstone.boot, state, accepted_ms, hole=bool(newly))
@@ -197,8 +200,10 @@ class Ledger:
         sequences = _sequences(boot)
         newly = sequences.lose(1, min(held.oldest, held.next) - 1)
         self._lose(gateway, number, newly, "not_held")
+        tail = boot.announced > sequences.highest
         boot.announced = max(boot.announced, min(held.next - 1, MAX_SEQ))
-        self._watch(gateway, number, boot, accepted_ms, hole=bool(newly))
+        begun = not tail and boot.announced > sequences.highest
+        self._watch(gateway, number, boot, accepted_ms, hole=bool(newly), tail=begun)
 
     def confirm(self, gateway: str, boots: Iterable[int]) -> Confirm | None:
         """What may be forgotten of these boots; None where nothing is known of them."""
@@ -270,8 +275,10 @@ class Ledger:
     def gateways(self) -> list[str]:
         return list(self._gateways)
 
-    def first_ms(self, gateway: str) -> int:
-        return self._gateways[gateway].first_ms
+    def life(self, gateway: str) -> tuple[int, int]:
+        """First and last sign of life of a known gateway, on its clock."""
+        known = self._gateways[gateway]
+        return known.first_ms, max((boot.to_ms for boot in known.boots.values()), default=NEVER)
 
     @property
     def open_gaps(self) -> int:
@@ -360,6 +367,7 @@ class Ledger:
         if tail:
             asking.tail_ms = now_ms
         if hole or tail:
+            # Something moved, so the agent listens or works at it: begin again with patience.
             asking.asks, asking.due_ms = 0, 0
 
     def pending(self) -> Pending:

@@ -135,12 +135,14 @@ class LedgerStore:
         losses = [loss for loss in pending.losses if loss.gateway == gateway]
         missing = [(loss.from_ms, loss.to_ms) for loss in (*self.losses(gateway), *losses)]
         missing += [(gap.from_ms, gap.to_ms) for _, gap in ledger.gaps(gateway)]
+        first_ms, last_ms = ledger.life(gateway)
         fresh = (row for row in pending.hours if row.gateway == gateway)
         return list(
             judge(
                 summed([*stored, *fresh]),
                 missing,
-                first_ms=ledger.first_ms(gateway),
+                first_ms=first_ms,
+                last_ms=last_ms,
                 now_ms=now_ms,
             )
         )
