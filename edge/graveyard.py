@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from contracts.messages import Resend
-from contracts.pack import Evicted, decode
+from contracts.pack import MAX_SEQ, Evicted, decode
 from edge.pack_table import Kind, PackTable, Written
 from edge.tombstones import Span, answer, merge, without
 
@@ -19,7 +19,8 @@ REMEMBERED = 1024
 """Tombstone ranges per gateway that are remembered for later questions."""
 ANSWERED = 1024
 ROWS_AT_ONCE = 512
-NEVER = 2**63 - 1
+FOLDED_BYTES = 32 << 10
+"""Tombstones of this size are left as they are: they tell of many ranges."""
 
 _KINDS = {
     (Kind.DATA, Kind.TOMBSTONE): "kind < 2",
@@ -99,10 +100,25 @@ class Graveyard:
         return [own, *decode(data[0]).evicted]
 
     def _bury(self, gateway: int, lost: Sequence[Evicted], stamp: Stamp, written: Written) -> int:
-        """Put a tombstone pack into the outbox; gives its sequence."""
-        row = self._table.tombstone(gateway, lost, wall_ms=stamp.wall_ms, mono_ms=stamp.mono_ms)
-        self._table.insert([row], written)
-        self._table.save_next({gateway})
+        """Put a tombstone pack into the outbox, with what held ones tell; gives its sequence."""
+        table = self._table
+        held = table.db.execute(
+            "SELECT id, gateway, kind, boot, seq, size, from_ms, to_ms, readings FROM packs"
+            " WHERE gateway = ? AND kind = 1 AND size < ?",
+            (table.ids[gateway], FOLDED_BYTES),
+        ).fetchall()
+        told = [row for old in held for row in self._epitaph(old)]
+        table.db.executemany("DELETE FROM packs WHERE id = ?", [(old[0],) for old in held])
+        table.counts.held_bytes -= sum(old[5] for old in held)
+        row = table.tombstone(
+            gateway, merge([*lost, *told]), wall_ms=stamp.wall_ms, mono_ms=stamp.mono_ms
+        )
+        table.insert([row], written)
+        table.save_next({gateway})
+        gone = {(old[3], old[4]) for old in held}
+        for question, seq in self.answered.items():
+            if question[0] == gateway and (table.boot, seq) in gone:
+                self.answered[question] = row.seq
         return row.seq
 
     def _remember(self, gateway: int, lost: Sequence[Evicted]) -> None:
@@ -120,7 +136,7 @@ class Graveyard:
         """A tombstone for what was asked for and is gone; what is held is sent again anyway."""
         table, boot = self._table, int(resend.boot, 16)
         # A boot that is over has no more to come: what it never sent is gone as well.
-        newest = table.counts.next_seq[gateway] - 1 if boot == table.boot else NEVER
+        newest = table.counts.next_seq[gateway] - 1 if boot == table.boot else MAX_SEQ
         asked = [Span(max(1, first), min(last, newest)) for first, last in resend.ranges]
         gone = [
             span

@@ -20,7 +20,7 @@ import msgspec
 
 from contracts import topics
 from contracts.messages import BootConfirm, Command, Confirm, GatewayStatus, Resend
-from contracts.pack import boot_text
+from contracts.pack import MAX_BOOT, boot_text
 from edge.clock import Clock
 from edge.connection import Connection, Will
 from edge.outbox import Outbox
@@ -33,7 +33,6 @@ ORDER = (Kind.ALARM, Kind.TOMBSTONE, Kind.DATA)
 AT_ONCE = 64
 SCAN_MS = 100
 GOODBYE_MS = 3000
-OWN_BOOTS = 1 << 63
 VERSION = "0.1.0"
 
 log = logging.getLogger("gridwarden.edge.link")
@@ -431,7 +430,7 @@ class Link:
 
     def _confirmed(self, lane: _Lane, confirms: Sequence[BootConfirm]) -> None:
         for confirm in confirms:
-            if int(confirm.boot, 16) >= OWN_BOOTS:
+            if int(confirm.boot, 16) > MAX_BOOT:
                 self._count_bad("ack", "a boot that is none of ours")
                 continue
             self.figures.confirmed += lane.window.confirm(confirm)
@@ -440,7 +439,7 @@ class Link:
 
     def _asked(self, lane: _Lane, resend: Resend) -> None:
         boot = int(resend.boot, 16)
-        if boot >= OWN_BOOTS:
+        if boot > MAX_BOOT:
             self._count_bad("cmd", "a boot that is none of ours")
             return
         lane.window.ask(boot, resend.ranges, self._clock.mono_ms())

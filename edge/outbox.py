@@ -20,6 +20,7 @@ from pathlib import Path
 import msgspec
 
 from contracts.messages import BootConfirm, Resend
+from contracts.pack import MAX_BOOT
 from edge.graveyard import GIVEN_UP, Graveyard, Stamp
 from edge.intake import Bookmark
 from edge.outbox_file import (
@@ -82,7 +83,7 @@ class Outbox:
             self._ballast.release()
             opened = open_file(path)
         self._db, self._lock, self.moved = opened.db, opened.lock, opened.moved
-        self.boot = (opened.counter + 1) << 32 | secrets.randbits(32)
+        self.boot = min(opened.counter + 1, MAX_BOOT >> 32) << 32 | secrets.randbits(32)
         self.disk_full = False
         self._frozen_bytes: int | None = None
         self._started = False

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO
 
 SCHEMA_VERSION = 1
+EPOCH_S = 1_577_836_800  # 2020-01-01
 
 _SCHEMA = """
 CREATE TABLE meta(key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -107,7 +108,7 @@ def _open_locked(path: Path, lock: IO[bytes]) -> Opened:
         return Opened(db, lock, None, counter)
     except OutboxDamaged as damage:
         moved = _move_aside(path)
-        counter = max(_salvage_counter(moved), int(time.time()) // 60)
+        counter = max(_salvage_counter(moved), _hours())
         log.error("outbox damaged file=%s moved=%s why=%r", path, moved, str(damage))
     db, _ = _connect_checked(path)
     return Opened(db, lock, moved, counter)
@@ -167,6 +168,11 @@ def _move_aside(path: Path) -> Path:
             part.rename(moved.with_name(moved.name + suffix))
     path.rename(moved)
     return moved
+
+
+def _hours() -> int:
+    """A boot number above those that a damaged file is likely to have used up."""
+    return max(0, (int(time.time()) - EPOCH_S) // 3600)
 
 
 def _salvage_counter(path: Path) -> int:

@@ -185,7 +185,7 @@ def _anchored(settings: Settings, folder: Path) -> Settings:
 
 
 def _anchored_option(name: str, value: Any, folder: Path) -> Any:
-    if isinstance(value, str) and value and (name.endswith(("file", "dir"))):
+    if isinstance(value, str) and value and (name.endswith(("_file", "_dir"))):
         return str(folder / value)
     if name == "recordings" and isinstance(value, list):
         return [str(folder / item) if isinstance(item, str) else item for item in value]
