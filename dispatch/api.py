@@ -7,6 +7,7 @@ Every answer but the page, `/health`, `/ready` and the OpenAPI document wants a 
 # No postponed annotations here: FastAPI reads them, and they name local objects.
 
 import json
+import logging
 import re
 import time
 import uuid
@@ -26,6 +27,8 @@ from dispatch.gate import ApiError, Guard, install
 from dispatch.keys import Holder, KeyRing
 from dispatch.queries import Selection
 from dispatch.store import Store
+
+_log = logging.getLogger("gridwarden.api")
 
 STREAM_ALIVE_S = 5.0
 """How often a silent stream says that it lives; the page calls it lost after three."""
@@ -134,6 +137,14 @@ def _json(body: bytes, status: int = 200) -> Response:
 # Deciding
 
 
+def _submit(submit: Callable[[OperatorCommand], None], command: OperatorCommand) -> None:
+    try:
+        submit(command)
+    except Exception as error:
+        _log.exception("command %s: the log didn't take it", command.id)
+        raise ApiError(503, "not_taken", "the log didn't take it; send it again") from error
+
+
 def _command_routes(
     api: FastAPI, store: Store, submit: Callable[[OperatorCommand], None], guard: Guard
 ) -> None:
@@ -160,7 +171,7 @@ def _command_routes(
         if known is None:
             if action == "reset" and row["state"] == "cleared":
                 raise ApiError(409, "already_cleared", "there is nothing to reset", "alert")
-            submit(command)
+            _submit(submit, command)
         # Kept only after the log has it: a repeat of a request that failed is a first one.
         if not store.audit(command):
             raise ApiError(409, "key_reused", "this key was used for another request", key_name)

@@ -206,6 +206,7 @@ COMMAND: Responses = {
     403: _example("The key may only read", _ERROR),
     404: _example("No such alert", _ERROR),
     409: _example("Nothing to reset, or the key was used for something else", _ERROR),
+    503: _example("Not taken: send it again with the same key", _ERROR),
     **_REFUSED,
 }
 STREAM: Responses = {

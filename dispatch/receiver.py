@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import threading
 import time
 from collections import Counter
@@ -26,13 +27,26 @@ Answer = tuple[int, Mapping[str, str]]
 """Status and headers."""
 
 
+class _Server(ThreadingHTTPServer):
+    """Counts senders that vanish in the middle of a request; they come again."""
+
+    counts: Counter[str]
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if isinstance(sys.exc_info()[1], ConnectionError):
+            self.counts["cut_off"] += 1
+        else:
+            super().handle_error(request, client_address)
+
+
 class Receiver:
     """Listens on 127.0.0.1:`port` (0 = any free one) from the start of `run` or `start`.
 
     out: JSON lines `{"id", "received_ms", "event"}`, one for each new event; ids in it are known
     after a restart. rehearse: asked for each verified event before it is taken; an answer it
     gives is sent instead, to rehearse failures. on_event: told of each new event.
-    counts: received, repeats, heartbeats, stalled, refused, rehearsed.
+    counts: received, repeats, heartbeats, stalled, refused, rehearsed,
+    cut_off.
     """
 
     def __init__(
@@ -52,7 +66,8 @@ class Receiver:
         self._out = out.open("ab")
         self.counts: Counter[str] = Counter()
         self.last_heartbeat_ms: int | None = None
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), self._handler())
+        self._server = _Server(("127.0.0.1", port), self._handler())
+        self._server.counts = self.counts
         self._server.daemon_threads = True
         self._thread: threading.Thread | None = None
 
@@ -132,6 +147,10 @@ class Receiver:
                     self._answer(413, {"connection": "close"})
                     return
                 body = self.rfile.read(int(length))
+                if len(body) < int(length):
+                    receiver.counts["cut_off"] += 1
+                    self.close_connection = True
+                    return
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 self._answer(*receiver.take(headers, body))
 
