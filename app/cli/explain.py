@@ -20,9 +20,7 @@ def command(
     events: Annotated[
         Path | None, typer.Option(help="alert events as JSON lines, as `replay` writes them")
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="its events as one document")
-    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="its events as one document")] = False,
 ) -> None:
     """Print the rule, the readings, the limits, the place and the history of one alert."""
     name = alert.split("-", 1)[0]

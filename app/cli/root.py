@@ -35,7 +35,6 @@ app.command("simulate")(simulate.command)
 app.command("receiver")(receiver.command)
 app.command("explain")(explain.command)
 app.command("bench")(bench.command)
-app.command("schema")(schema.command)
 app.add_typer(rules.app, name="rules")
 app.add_typer(registry.app, name="registry")
 app.add_typer(log.app, name="log")
@@ -47,3 +46,11 @@ app.command("gaps")(gaps.command)
 def _edge(arguments: Annotated[list[str] | None, typer.Argument()] = None) -> None:
     """The gateway agent: `gridwarden edge run --config FILE`."""
     raise typer.Exit(edge.main(arguments or []))
+
+
+@app.command("schema")
+def _schema(
+    check: Annotated[bool, typer.Option("--check", help="only say whether they are fresh")] = False,
+) -> None:
+    """Write the JSON Schemas and the AsyncAPI document, or check those in the tree."""
+    raise typer.Exit(schema.main(check))

@@ -70,7 +70,12 @@ def command(
         agent = DemoAgent(settings.data / "demo", server.mqtt_port)
         agent.start()
         _say("a simulated district is running: nothing on the page is real")
-    _say(f"open  {server.page_url}")
+    if demo or sys.stdout.isatty():
+        _say(f"open  {server.page_url}")
+    else:
+        # A key must not end in a journal.
+        _say(f"open  {server.web.url}")
+        _say(f"the page asks for the key in {server.console_key_file}")
     sys.exit(_wait(server, agent))
 
 

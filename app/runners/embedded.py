@@ -89,6 +89,10 @@ class Server:
         """The address of the live page, with the local key behind "#"."""
         return page_url(self.web.url, self._console_key)
 
+    @property
+    def console_key_file(self) -> Path:
+        return self.settings.data / "keys" / "console.key"
+
     def _open_stores(self) -> None:
         settings, data, keep = self.settings, self.settings.data, self._stack.callback
         data.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -196,7 +200,7 @@ class Server:
         )
         keep(self.dispatcher.stop)
         keys = KeyRing(settings.data / "keys" / "keys.json")
-        self._console_key = keys.console_key(settings.data / "keys" / "console.key")
+        self._console_key = keys.console_key(self.console_key_file)
         api = create_api(
             self.store,
             self._submit,

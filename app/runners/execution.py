@@ -10,6 +10,7 @@ import queue
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import datetime
 
 import structlog
 
@@ -118,6 +119,8 @@ class Execution:
         for event in events:
             _, _, family, _, phase = event.type.split(".")
             self._metrics.events.labels(family, phase).inc()
+            if phase == "raised":
+                self._metrics.heard.labels(family).observe(_heard_after_s(event))
 
     def _maybe_snapshot(self) -> None:
         if self._clock() - self._snapshot_ms >= self._every_ms:
@@ -143,3 +146,10 @@ def _gathered(records: list[LogRecord], inlet: queue.Queue[list[LogRecord]]) -> 
         except queue.Empty:
             break
     return gathered
+
+
+def _heard_after_s(event: AlertEvent) -> float:
+    """Seconds from the event time of the condition to the acceptance of the deciding reading."""
+    timing = event.data["timing"]
+    heard, happened = (datetime.fromisoformat(timing[name]) for name in ("heard", "happened"))
+    return max(0.0, (heard - happened).total_seconds())
