@@ -18,7 +18,8 @@ allowed = set(sys.argv[1].split(","))
 class OnlyTheExtra(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
         top = name.partition(".")[0]
-        if top not in allowed and top not in sys.stdlib_module_names:
+        standard = top in sys.stdlib_module_names or top.startswith("_sysconfigdata")
+        if top not in allowed and not standard:
             raise ModuleNotFoundError(f"{name} is not in the extra 'edge'", name=name)
         return None
 
