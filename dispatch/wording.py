@@ -44,10 +44,15 @@ def spot(place: Place, language: str) -> str:
         (place.floor, "{}层", "floor {}"),
     ]
     if language == "zh":
-        parts = named + [zh.format(text) for text, zh, _ in exact if text]
+        parts = named + [_worded(zh, text) for text, zh, _ in exact if text]
         return " ".join(parts) or "位置未知"
-    parts = [en.format(text) for text, _, en in reversed(exact) if text]
+    parts = [_worded(en, text) for text, _, en in reversed(exact) if text]
     return ", ".join(parts + named[::-1]) or "place unknown"
+
+
+def _worded(form: str, text: str) -> str:
+    """ "12" needs its word, "3号楼" has its own."""
+    return form.format(text) if text.isascii() else text
 
 
 def reason(card: RuleCard, device: str, place: Place, why: Evidence) -> Text:

@@ -5,7 +5,7 @@ const LOST_MS = 15000; // The stream says every 5 s that it lives.
 const RETRY_MS = 1000;
 
 const state = {
-  language: localStorage.getItem("language") || "zh",
+  language: localStorage.getItem("language") || (navigator.language.startsWith("zh") ? "zh" : "en"),
   show: "open",
   alerts: new Map(), // alert id -> { seq, event }
   failing: new Map(), // receiver -> since
@@ -160,7 +160,7 @@ function draw() {
   const shown = state.show === "open" ? open : all;
   // By the time of hearing: a fire stamped 1970 belongs on top, not at the end.
   shown.sort((a, b) => b.data.timing.heard.localeCompare(a.data.timing.heard));
-  list.replaceChildren(...shown.map(card));
+  arrange(list, shown.map(cardOf));
   $("empty").hidden = shown.length > 0;
   $("empty").textContent = words().none;
   const waiting = open.filter((event) => !event.data.acknowledged).length;
@@ -168,6 +168,35 @@ function draw() {
   document.title = waiting ? `(${waiting}) gridwarden` : "gridwarden";
   $("failing").hidden = state.failing.size === 0;
   $("failing").textContent = words().failing + [...state.failing.keys()].join(", ");
+}
+
+const cards = new Map(); // alert id -> { event, language, node }
+
+function cardOf(event) {
+  const known = cards.get(event.subject);
+  if (known && known.event === event && known.language === state.language) return known.node;
+  const node = card(event);
+  cards.set(event.subject, { event, language: state.language, node });
+  return node;
+}
+
+// Nodes that stay are not touched: a click under way on one of them must not be lost.
+function arrange(list, nodes) {
+  let at = list.firstChild;
+  const kept = new Set(nodes);
+  for (const node of nodes) {
+    while (at && !kept.has(at)) at = drop(at);
+    if (at === node) at = at.nextSibling;
+    else list.insertBefore(node, at);
+  }
+  while (at) at = drop(at);
+}
+
+function drop(node) {
+  const next = node.nextSibling;
+  node.remove();
+  cards.delete(node.dataset.alert);
+  return next;
 }
 
 function card(event) {
@@ -233,9 +262,25 @@ function acts(data, text, card) {
     "disposition", { disposition: what }, data.disposition === what);
   return make("div", "acts", "",
     button("main", text.acknowledge, "acknowledge", {}, data.acknowledged),
-    button("", text.reset, "reset", {}, data.state === "cleared"),
+    twice(button("", text.reset, "reset", {}, data.state === "cleared"), text.sure),
     make("div", "row", "", judge("real"), judge("false"), judge("drill")),
     make("div", "failed"));
+}
+
+// A reset ends a fire alert for good, so it wants a second click.
+function twice(button, question) {
+  const label = button.textContent;
+  button.addEventListener("click", (click) => {
+    if (button.dataset.armed) return;
+    click.stopImmediatePropagation();
+    button.dataset.armed = "yes";
+    button.textContent = question;
+    setTimeout(() => {
+      delete button.dataset.armed;
+      button.textContent = label;
+    }, 4000);
+  }, { capture: true });
+  return button;
 }
 
 function placeOf(place, text) {
@@ -244,7 +289,9 @@ function placeOf(place, text) {
   const spot = [];
   for (const part of ["building", "unit", "floor"]) {
     if (place[part]) {
-      spot.push(state.language === "zh" ? place[part] + text[part] : text[part] + place[part]);
+      // "12" needs its word, "3号楼" has its own.
+      const word = /^[\x20-\x7e]+$/.test(place[part]) ? text[part] : "";
+      spot.push(state.language === "zh" ? place[part] + word : word + place[part]);
     }
   }
   const code = place.grid.code ? ` (${place.grid.code})` : "";

@@ -50,7 +50,7 @@ def test_a_fire_reads_as_it_should() -> None:
     assert (event.severitynumber, event.severitytext) == (21, "FATAL")
     assert event.data["reason"] == {
         "zh": "竹西社区 竹西一网格 3号楼 12层：烟感 sd-1 报火警。",
-        "en": "Smoke detector sd-1 reports fire at floor 12, building 3号楼, 竹西一网格, 竹西社区.",
+        "en": "Smoke detector sd-1 reports fire at floor 12, 3号楼, 竹西一网格, 竹西社区.",
     }
     assert event.data["place"]["street"] == {"code": "340111002", "name": "常青街道"}
     assert event.data["level"] == "Ⅰ"
