@@ -65,7 +65,9 @@ def _odd(
     if len(x) == 0:
         return odd
     for x1, y1, x2, y2 in edges:
-        odd ^= (y1 <= y) & (y < y2) & (x < (x2 - x1) * ((y - y1) / (y2 - y1)) + x1)
+        beside = np.flatnonzero((y1 <= y) & (y < y2))
+        crossing = (x2 - x1) * ((y[beside] - y1) / (y2 - y1)) + x1
+        odd[beside] ^= x[beside] < crossing
     return odd
 
 

@@ -78,6 +78,11 @@ def test_degenerate_polygons_hold_nothing() -> None:
     assert inside([], (SQUARE,)) == set()
 
 
+def test_an_edge_that_is_almost_level() -> None:
+    rings: Rings = (((0.0, 0.0), (0.0, 3.0), (2.0, 2.3e-308)),)
+    assert inside([(0.0, 2.0), (0.5, 1.0), (1.9, 1.0)], rings) == {0, 1}
+
+
 def test_area() -> None:
     assert area(SQUARE) == 16.0
     assert area(SQUARE[:-1]) == 16.0
