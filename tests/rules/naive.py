@@ -1,0 +1,398 @@
+"""The rules' meaning, reading by reading, in the plainest Python: what the engine must equal.
+
+Slow on purpose and written from docs/rules.md, not from the engine: no arrays, no batches, no
+skipping. It shares the compiled rules and nothing else.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from contracts.batch import Flag
+from contracts.quantities import QUANTITIES, Kind
+from contracts.transitions import Change, Episode
+from rules.expr import plan as p
+from rules.ruleset import Rule, RuleSet
+
+PAST = Flag.LATE | Flag.HISTORICAL | Flag.CLOCK_UNKNOWN
+Truth = bool | None
+NAN = math.nan
+
+
+@dataclass(frozen=True)
+class Row:
+    device: int
+    quantity: int
+    ts: int
+    value: float
+    flags: int
+    heard: int
+    position: int
+    row: int
+
+
+@dataclass(frozen=True)
+class Told:
+    """One transition; NaN is written as None, so that equality means equality."""
+
+    rule: int
+    device: int
+    change: int
+    lane: int
+    at: int
+    onset: int
+    value: float | None
+    threshold: float | None
+    quantity: int
+    decided: int
+    flags: int
+    heard: int
+    position: int
+    row: int
+
+
+@dataclass
+class Instance:
+    phase: str = "inactive"
+    since: int = 0
+    onset: int = 0
+    clock: int = 0
+    seen: int = 0
+    unknown: bool = False
+    reading: tuple[float, int, int, int, int] = (NAN, -1, 0, 0, 0)
+
+
+@dataclass
+class Known:
+    """Newest value by event time of one quantity: of earlier marks, and of this mark's rows."""
+
+    kept: tuple[int, float] | None = None
+    now: tuple[int, float] | None = None
+
+
+@dataclass
+class Naive:
+    """families, gateways: per device. attributes: per device, None = a stranger."""
+
+    ruleset: RuleSet
+    families: list[str]
+    gateways: list[int]
+    attributes: list[dict[str, str] | None]
+    instances: dict[tuple[int, int, int], Instance] = field(default_factory=dict)
+    known: dict[tuple[int, str, int], Known] = field(default_factory=dict)
+    heard: dict[int, int] = field(default_factory=dict)
+    told_silent: set[tuple[int, int]] = field(default_factory=set)
+    out: list[Told] = field(default_factory=list)
+
+    def on_rows(self, rows: list[Row]) -> list[Told]:
+        self.out = []
+        for row in rows:
+            for number, rule in self._of("instant"):
+                if self._watches(rule, row.device) and row.quantity in rule.quantities:
+                    self._row(number, rule, row, (row.heard, row.position, row.row))
+        return sorted(self.out, key=lambda t: (t.position, t.row, t.at, t.rule, t.device, t.lane))
+
+    def on_time(
+        self, rows: list[Row], watermarks: list[int], position: int, heard: int
+    ) -> list[Told]:
+        self.out = []
+        at_mark = (heard, position, -1)
+        for row in rows:
+            for number, rule in self._of("timed"):
+                if self._watches(rule, row.device) and row.quantity in rule.quantities:
+                    self._row(number, rule, row, at_mark)
+            self._speaks(row, at_mark)
+        self._forget_mark()
+        self._silences(watermarks, at_mark)
+        for (number, lane, device), instance in list(self.instances.items()):
+            limit = instance.clock if lane == Episode.LATE else watermarks[self.gateways[device]]
+            self._expire(number, lane, device, instance, limit, at_mark)
+        return sorted(self.out, key=lambda t: (t.at, t.rule, t.device, t.lane))
+
+    def reset(self, rule: int, device: int) -> None:
+        for lane in Episode:
+            self.instances.pop((rule, lane, device), None)
+
+    # Who is asked, and what is known
+
+    def _of(self, mode: str) -> list[tuple[int, Rule]]:
+        return [(i, rule) for i, rule in enumerate(self.ruleset.rules) if rule.mode == mode]
+
+    def _watches(self, rule: Rule, device: int) -> bool:
+        if self.families[device] != rule.card.family:
+            return False
+        attributes = self.attributes[device]
+        if attributes is None:
+            return rule.card.safety or not rule.selectors
+        return all(attributes.get(name) in values for name, values in rule.selectors)
+
+    def _row(self, number: int, rule: Rule, row: Row, shown: tuple[int, int, int]) -> None:
+        bad = bool(row.flags & (Flag.BAD | Flag.STALE))
+        safety = rule.card.safety
+        if math.isnan(row.value):
+            return
+        alarm = row.flags & Flag.ALARM or QUANTITIES[row.quantity].kind in (Kind.SIGNAL, Kind.CODE)
+        if bad and not (safety and alarm):
+            return
+        past = bool(row.flags & PAST) and not safety
+        stream = "all" if safety else "late" if past else "live"
+        values = {q: self._recall(rule, stream, row, q, bad) for q in rule.quantities}
+        when, clear = self._verdict(rule, row.device, values)
+        if bad and when is not True:
+            return
+        reading = (row.value, row.quantity, row.ts, row.flags, row.heard)
+        if not past:
+            self._event(number, Episode.LIVE, row.device, row.ts, when, clear, reading, shown)
+        if not safety:
+            self._event(
+                number, Episode.LATE, row.device, row.ts, when, clear, reading, shown, start=past
+            )
+
+    def _recall(self, rule: Rule, stream: str, row: Row, quantity: int, bad: bool) -> float | None:
+        key = (self.ruleset.rules.index(rule), stream, row.device * 1000 + quantity)
+        known = self.known.setdefault(key, Known())
+        if quantity == row.quantity:
+            if not bad:
+                self._learn(rule, known, row)
+            return row.value
+        if rule.mode == "instant":
+            return None if known.kept is None else known.kept[1]
+        usable = [k for k in (known.kept, known.now) if k is not None and k[0] <= row.ts]
+        # On a tie the newer acquaintance counts; max keeps the first, so look at it first.
+        return max(reversed(usable), key=lambda k: k[0])[1] if usable else None
+
+    def _learn(self, rule: Rule, known: Known, row: Row) -> None:
+        if rule.mode == "instant":
+            if known.kept is None or row.ts >= known.kept[0]:
+                known.kept = (row.ts, row.value)
+        elif known.now is None or row.ts >= known.now[0]:
+            known.now = (row.ts, row.value)
+
+    def _forget_mark(self) -> None:
+        for known in self.known.values():
+            if known.now is not None and (known.kept is None or known.now[0] >= known.kept[0]):
+                known.kept = known.now
+            known.now = None
+
+    # Expressions
+
+    def _verdict(
+        self, rule: Rule, device: int, values: dict[int, float | None], silent: bool = False
+    ) -> tuple[Truth, Truth]:
+        def ask(plan: p.Truth) -> Truth:
+            return truth(plan, values, self.attributes[device], silent)
+
+        when = ask(rule.when)
+        clear = ask(rule.clear) if rule.clear is not None else (None if when is None else not when)
+        return when, (False if when is True else clear)
+
+    # Silence
+
+    def _speaks(self, row: Row, shown: tuple[int, int, int]) -> None:
+        before = self.heard.get(row.device)
+        for number, rule in self._of("silence"):
+            if not self._watches(rule, row.device):
+                continue
+            if (
+                before is not None
+                and before + rule.silence_ms <= row.ts
+                and (number, row.device) not in self.told_silent
+            ):
+                self._silent(number, rule, row.device, before + rule.silence_ms, shown)
+            when, clear = self._verdict(rule, row.device, {})
+            reading = (row.value, row.quantity, row.ts, row.flags, row.heard)
+            self._event(number, Episode.LIVE, row.device, row.ts, when, clear, reading, shown)
+        if before is None or row.ts > before:
+            self.heard[row.device] = row.ts
+            self.told_silent -= {(number, row.device) for number, _ in self._of("silence")}
+
+    def _silences(self, watermarks: list[int], shown: tuple[int, int, int]) -> None:
+        for device, gateway in enumerate(self.gateways):
+            limit = watermarks[gateway]
+            if limit > 0:
+                self.heard.setdefault(device, limit)
+            for number, rule in self._of("silence"):
+                if not self._watches(rule, device) or device not in self.heard:
+                    continue
+                at = self.heard[device] + rule.silence_ms
+                if at <= limit and (number, device) not in self.told_silent:
+                    self.told_silent.add((number, device))
+                    self._silent(number, rule, device, at, shown)
+
+    def _silent(
+        self, number: int, rule: Rule, device: int, at: int, shown: tuple[int, int, int]
+    ) -> None:
+        when, clear = self._verdict(rule, device, {}, silent=True)
+        reading = (NAN, -1, at, 0, shown[0])
+        self._event(number, Episode.LIVE, device, at, when, clear, reading, shown)
+
+    # The state machine
+
+    def _event(
+        self,
+        number: int,
+        lane: int,
+        device: int,
+        ts: int,
+        when: Truth,
+        clear: Truth,
+        reading: tuple[float, int, int, int, int],
+        shown: tuple[int, int, int],
+        start: bool = True,
+    ) -> None:
+        rule = self.ruleset.rules[number]
+        at = self.instances.setdefault((number, lane, device), Instance())
+        fresh = at.phase != "inactive" and ts >= at.clock
+        if fresh:
+            gap = rule.missing_ms and not at.unknown and ts >= at.seen + rule.missing_ms
+            turned = (at.phase == "pending" and when is False) or (
+                at.phase == "clearing" and clear is False
+            )
+            if gap or turned:
+                self._expire(number, lane, device, at, ts, shown)
+            if at.unknown:
+                at.unknown = False
+                self._tell(Change.KNOWN, number, lane, device, at, ts, reading, shown)
+        if at.phase == "inactive":
+            if when is True and start:
+                at.since = at.onset = at.clock = at.seen = ts
+                at.reading, at.unknown = reading, False
+                at.phase = "pending" if rule.for_ms else "firing"
+                if not rule.for_ms:
+                    self._tell(Change.RAISED, number, lane, device, at, ts, reading, shown)
+            return
+        if not fresh:
+            return
+        at.seen, at.clock = max(at.seen, ts), max(at.clock, ts)
+        if at.phase == "pending" and when is False:
+            at.phase = "inactive"
+        elif at.phase == "clearing" and clear is False:
+            at.phase = "firing"
+        elif at.phase == "firing" and clear is True:
+            at.since, at.reading = ts, reading
+            at.phase = "clearing" if rule.clear_for_ms else "inactive"
+            if not rule.clear_for_ms:
+                self._tell(Change.CLEARED, number, lane, device, at, ts, reading, shown)
+
+    def _expire(
+        self,
+        number: int,
+        lane: int,
+        device: int,
+        at: Instance,
+        limit: int,
+        shown: tuple[int, int, int],
+    ) -> None:
+        rule = self.ruleset.rules[number]
+        if at.phase == "pending" and at.since + rule.for_ms <= limit:
+            due = at.since + rule.for_ms
+            at.phase, at.clock = "firing", max(at.clock, due)
+            self._tell(Change.RAISED, number, lane, device, at, due, at.reading, shown)
+        if at.phase == "clearing":
+            due = at.since + rule.clear_for_ms
+            lost = at.seen + rule.missing_ms if rule.missing_ms else math.inf
+            if due <= limit and due < lost:
+                at.phase = "inactive"
+                self._tell(Change.CLEARED, number, lane, device, at, due, at.reading, shown)
+        if at.phase in ("firing", "clearing") and rule.missing_ms and not at.unknown:
+            due = max(at.seen + rule.missing_ms, at.onset + rule.for_ms)
+            if due <= limit:
+                at.phase, at.unknown, at.clock = "firing", True, max(at.clock, due)
+                reading = (NAN, -1, at.seen, 0, shown[0])
+                self._tell(Change.UNKNOWN, number, lane, device, at, due, reading, shown)
+
+    def _tell(
+        self,
+        change: Change,
+        number: int,
+        lane: int,
+        device: int,
+        at: Instance,
+        at_ms: int,
+        reading: tuple[float, int, int, int, int],
+        shown: tuple[int, int, int],
+    ) -> None:
+        rule = self.ruleset.rules[number]
+        value, quantity, decided, flags, heard = reading
+        asked = rule.clear if change is Change.CLEARED and rule.clear is not None else rule.when
+        limit = p.limits_of(asked).get(quantity)
+        self.out.append(
+            Told(
+                number,
+                device,
+                change,
+                lane,
+                at_ms,
+                at.onset,
+                None if math.isnan(value) else value,
+                limit,
+                quantity,
+                decided,
+                flags,
+                heard,
+                shown[1],
+                shown[2],
+            )
+        )
+
+
+def truth(
+    plan: p.Truth,
+    values: dict[int, float | None],
+    attributes: dict[str, str] | None,
+    silent: bool,
+) -> Truth:
+    """True, False or None = unknown."""
+    if isinstance(plan, p.Silent):
+        return silent
+    if isinstance(plan, p.AttributeIs):
+        return None if attributes is None else attributes.get(plan.attribute) in plan.choices
+    if isinstance(plan, p.Negated):
+        inner = truth(plan.operand, values, attributes, silent)
+        return None if inner is None else not inner
+    if isinstance(plan, p.Both | p.Either):
+        parts = [truth(part, values, attributes, silent) for part in plan.parts]
+        settles = isinstance(plan, p.Either)
+        if settles in parts:
+            return settles
+        return None if None in parts else not settles
+    if isinstance(plan, p.OneOf):
+        item = number_of(plan.item, values)
+        return None if item is None else item in plan.choices
+    left, right = number_of(plan.left, values), number_of(plan.right, values)
+    if left is None or right is None:
+        return None
+    return _COMPARE[plan.operator](left, right)
+
+
+_COMPARE: dict[str, Callable[[float, float], bool]] = {
+    "<": lambda a, b: a < b,
+    "<=": lambda a, b: a <= b,
+    ">": lambda a, b: a > b,
+    ">=": lambda a, b: a >= b,
+    "==": lambda a, b: a == b,
+    "!=": lambda a, b: a != b,
+}
+
+
+def number_of(plan: p.Number, values: dict[int, float | None]) -> float | None:
+    if isinstance(plan, p.Constant):
+        return plan.value
+    if isinstance(plan, p.Reading):
+        return values[plan.quantity]
+    left, right = number_of(plan.left, values), number_of(plan.right, values)
+    if left is None or right is None:
+        return None
+    if plan.operator == "/":
+        return _divided(left, right)
+    found: Any = {"+": left + right, "-": left - right, "*": left * right}[plan.operator]
+    return None if math.isnan(found) else float(found)
+
+
+def _divided(left: float, right: float) -> float | None:
+    if right == 0:
+        return None if left == 0 else math.copysign(math.inf, left) * math.copysign(1, right)
+    return left / right

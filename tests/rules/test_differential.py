@@ -1,0 +1,120 @@
+"""Random rules over random series with gaps, disorder, bad quality and late rows: the engine
+must say what the naive interpreter says, however rows are cut and whatever is forgotten."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from contracts.batch import Flag
+from rules import RuleSet
+from tests.rules.naive import Naive, Row
+from tests.rules.scene import RUNNERS, Device, Mark, Whole, admitted, directory_of, row, ruleset
+
+DEVICES = [
+    Device("efire", 0, {"zone": "a"}),
+    Device("efire", 1, {"zone": "b"}),
+    Device("smoke", 0, {}),
+    Device("efire", 0, None),
+]
+GATEWAYS = [device.gateway for device in DEVICES]
+
+WHENS = [
+    "residual_current >= 5 mA",
+    "not (residual_current < 5 mA)",
+    "residual_current in [6 mA, 7 mA]",
+    "fire != 0",
+    "cable_temperature > 5 degC",
+    "residual_current >= 5 mA and cable_temperature > 5 degC",
+    "residual_current >= 5 mA or fire != 0",
+    "voltage / residual_current > 1 V / 1 mA",
+    "(residual_current - 3 mA) * 2 > 4 mA",
+    "residual_current >= 5 mA and zone == 'a'",
+    "residual_current >= 5 mA or not zone == 'a'",
+    "absent(40s)",
+    "absent(15s) and zone == 'a'",
+    "not absent(15s)",
+]
+CLEARS = [
+    "",
+    "residual_current < 3 mA",
+    "residual_current < 3 mA or cable_temperature < 3 degC",
+    "cable_temperature < 3 degC and fire == 0",
+]
+
+
+@st.composite
+def written_rules(draw: st.DrawFn) -> RuleSet:
+    return ruleset(*(draw(written_rule(number)) for number in range(draw(st.integers(1, 3)))))
+
+
+@st.composite
+def written_rule(draw: st.DrawFn, number: int) -> str:
+    when = draw(st.sampled_from(WHENS))
+    selected = draw(st.sampled_from(["", "", ", zone: a", ", zone: [b, c]"]))
+    options = {"for": ["", "10s", "25s"], "clear_for": ["", "10s", "20s"]}
+    if "absent" not in when:
+        options |= {"clear": CLEARS, "missing": ["", "unknown after 26s", "unknown after 40s"]}
+    if "zone" not in when:
+        options["class"] = ["", "safety"]
+    parts = [f"id: efire.r{number}", f'when: "{when}"', f"on: {{family: efire{selected}}}"]
+    drawn = {key: draw(st.sampled_from(values)) for key, values in options.items()}
+    return ", ".join(parts + [f'{key}: "{value}"' for key, value in drawn.items() if value])
+
+
+FLAGS = [0] * 8 + [
+    int(flag)
+    for flag in (
+        Flag.BAD,
+        Flag.STALE,
+        Flag.HISTORICAL,
+        Flag.CLOCK_UNKNOWN,
+        Flag.ALARM | Flag.BAD,
+        Flag.TEST,
+    )
+]
+
+
+@st.composite
+def logs(draw: st.DrawFn) -> list[Row | str]:
+    """Rows whose times mostly rise, some far back; marks in between; an end that closes."""
+    log: list[Row | str] = []
+    now = 0.0
+    for _ in range(draw(st.integers(1, 40))):
+        if draw(st.integers(0, 4)) == 0:
+            log.append("mark")
+            continue
+        now += draw(st.sampled_from([0, 0.001, 1, 1, 2, 5, 5, 10, 30, 60]))
+        back = draw(st.sampled_from([0, 0, 0, 0, 0, 0.5, 1, 10, 40]))
+        quantity = draw(
+            st.sampled_from(
+                ["residual_current"] * 3 + ["cable_temperature"] * 2 + ["fire", "voltage"]
+            )
+        )
+        value = draw(st.sampled_from([0.0, 1.0, 2.0, 4.0, 5.0, 6.0, 7.0, math.nan]))
+        device = draw(st.sampled_from([0, 0, 0, 1, 2, 3]))
+        flags = draw(st.sampled_from(FLAGS))
+        log.append(row(now - back, value, quantity, device, flags))
+    return [*log, "mark", "end"]
+
+
+@pytest.mark.parametrize("runner", RUNNERS)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(rules=written_rules(), log=logs())
+def test_engine_equals_naive(runner: type[Whole], rules: RuleSet, log: list[Row | str]) -> None:
+    naive = Naive(
+        rules,
+        [device.family for device in DEVICES],
+        GATEWAYS,
+        [device.attributes for device in DEVICES],
+    )
+    engine = runner(rules, directory_of(DEVICES))
+    for step in admitted(log, GATEWAYS):
+        if isinstance(step, Mark):
+            want = naive.on_time(list(step.rows), list(step.watermarks), step.position, step.heard)
+        else:
+            want = naive.on_rows(step)
+        assert engine.step(step) == want
