@@ -235,11 +235,13 @@ def _know_gateways(db: sqlite3.Connection, gateways: Sequence[str], path: Path) 
             f"outbox.path: {path} still holds packs of gateway {strange[0]}; let that gateway "
             "drain it, or give this one another path"
         )
+    known = dict(db.execute("SELECT name, id FROM gateways").fetchall())
+    missing = [(name,) for name in gateways if name not in known]
+    if not missing:
+        return [known[name] for name in gateways]
     try:
         db.execute("BEGIN IMMEDIATE")
-        db.executemany(
-            "INSERT OR IGNORE INTO gateways(name) VALUES (?)", [(name,) for name in gateways]
-        )
+        db.executemany("INSERT INTO gateways(name) VALUES (?)", missing)
         db.execute("COMMIT")
     except sqlite3.Error as error:
         _roll_back(db)

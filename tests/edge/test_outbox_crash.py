@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -121,10 +122,12 @@ def test_nothing_accepted_is_lost_by_a_power_cut_at_any_write(
     assert recording.status == 0
     assert sum(isinstance(event, Said) for event in recording.events) > 28
     points = 0
-    for crash in crashes(recording, ("all", "torn", "synced")):
-        crash.build(tmp_path / "rebuilt")
-        check(tmp_path / "rebuilt", Told().hear(crash.said))
-        points += 1
+    # What is rebuilt needs no syncs of its own: in memory where there is such a folder.
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as rebuilt:
+        for crash in crashes(recording, ("all", "torn", "synced")):
+            check(crash.build(Path(rebuilt) / "outbox"), Told().hear(crash.said))
+            points += 1
     assert points > 200
 
 
