@@ -54,8 +54,9 @@ class Judged:
         return len(self.ts_ms)
 
     def take(self, index: NDArray[np.intp] | NDArray[np.bool_]) -> Judged:
+        columns = {name: getattr(self, name)[index] for name in COLUMNS}
         kept = None if self.counts_time is None else self.counts_time[index]
-        return Judged(*(getattr(self, name)[index] for name in COLUMNS), kept)
+        return Judged(**columns, counts_time=kept)
 
 
 COLUMNS: dict[str, type] = {
@@ -150,7 +151,8 @@ class _Case:
         sizes = np.array([len(table.names) for table in tables], np.int32)
         entry = _joined([a.quantity for a in self.arrivals], np.int32)
         entry += np.repeat(np.cumsum(sizes, dtype=np.int32) - sizes, self.count)
-        return _joined([table.index for table in tables], np.int16)[entry]
+        index: NDArray[np.int16] = _joined([table.index for table in tables], np.int16)[entry]
+        return index
 
     def judge_names(self) -> None:
         """Unknown quantities, and what `Binding` found about devices."""
@@ -316,9 +318,11 @@ def _merged(judged: Judged, found: list[tuple[int, int, int, int, Found]]) -> Ju
         (record, device, reading.quantity, reading.ts_ms, reading.value, reading.flags, row, home)
         for record, row, device, home, reading in found
     ]
-    columns = [
-        np.concatenate([getattr(judged, name), np.array(told, dtype)])
+    columns = {
+        name: np.concatenate([getattr(judged, name), np.array(told, dtype)])
         for (name, dtype), told in zip(COLUMNS.items(), zip(*rows, strict=True), strict=True)
-    ]
-    both = Judged(*columns, np.concatenate([counts_time, np.zeros(len(rows), np.bool_)]))
+    }
+    both = Judged(
+        **columns, counts_time=np.concatenate([counts_time, np.zeros(len(rows), np.bool_)])
+    )
     return both.take(np.argsort(both.record, kind="stable"))

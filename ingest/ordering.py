@@ -62,4 +62,5 @@ def ranges(start: NDArray[np.int64], count: NDArray[np.int64]) -> NDArray[np.int
     """start[0], start[0]+1, .. (count[0] of them), start[1], ..: the index of several slices."""
     total = int(count.sum())
     ends = np.cumsum(count)
-    return np.arange(total) + np.repeat(start - (ends - count), count)
+    index: NDArray[np.int64] = np.arange(total) + np.repeat(start - (ends - count), count)
+    return index

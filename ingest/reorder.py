@@ -245,7 +245,7 @@ def _packed(batch: TaggedBatch) -> dict[str, bytes]:
 def _unpacked(
     packed: dict[str, bytes], remap: NDArray[np.int32], quantities: NDArray[np.int16]
 ) -> tuple[TaggedBatch, NDArray[np.intp]]:
-    columns = {
+    columns: dict[str, NDArray[Any]] = {
         name: np.frombuffer(packed[name], np.dtype(dtype).newbyteorder("<")).astype(dtype)
         for name, dtype in _COLUMNS.items()
     }

@@ -6,6 +6,8 @@ import pytest
 
 from contracts.batch import Flag
 from contracts.log import LogRecord
+from ingest.clock import ClockGuard, ClockSample
+from ingest.limits import AdmissionSettings
 from tests.ingest.scene import DAY, T0, Log, S, about_devices, admission, reasons, told
 
 NONE, REPAIRED = Flag(0), Flag.REPAIRED
@@ -248,3 +250,23 @@ def test_extreme_clocks_refuse_readings_and_pass_fire(wall: int, mono: int) -> N
     fires = [row for row in told(admitted, admit._directory) if row[1] == "fire"]
     assert fires == [("sm-1", "fire", T0, 1.0, UNKNOWN)]
     assert len(admitted.rejects) == 1
+
+
+def test_an_estimate_that_falls_is_no_longer_settled() -> None:
+    """A backlog in two lumps, the wall clock right: the second lump's times stay as they are."""
+    guard = ClockGuard(AdmissionSettings())
+    timings = []
+    for mono, delay in ((0, 2 * HOUR), (12 * S, 2 * HOUR), (24 * S, HOUR // 2)):
+        sample = ClockSample(T0 + mono, mono, T0 + mono + delay)
+        timings.append(guard.observe(0, 1, sample))
+
+    assert timings[-1].shift_ms == 0
+    assert timings[-1].true_ms == T0 + 24 * S
+
+
+def test_only_the_last_boots_of_a_gateway_are_remembered() -> None:
+    guard = ClockGuard(AdmissionSettings(clock_boots=2))
+    for boot in range(10):
+        guard.observe(0, boot, ClockSample(T0, 5, T0, live=True))
+    ((_, boots),) = guard.state()
+    assert [boot for boot, _ in boots] == [8, 9]

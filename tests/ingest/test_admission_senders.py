@@ -10,7 +10,7 @@ import pytest
 from contracts.batch import Flag
 from contracts.log import LogRecord, RecordKind
 from contracts.pack import Evicted
-from tests.ingest.scene import BOOT, GRID, T0, Log, S, admission, reasons, told
+from tests.ingest.scene import BOOT, DAY, GRID, T0, Log, S, admission, reasons, told
 
 NONE = Flag(0)
 TOPIC = "grid/v1/340111/002/003/001/smoke/lone-1/tele"
@@ -205,11 +205,18 @@ def online(records: list[LogRecord]) -> list[float]:
 
 def test_a_will_of_an_older_connection_takes_nobody_offline() -> None:
     log = Log()
-    births = [log.status(connection=1), log.status(connection=2, wall=T0 + S)]
-    assert online([*births, log.status("offline", connection=1)]) == [1.0]
-    assert online([*births, log.status("offline", connection=2)]) == [1.0, 0.0]
+    births = [log.status(connection=1), log.status(connection=2, wall=T0 + S, mono=DAY + S)]
+    assert online([*births, log.status("offline", connection=1)]) == [1.0, 1.0]
+    assert online([*births, log.status("offline", connection=2)]) == [1.0, 1.0, 0.0]
     again = log.status("offline", connection=2)
-    assert online([*births, again, again]) == [1.0, 0.0]
+    assert online([*births, again, again]) == [1.0, 1.0, 0.0]
+
+
+def test_a_heartbeat_sent_again_from_an_older_connection_changes_nothing() -> None:
+    log = Log()
+    births = [log.status(connection=1), log.status(connection=2, wall=T0 + S, mono=DAY + S)]
+    again = log.status("heartbeat", connection=1)
+    assert online([*births, again, log.status("offline", connection=2)]) == [1.0, 1.0, 0.0]
 
 
 def test_a_will_of_an_older_boot_takes_nobody_offline() -> None:

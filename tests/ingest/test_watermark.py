@@ -35,6 +35,16 @@ def test_late(packs, want) -> None:
     assert admitted.counts.get("late", 0) == sum(want)
 
 
+@pytest.mark.parametrize(("offset", "is_late"), [(-2000, True), (-1999, False)])
+def test_late_beside_a_row_of_somebody_else(offset: int, is_late: bool) -> None:
+    log = Log()
+    records = [flow(log, 0), flow(log, 0, gateway="gw-b")]
+    rows = [("fw-1", "flow", T0 + offset, 1.0), ("sm-2", "fire", T0 + offset, 1.0)]
+    admitted = admission().admit([*records, log.pack(rows)])
+    late = (admitted.batch.flags[-3:-1] & Flag.LATE) != 0
+    assert late.tolist() == [is_late, is_late]
+
+
 def test_another_gateway_makes_nobody_late() -> None:
     log = Log()
     records = [flow(log, 0), flow(log, -60_000, gateway="gw-b")]
