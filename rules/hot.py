@@ -107,7 +107,8 @@ class Picker:
         at = self._of_hot(slots, rank, fresh_hits, live)
         if past is not None:
             at = at[~past[at]]
-        self._push(rule, Episode.LIVE, rows, at, coded, np.ones(len(at), np.bool_))
+        start = np.ones(len(at), np.bool_)
+        self._push(rule, Episode.LIVE, rows, at, coded, start, safety=safety)
         late_hits = hits[:0] if past is None else hits[past[hits]]
         if late or len(late_hits):
             at = self._of_hot(members.slots(Episode.LATE, rule), rank, late_hits, late)
@@ -133,6 +134,8 @@ class Picker:
         at: Index,
         coded: Callable[[Index], Codes],
         start: Bools,
+        *,
+        safety: bool = False,
     ) -> None:
         if not len(at):
             return
@@ -141,7 +144,7 @@ class Picker:
             # A bad reading is no evidence, but the alarm of a safety rule counts as breached.
             sure = ~self._sheet.unsure[rows[at]]
             alarming = self._sheet.alarming
-            if alarming is not None:
+            if safety and alarming is not None:
                 sure |= alarming[rows[at]] & ((code & BREACH) != 0)
             at, code, start = at[sure], code[sure], start[sure]
         batch, picked = self._sheet.batch, rows[at]

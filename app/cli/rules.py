@@ -1,0 +1,86 @@
+"""`gridwarden rules check DIR`: rule files, with file, line and mend for every finding."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app.cli.outcome import FINDINGS, fail
+from app.content import ContentError, read_rule_files
+from ingest.registry import RegistryError
+from ingest.registry import load as load_registry
+from rules import Finding, RulesInvalid, compile_rules
+from rules.lint import lint
+
+app = typer.Typer(help="Alert rules / 告警规则.", no_args_is_help=True, add_completion=False)
+
+
+@app.callback()
+def rules() -> None:
+    """Alert rules / 告警规则."""
+
+
+@app.command("check")
+def check(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="holds *.yml rule files")],
+    registry: Annotated[
+        Path | None, typer.Option(help="folder of a registry: check attributes and values too")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON document")] = False,
+) -> None:
+    """Check keys, expressions, units, limits and texts / 检查字段、表达式、单位、限值和文本.
+
+    Exit status: 0 fine, 1 findings, 2 the folder can't be read.
+    """
+    try:
+        files = read_rule_files(folder)
+        attributes = None if registry is None else _attributes(registry)
+    except (ContentError, RegistryError, OSError) as error:
+        fail(str(error))
+    except UnicodeDecodeError as error:
+        fail(f"{folder}: a rule file is no UTF-8 text: {error.reason} at byte {error.start}")
+    rules, findings = _checked(files, attributes)
+    if as_json:
+        _print_json(folder, rules, findings)
+    else:
+        for finding in findings:
+            typer.echo(str(finding))
+        typer.echo(f"{folder}: {rules} rules, {len(findings)} findings")
+    raise typer.Exit(FINDINGS if findings else 0)
+
+
+def _attributes(registry: Path) -> dict[str, frozenset[str]]:
+    columns = load_registry(registry).devices.attributes
+    return {name: frozenset(column.values) for name, column in columns.items()}
+
+
+def _checked(
+    files: dict[str, str], attributes: dict[str, frozenset[str]] | None
+) -> tuple[int, list[Finding]]:
+    """How many rules can run, and what is found."""
+    try:
+        ruleset = compile_rules(files)
+    except RulesInvalid as error:
+        return 0, list(error.findings)
+    return len(ruleset.rules), lint(ruleset, attributes)
+
+
+def _print_json(folder: Path, rules: int, findings: list[Finding]) -> None:
+    document = {
+        "folder": str(folder),
+        "rules": rules,
+        "findings": [
+            {
+                "file": finding.file,
+                "line": finding.line,
+                "path": finding.path,
+                "problem": finding.problem,
+                "mend": finding.mend,
+            }
+            for finding in findings
+        ],
+    }
+    typer.echo(json.dumps(document, ensure_ascii=False, indent=2))

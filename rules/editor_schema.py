@@ -1,0 +1,83 @@
+"""JSON Schema of rule files, for editors: completion and red lines while typing.
+
+The reader in `rules.schema` has the last word; the schema knows no units and no expressions.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from contracts.quantities import FAMILIES
+from rules import durations, schema
+
+NAME = "rules.schema.json"
+
+
+def json_schema() -> dict[str, Any]:
+    """Draft 2020-12."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "gridwarden rules",
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["rules"],
+        "properties": {"rules": {"type": "array", "items": _rule()}},
+    }
+
+
+def _rule() -> dict[str, Any]:
+    duration = {"type": "string", "pattern": durations.PATTERN, "examples": ["60s", "2m", "24h"]}
+    text = {"type": "string", "minLength": 1}
+    properties: dict[str, Any] = {
+        "id": {"type": "string", "pattern": f"^{schema.ID.pattern}$"},
+        "title": _texts("What people see"),
+        "on": _on(),
+        "when": text | {"description": "Raises, e.g. static_pressure < 0.07 MPa"},
+        "for": duration | {"description": "How long `when` must hold before it raises"},
+        "clear": text | {"description": "Ends the alert; without it, `when` being false does"},
+        "clear_for": duration | {"description": "How long `clear` must hold"},
+        "severity": {"enum": [1, 2, 3, 4], "description": "1 (Ⅰ, red) to 4 (Ⅳ, blue)"},
+        "missing": {
+            "type": "string",
+            "pattern": f"^(hold|{schema.MISSING.pattern})$",
+            "examples": ["hold", "unknown after 15m"],
+        },
+        "class": {"enum": list(schema.CLASSES)},
+        "latched": {"type": "boolean", "description": "Ends only by an operator's reset"},
+        "standard": text | {"description": "The clause behind the threshold, or: proposal"},
+        "runbook": _texts("What to do"),
+        "reason": _texts("Why it rang; {value} {limit} {unit} {device} {place} are filled in"),
+        "condition": {"type": "string", "pattern": f"^{schema.CONDITION.pattern}$"},
+        "owner": text,
+    }
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "required": list(schema.REQUIRED),
+        "properties": {key: properties[key] for key in schema.KEYS},
+    }
+
+
+def _texts(description: str) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "description": description,
+        "additionalProperties": False,
+        "required": list(schema.LANGUAGES),
+        "properties": {
+            language: {"type": "string", "minLength": 1} for language in schema.LANGUAGES
+        },
+    }
+
+
+def _on() -> dict[str, Any]:
+    value = {"type": ["string", "number", "boolean"]}
+    return {
+        "type": "object",
+        "description": "Devices: their family, and registry attributes with accepted values",
+        "required": ["family"],
+        "properties": {"family": {"enum": list(FAMILIES)}},
+        "additionalProperties": {
+            "anyOf": [value, {"type": "array", "minItems": 1, "items": value}]
+        },
+    }

@@ -1,0 +1,173 @@
+"""Findings on rules that could run but shouldn't: what a second pair of eyes would say.
+
+`compile_rules` refuses what is wrong in itself; here is what is unwise. A rule set with findings
+can still be run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Set
+from itertools import islice, pairwise, product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contracts.quantities import QUANTITIES, Kind
+from rules.durations import duration_text
+from rules.expr.evaluate import Bools, Floats, judge
+from rules.expr.plan import (
+    AttributeIs,
+    Compared,
+    Constant,
+    OneOf,
+    Reading,
+    Truth,
+    attributes_of,
+    walk,
+)
+from rules.finding import Finding, suggest
+from rules.ruleset import Rule, RuleSet
+
+SAFETY_FOR_MS = 5 * 60_000
+"""A proposal: a safety rule that waits longer than this comes too late to be one."""
+
+_POINTS = 20_000
+"""Combinations of values that a rule is tried on."""
+
+
+def lint(ruleset: RuleSet, attributes: Mapping[str, Set[str]] | None = None) -> list[Finding]:
+    """All findings, sorted. attributes: name -> values of a registry; None = not known."""
+    findings: list[Finding] = []
+    for rule in ruleset.rules:
+        for path, problem, mend in _of_rule(rule, attributes):
+            findings.append(Finding(rule.file, rule.line, f"{rule.id}.{path}", problem, mend))
+    return sorted(findings)
+
+
+_Said = Iterator[tuple[str, str, str]]
+
+
+def _of_rule(rule: Rule, attributes: Mapping[str, Set[str]] | None) -> _Said:
+    yield from _texts(rule)
+    yield from _safety(rule)
+    yield from _signals(rule)
+    if rule.mode != "silence":
+        yield from _hysteresis(rule)
+    if attributes is not None:
+        yield from _selection(rule, attributes)
+
+
+def _texts(rule: Rule) -> _Said:
+    card = rule.card
+    for key, text in (("runbook", card.runbook), ("reason", card.reason)):
+        if not (text.zh and text.en):
+            yield key, f"{key} is missing", f"add {key}: {{zh: ..., en: ...}}"
+    if not card.standard:
+        yield "standard", "no source for the threshold", "name the clause, or write proposal"
+    if not card.id.startswith(f"{card.family}."):
+        yield "id", f"the id doesn't begin with its family {card.family}", "rename it"
+
+
+def _safety(rule: Rule) -> _Said:
+    if not rule.card.safety:
+        names = [QUANTITIES[q].name for q in rule.quantities if _is_life(q)]
+        if names:
+            problem = f"{names[0]} means that a life may be at stake, the rule isn't of that class"
+            yield "class", problem, "write class: safety"
+        return
+    if rule.for_ms > SAFETY_FOR_MS:
+        floor = duration_text(SAFETY_FOR_MS)
+        yield "for", "a safety rule that waits this long", f"at most {floor} (a proposal)"
+
+
+def _is_life(quantity: int) -> bool:
+    return QUANTITIES[quantity].safety and QUANTITIES[quantity].kind is Kind.SIGNAL
+
+
+def _signals(rule: Rule) -> _Said:
+    """Anything but 0 is an alarm: a bit field compared with 1 would miss 2."""
+    for part in walk(rule.when):
+        if not isinstance(part, Compared) or part.operator != "==":
+            continue
+        for side, other in ((part.left, part.right), (part.right, part.left)):
+            if not isinstance(side, Reading) or not isinstance(other, Constant):
+                continue
+            if QUANTITIES[side.quantity].kind is Kind.SIGNAL and other.value != 0:
+                name = QUANTITIES[side.quantity].name
+                yield "when", f"of {name} anything but 0 is an alarm", f"write {name} != 0"
+
+
+def _hysteresis(rule: Rule) -> _Said:
+    trial = _Trial(rule)
+    raises, _ = judge(rule.when, trial)
+    if not raises.any():
+        yield "when", "no value can ever fit", "look at the limits"
+        return
+    if rule.clear is None:
+        if raises.all():
+            yield "when", "every value fits: it never ends", "look at the limits"
+        return
+    clears, _ = judge(rule.clear, trial)
+    if not clears.any():
+        yield "clear", "no value can ever fit: it never ends", "look at the limits"
+    elif (raises & clears).any():
+        problem = "some values both raise and clear"
+        yield "clear", problem, "leave a gap between the limits of when and clear"
+    elif not (clears & ~raises).any():
+        yield "clear", "can't be reached from when", "look at the limits"
+
+
+def _selection(rule: Rule, attributes: Mapping[str, Set[str]]) -> _Said:
+    asked = [(f"on.{name}", name, values) for name, values in rule.selectors]
+    asked += [("when", plan.attribute, plan.choices) for plan in attributes_of(rule.when)]
+    for path, name, values in asked:
+        if name not in attributes:
+            yield path, f"no device has the attribute {name}", suggest(name, attributes)
+            continue
+        for value in values:
+            if value not in attributes[name]:
+                problem = f"no device has {name} {value}"
+                yield path, problem, suggest(value, attributes[name])
+
+
+class _Trial:
+    """Values around every limit of a rule, in all combinations, as columns."""
+
+    def __init__(self, rule: Rule) -> None:
+        plans = (rule.when,) if rule.clear is None else (rule.when, rule.clear)
+        columns = [_tries(quantity, plans) for quantity in rule.quantities]
+        attributes = tuple(dict.fromkeys(a for plan in plans for a in attributes_of(plan)))
+        answers = [[1.0, 2.0] for _ in attributes]
+        grid: Floats = np.array(list(islice(product(*columns, *answers), _POINTS)))
+        self._readings: dict[int, Floats] = dict(zip(rule.quantities, grid.T, strict=False))
+        answered = grid.T[len(columns) :].astype(np.uint8)
+        self._answers: dict[AttributeIs, NDArray[np.uint8]] = dict(
+            zip(attributes, answered, strict=True)
+        )
+        self._rows = len(grid)
+
+    def reading(self, quantity: int) -> Floats:
+        return self._readings[quantity]
+
+    def attribute(self, plan: AttributeIs) -> NDArray[np.uint8]:
+        return self._answers[plan]
+
+    def silent(self, for_ms: int) -> Bools:
+        del for_ms
+        return np.zeros(self._rows, np.bool_)
+
+
+def _tries(quantity: int, plans: tuple[Truth, ...]) -> list[float]:
+    """Each constant of the rule, and values below, above and between them."""
+    found = {0.0}
+    for plan in plans:
+        for part in walk(plan):
+            if isinstance(part, Constant):
+                found.add(part.value)
+            elif isinstance(part, OneOf):
+                found.update(part.choices)
+    if QUANTITIES[quantity].kind not in (Kind.MEASURE, Kind.COUNTER):
+        return sorted({value + step for value in found for step in (-1.0, 0.0, 1.0)} - {-1.0})
+    known = sorted(found)
+    between = [(a + b) / 2 for a, b in pairwise(known)]
+    return sorted({*known, *between, known[0] - 1.0, known[-1] + 1.0})
