@@ -118,7 +118,7 @@ class Agent:
         """Until the agent is to stop."""
         reported_ms = self.clock.mono_ms()
         while not self._done.wait(0.2):
-            if self._is_finished():
+            if self.settings.agent.stop_at_end and self.is_drained:
                 return
             if self.clock.mono_ms() - reported_ms >= REPORT_MS:
                 reported_ms = self.clock.mono_ms()
@@ -165,10 +165,10 @@ class Agent:
     def is_connected(self) -> bool:
         return self._link.is_up
 
-    def _is_finished(self) -> bool:
-        if not (self.settings.agent.stop_at_end and self.source_ended):
-            return False
-        return self._intake.is_empty() and self.outbox.held_bytes == 0
+    @property
+    def is_drained(self) -> bool:
+        """Whether the source has ended and everything it gave is confirmed."""
+        return self.source_ended and self._intake.is_empty() and self.outbox.held_bytes == 0
 
     def _draw(self) -> None:
         for drawn in self._source.batches(self._resume.cursor):

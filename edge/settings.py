@@ -29,8 +29,8 @@ class SettingsError(Exception):
 
 
 class AgentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """gateway: the id. gateways: lets one process speak for several: a number (`gateway-001`,
-    `gateway-002`, ...) or their ids. stop_at_end: end when the source has ended and everything
+    """gateway: the id. gateways: lets one process speak for several: a number (`gateway-01`,
+    `gateway-02`, ...) or their ids. stop_at_end: end when the source has ended and everything
     is confirmed."""
 
     gateway: str = ""
@@ -98,7 +98,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             return agent.gateways
         if agent.gateways == 1:
             return (agent.gateway,)
-        return tuple(f"{agent.gateway}-{n:03d}" for n in range(1, agent.gateways + 1))
+        return tuple(f"{agent.gateway}-{n:02d}" for n in range(1, agent.gateways + 1))
 
     def pack_limits(self) -> PackLimits:
         return PackLimits(self.pack.rows, self.pack.bytes, self.pack.age_ms)

@@ -40,7 +40,7 @@ def test_defaults_and_paths_beside_the_file(tmp_path: Path) -> None:
 
 def test_several_gateways_by_number_or_by_name(tmp_path: Path) -> None:
     by_number = GOOD.replace('"gw-0001"', '"gw"\ngateways = 2')
-    assert load(written(tmp_path, by_number)).gateway_ids() == ("gw-001", "gw-002")
+    assert load(written(tmp_path, by_number)).gateway_ids() == ("gw-01", "gw-02")
     by_name = GOOD.replace('gateway = "gw-0001"', 'gateways = ["a", "b"]')
     assert load(written(tmp_path, by_name)).gateway_ids() == ("a", "b")
 
