@@ -225,7 +225,8 @@ class Retention:
         if action.what == "release":
             return self.ballast.release()
         if action.what == "reserve":
-            self.failed["ballast"] += not self.ballast.reserve(action.bytes)
+            if not self.ballast.reserve(action.bytes):
+                self.failed["ballast"] += 1
             return 0
         if action.target == "log":
             return self._log.shed(self._needed_from(), action.bytes).bytes

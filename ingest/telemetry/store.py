@@ -136,7 +136,8 @@ class SqliteTelemetry:
             if (day + 2) * DAY_MS > from_ms:
                 span = (from_ms, to_ms)
                 found += read_range(self.folder, day, device, quantity, span, MAX_SAMPLES)
-        return sorted(set(found), key=lambda one: (one.ts_ms, one.flags))[:MAX_SAMPLES]
+        # The same row can be in two days' files: heard again on the next day.
+        return sorted(set(found), key=_by_time)[:MAX_SAMPLES]
 
     def latest(self, device: str) -> dict[str, Sample]:
         """Quantity -> newest stored sample."""
@@ -195,3 +196,7 @@ class SqliteTelemetry:
         self.flush()
         if self._day is not None:
             self._day.close()
+
+
+def _by_time(sample: Sample) -> tuple[int, int, float]:
+    return sample.ts_ms, sample.flags, 0.0 if sample.value is None else sample.value

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -41,7 +43,7 @@ def test_runs_are_the_sets(steps: list[tuple[str, int, int]]) -> None:
         gaps = {n for gap in sequences.gaps(45) for n in range(gap.first, gap.last + 1)}
         assert gaps == set(range(1, 46)) - both
         runs = sequences.runs
-        assert all(x[1] + 1 < y[0] for x, y in zip(runs, runs[1:], strict=False))
+        assert all(x[1] + 1 < y[0] for x, y in pairwise(runs))
 
 
 def test_gaps_know_their_times() -> None:
