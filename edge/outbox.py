@@ -141,13 +141,14 @@ class Outbox:
             if verdict(error) is None:
                 raise
 
-    def relieve(self, need: int, wall_ms: int, mono_ms: int) -> Written:
+    def relieve(self, need: int, stamp: Stamp, *, for_alarms: bool) -> Written:
         """The second: give up the oldest packs, unless the file has `need` bytes to spare, for
-        then more would not help. Raises as `write`."""
+        then more would not help. Alarms go only for the sake of alarms. Raises as `write`."""
+        order = GIVEN_UP if for_alarms else GIVEN_UP[:1]
 
         def make_room(written: Written) -> None:
             if self._spare_bytes() < need:
-                self._graveyard.evict(need, GIVEN_UP, Stamp(wall_ms, mono_ms), written)
+                self._graveyard.evict(need, order, stamp, written)
 
         return self._transaction(make_room)
 

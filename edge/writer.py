@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from contracts.messages import BootConfirm, Resend
 from edge.clock import Clock
+from edge.graveyard import Stamp
 from edge.intake import Intake
 from edge.outbox import Outbox, Work
 from edge.outbox_file import OutboxStuck
@@ -156,7 +157,11 @@ class Writer:
         work = self._work
         need = sum(len(pack.batch) for pack in work.closed) * ROW_BYTES + RELIEF_BYTES
         try:
-            written = self._outbox.relieve(need, work.wall_ms, work.mono_ms)
+            written = self._outbox.relieve(
+                need,
+                Stamp(work.wall_ms, work.mono_ms),
+                for_alarms=any(pack.alarm for pack in work.closed),
+            )
             self._accepted([], written)
             self._save_alarms()
             if self._retry_ms == RETRY_MS:

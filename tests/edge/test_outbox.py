@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from contracts.messages import BootConfirm, Resend
 from contracts.pack import Evicted, boot_text, decode
+from edge.graveyard import Stamp
 from edge.intake import Bookmark
 from edge.outbox import Outbox, OutboxLimits, Work
 from edge.outbox_file import OutboxError, OutboxStuck
@@ -342,7 +343,7 @@ def test_relief_makes_room_from_the_oldest_and_clears_the_flag(tmp_path: Path) -
     with pytest.raises(OutboxStuck):
         outbox.write(fresh)
     outbox.give_up_ballast()
-    outbox.relieve(200_000, 1, 1)
+    outbox.relieve(200_000, Stamp(1, 1), for_alarms=True)
     seqs = outbox.write(fresh).seqs
     assert not outbox.disk_full
     alarms = [seq for kind, _, seq, _ in held(outbox) if kind == Kind.ALARM]

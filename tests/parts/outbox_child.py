@@ -18,6 +18,7 @@ from pathlib import Path
 
 from contracts.messages import BootConfirm
 from contracts.pack import boot_text
+from edge.graveyard import Stamp
 from edge.intake import Bookmark
 from edge.outbox import Outbox, OutboxLimits, Work
 from edge.outbox_file import OutboxStuck
@@ -81,7 +82,7 @@ def relieve(outbox: Outbox) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit + LIMITS.ballast_bytes, most))
     outbox.give_up_ballast()
     try:
-        outbox.relieve(8192, 1, 1)
+        outbox.relieve(8192, Stamp(1, 1), for_alarms=True)
     except OutboxStuck:
         say("stuck")
 

@@ -50,6 +50,14 @@ def test_a_span_gives_the_same_rows_however_it_is_cut(
     assert pieces == rows_of(busy, end - sum(cuts), end)
 
 
+def test_a_cut_at_a_rows_own_time_neither_loses_nor_repeats_it(busy: District) -> None:
+    start, end = busy.start_ms, busy.start_ms + 600_000
+    whole = rows_of(busy, start, end)
+    happened = {told.start_ms for told in busy.truth(start, end)}
+    for at in sorted({row[3] for row in whole[:: len(whole) // 40]} | happened):
+        assert rows_of(busy, start, at) + rows_of(busy, at, end) == whole, at
+
+
 def test_a_new_district_of_the_seed_asked_backwards_gives_the_same_rows(busy: District) -> None:
     again = District(7, SMALL, BUSY)
     start = busy.start_ms
