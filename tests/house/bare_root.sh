@@ -32,7 +32,7 @@ if [[ ! -x $root/usr/bin/python3 ]]; then
     debootstrap --variant=minbase --include=python3,make,ca-certificates bookworm "$root" "$mirror" \
         | sed -n '/^I: \(Configuring\|Base\)/p' | tail -n 3
 fi
-for absent in pip pip3 git curl wget gcc uv; do
+for absent in pip pip3 git curl wget gcc uv mosquitto chromium; do
     if chroot "$root" sh -c "command -v $absent" >/dev/null; then
         say "$absent is in the root: it is not bare"; exit 1
     fi
@@ -95,8 +95,9 @@ page, _, key = sys.argv[1].partition("#key=")
 assert b"<html" in urllib.request.urlopen(page, timeout=5).read().lower()
 ask = urllib.request.Request(page + "api/v1/alerts", headers={"Authorization": "Bearer " + key})
 found = json.load(urllib.request.urlopen(ask, timeout=5))["alerts"]
-print(found[0] if found else "")
-sys.exit(not found)
+if not found:
+    sys.exit(1)
+print(*(found[0][name] for name in ("raised", "rule", "device", "grid", "alert")))
 PYTHON
     until inside "python3 /srv/first_alert.py '$page'"; do
         kill -0 $run 2>/dev/null || { say "make run ended"; exit 1; }
