@@ -17,9 +17,9 @@ from edge.clock import SystemClock
 from edge.intake import Intake
 from edge.link import Link
 from edge.outbox import Outbox
-from edge.outbox_file import OutboxStuck
+from edge.outbox_file import OutboxDamaged, OutboxStuck
 from edge.settings import Settings
-from edge.sources import Source, open_source
+from edge.sources import Source, SourceError, open_source
 from edge.writer import Writer
 
 OPEN_AGAIN_MS = 2000
@@ -40,6 +40,7 @@ class Report:
     resent_packs: int
     confirmed_packs: int
     evicted_packs: int
+    damaged_outboxes: int
     refused_packs: int
     held_bytes: int
     unconfirmed_packs: int
@@ -150,10 +151,11 @@ class Agent:
             accepted_packs=writer.packs,
             accepted_readings=writer.readings,
             commits=writer.commits,
-            sent_packs=link.sent,
+            sent_packs=self._link.sent,
             resent_packs=self._link.resent,
             confirmed_packs=writer.confirmed,
             evicted_packs=self.outbox.evicted_packs,
+            damaged_outboxes=self.outbox.damaged,
             refused_packs=link.refused,
             held_bytes=self.outbox.held_bytes,
             unconfirmed_packs=self._link.unconfirmed,
@@ -174,15 +176,18 @@ class Agent:
         for drawn in self._source.batches(self._resume.cursor):
             if not self._intake.offer(drawn):
                 return
-        log.info("source ended source=%s", self._kind)
-        self.source_ended = True
+        if self.clock.wait(0):  # Not because the agent is stopping.
+            log.info("source ended source=%s", self._kind)
+            self.source_ended = True
 
     def _guarded(self, run: Callable[[], None]) -> Callable[[], None]:
         def guarded() -> None:
             try:
                 run()
             except BaseException as error:
-                log.exception("thread failed name=%s", threading.current_thread().name)
+                known = isinstance(error, (SourceError, OutboxDamaged))
+                name = threading.current_thread().name
+                log.error("thread failed name=%s why=%s", name, error, exc_info=not known)
                 self._failure = self._failure or error
                 self._done.set()
 

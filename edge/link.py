@@ -23,14 +23,13 @@ from contracts.messages import BootConfirm, Command, Confirm, GatewayStatus, Res
 from contracts.pack import MAX_BOOT, boot_text
 from edge.clock import Clock
 from edge.connection import Connection, Will
+from edge.lane import Lane
 from edge.outbox import Outbox
 from edge.pack_table import Kind
 from edge.settings import Settings
-from edge.shelf import FIRST, Key, Shelf
+from edge.shelf import Key, Shelf
 from edge.window import Window
 
-ORDER = (Kind.ALARM, Kind.TOMBSTONE, Kind.DATA)
-AT_ONCE = 64
 SCAN_MS = 100
 GOODBYE_MS = 3000
 VERSION = "0.1.0"
@@ -39,20 +38,6 @@ log = logging.getLogger("gridwarden.edge.link")
 
 _confirms = msgspec.json.Decoder(Confirm)
 _commands = msgspec.json.Decoder(Command)
-
-
-@dataclass(slots=True)
-class _Lane:
-    """One gateway on its connection. more: kinds of which the shelf may have unsent packs."""
-
-    gateway: int
-    name: str
-    topic: str
-    state_topic: str
-    window: Window
-    more: set[Kind] = field(default_factory=lambda: set(ORDER))
-    sent_to: dict[Kind, Key] = field(default_factory=lambda: dict.fromkeys(ORDER, FIRST))
-    next_status_ms: float = 0.0
 
 
 @dataclass(slots=True)
@@ -67,7 +52,6 @@ class _Dial:
 class Figures:
     """What the link has done since it was started."""
 
-    sent: int = 0
     acknowledged: int = 0
     refused: int = 0
     confirmed: int = 0
@@ -98,7 +82,7 @@ class Link:
         self._random = random.Random()  # noqa: S311 - jitter, not a secret
         self._shelf = Shelf(outbox.path, [outbox.id_of(g) for g in range(len(outbox.gateways))])
         self._lanes = [self._lane(g, name) for g, name in enumerate(outbox.gateways)]
-        self._heard_on: dict[str, tuple[_Lane, Literal["ack", "cmd"]]] = {}
+        self._heard_on: dict[str, tuple[Lane, Literal["ack", "cmd"]]] = {}
         for lane in self._lanes:
             self._heard_on[topics.ack(lane.name)] = (lane, "ack")
             self._heard_on[topics.cmd(lane.name)] = (lane, "cmd")
@@ -118,14 +102,14 @@ class Link:
         self._registered: dict[int, tuple[Any, int]] = {}
         self.figures = Figures()
 
-    def _lane(self, gateway: int, name: str) -> _Lane:
+    def _lane(self, gateway: int, name: str) -> Lane:
         window = Window(self._settings.window_limits(), self._random.random)
-        return _Lane(gateway, name, topics.pack(name), topics.state(name), window)
+        return Lane(gateway, name, topics.pack(name), topics.state(name), window)
 
     def _made_connections(self) -> list[Connection]:
         broker = self._settings.broker
         count = min(broker.connections or len(self._lanes), len(self._lanes))
-        shares: list[list[_Lane]] = [self._lanes[i::count] for i in range(count)]
+        shares: list[list[Lane]] = [self._lanes[i::count] for i in range(count)]
         return [
             Connection(
                 share[0].name,
@@ -167,6 +151,10 @@ class Link:
     @property
     def unconfirmed(self) -> int:
         return sum(len(lane.window) for lane in self._lanes)
+
+    @property
+    def sent(self) -> int:
+        return sum(lane.sent for lane in self._lanes)
 
     @property
     def resent(self) -> int:
@@ -283,58 +271,13 @@ class Link:
         for gateway in ready:
             lane, connection = self._lanes[gateway], self._of_lane[gateway]
             if connection.is_up:
-                self._send(lane, connection, now_ms)
-
-    def _send(self, lane: _Lane, connection: Connection, now_ms: float) -> None:
-        self._send_again(lane, connection, now_ms, alarms=True)
-        self._send_new(lane, connection, Kind.ALARM)
-        self._send_again(lane, connection, now_ms, alarms=False)
-        self._send_new(lane, connection, Kind.TOMBSTONE)
-        self._send_new(lane, connection, Kind.DATA)
-
-    def _send_again(
-        self, lane: _Lane, connection: Connection, now_ms: float, *, alarms: bool
-    ) -> None:
-        for key in lane.window.due(now_ms, alarms=alarms):
-            if not connection.pace.room(connection.owed, alarm=alarms):
-                return
-            data = self._shelf.pack(lane.gateway, key)
-            if data is None:
-                # Confirmed or given up meanwhile; a tombstone tells of the latter.
-                lane.window.drop(key)
-            elif not self._publish(lane, connection, key, data, alarm=alarms):
-                return
-
-    def _send_new(self, lane: _Lane, connection: Connection, kind: Kind) -> None:
-        alarm = kind == Kind.ALARM
-        while kind in lane.more:
-            room = min(
-                lane.window.room(kind),
-                connection.pace.room(connection.owed, alarm=alarm),
-                AT_ONCE,
-            )
-            if not room:
-                return
-            rows = self._shelf.after(lane.gateway, kind, lane.sent_to[kind], room)
-            if len(rows) < room:
-                lane.more.discard(kind)
-            for boot, seq, data in rows:
-                lane.sent_to[kind] = (boot, seq)
-                if not self._publish(lane, connection, (boot, seq), data, alarm=alarm):
-                    return
-
-    def _publish(
-        self, lane: _Lane, connection: Connection, key: Key, data: bytes, *, alarm: bool
-    ) -> bool:
-        lane.window.sent(key, len(data), alarm=alarm)
-        self.figures.sent += 1
-        return connection.send(lane.gateway, lane.topic, key, data)
+                lane.send(connection, self._shelf, now_ms)
 
     # Statuses.
 
     def _status(
         self,
-        lane: _Lane,
+        lane: Lane,
         kind: Literal["birth", "heartbeat", "offline"],
         number: int,
     ) -> bytes:
@@ -358,7 +301,7 @@ class Link:
 
     def _say(
         self,
-        lane: _Lane,
+        lane: Lane,
         connection: Connection,
         kind: Literal["birth", "heartbeat", "offline"],
         now_ms: float,
@@ -428,7 +371,7 @@ class Link:
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             self._count_bad(kind, str(error))
 
-    def _confirmed(self, lane: _Lane, confirms: Sequence[BootConfirm]) -> None:
+    def _confirmed(self, lane: Lane, confirms: Sequence[BootConfirm]) -> None:
         for confirm in confirms:
             if int(confirm.boot, 16) > MAX_BOOT:
                 self._count_bad("ack", "a boot that is none of ours")
@@ -437,7 +380,7 @@ class Link:
             self._on_confirm(lane.gateway, confirm)
         self._ready.add(lane.gateway)
 
-    def _asked(self, lane: _Lane, resend: Resend) -> None:
+    def _asked(self, lane: Lane, resend: Resend) -> None:
         boot = int(resend.boot, 16)
         if boot > MAX_BOOT:
             self._count_bad("cmd", "a boot that is none of ours")

@@ -82,7 +82,8 @@ class Outbox:
         except OutboxStuck:
             self._ballast.release()
             opened = open_file(path)
-        self._db, self._lock, self.moved = opened.db, opened.lock, opened.moved
+        self._db, self._lock = opened.db, opened.lock
+        self.moved, self.damaged = opened.moved, opened.damaged
         self.boot = min(opened.counter + 1, MAX_BOOT >> 32) << 32 | secrets.randbits(32)
         self.disk_full = False
         self._frozen_bytes: int | None = None

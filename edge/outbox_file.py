@@ -74,13 +74,15 @@ def verdict(error: sqlite3.Error) -> OutboxStuck | OutboxDamaged | None:
 class Opened:
     """The writer's connection, the lock that is held as long as it is open, and what was found.
 
-    moved: the damaged file that had to be moved aside. counter: of boots, the one before this.
+    moved: the damaged file that had to be moved aside; damaged: how many such there were.
+    counter: of boots, the one before this.
     """
 
     db: sqlite3.Connection
     lock: IO[bytes]
     moved: Path | None
     counter: int
+    damaged: int
 
 
 def open_file(path: Path) -> Opened:
@@ -104,17 +106,22 @@ def open_file(path: Path) -> Opened:
 
 def _open_locked(path: Path, lock: IO[bytes]) -> Opened:
     try:
-        db, counter = _connect_checked(path)
-        return Opened(db, lock, None, counter)
+        db = _connect_checked(path)
+        return Opened(db, lock, None, _noted(db, "boots"), _noted(db, "damaged"))
     except OutboxDamaged as damage:
         moved = _move_aside(path)
-        counter = max(_salvage_counter(moved), _hours())
+        boots, damaged = _salvaged(moved)
+        counter = max(boots, _hours())
         log.error("outbox damaged file=%s moved=%s why=%r", path, moved, str(damage))
-    db, _ = _connect_checked(path)
-    return Opened(db, lock, moved, counter)
+    db = _connect_checked(path)
+    try:
+        db.execute("INSERT OR REPLACE INTO meta VALUES ('damaged', ?)", (damaged + 1,))
+    except sqlite3.Error as error:
+        raise verdict(error) or error from error
+    return Opened(db, lock, moved, counter, damaged + 1)
 
 
-def _connect_checked(path: Path) -> tuple[sqlite3.Connection, int]:
+def _connect_checked(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
     try:
         db.execute("PRAGMA journal_mode=WAL")
@@ -131,8 +138,7 @@ def _connect_checked(path: Path) -> tuple[sqlite3.Connection, int]:
         found = db.execute("PRAGMA quick_check(1)").fetchone()[0]
         if found != "ok":
             raise OutboxDamaged(found)
-        row = db.execute("SELECT value FROM meta WHERE key = 'boots'").fetchone()
-        return db, int(row[0]) if row else 0
+        return db
     except sqlite3.Error as error:
         db.close()
         known = verdict(error)
@@ -175,18 +181,22 @@ def _hours() -> int:
     return max(0, (int(time.time()) - EPOCH_S) // 3600)
 
 
-def _salvage_counter(path: Path) -> int:
-    """The boot counter of a damaged file, so that later boots still sort after earlier ones."""
+def _noted(db: sqlite3.Connection, key: str) -> int:
+    row = db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+    return int(row[0]) if row and 0 <= row[0] < 1 << 30 else 0
+
+
+def _salvaged(path: Path) -> tuple[int, int]:
+    """Boots and damages that a damaged file has counted, so that later boots sort after."""
     try:
         db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
         try:
-            row = db.execute("SELECT value FROM meta WHERE key = 'boots'").fetchone()
+            return _noted(db, "boots"), _noted(db, "damaged")
         finally:
             db.close()
     except sqlite3.Error as error:
-        log.warning("outbox boot counter lost why=%r", str(error))
-        return 0
-    return int(row[0]) if row and 0 <= row[0] < 1 << 30 else 0
+        log.warning("outbox counters lost why=%r", str(error))
+        return 0, 0
 
 
 class Ballast:

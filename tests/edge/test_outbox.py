@@ -283,6 +283,7 @@ def test_a_damaged_file_is_moved_aside_and_boots_still_sort(tmp_path: Path) -> N
     outbox.close()
     outbox = opened(tmp_path)
     assert outbox.moved is None
+    assert outbox.damaged == 1
     outbox.close()
 
 
