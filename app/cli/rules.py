@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -43,6 +44,7 @@ def check(
     except UnicodeDecodeError as error:
         fail(f"{folder}: a rule file is no UTF-8 text: {error.reason} at byte {error.start}")
     rules, findings = _checked(files, attributes)
+    findings = [replace(finding, file=str(folder / finding.file)) for finding in findings]
     if as_json:
         _print_json(folder, rules, findings)
     else:

@@ -7,6 +7,7 @@ once, before the engine looks at it.
 from __future__ import annotations
 
 import queue
+import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -64,14 +65,24 @@ class Acceptance:
         self._inlet, self._acceptor, self._outlet = inlet, acceptor, outlet
         self._timing, self._clock, self._due_ms = timing, clock, engine_due_ms
         self._on_full, self._metrics, self._log = on_full, metrics, log
-        self._commands: queue.SimpleQueue[OperatorCommand] = queue.SimpleQueue()
+        self._order = threading.Lock()
         self._marked_ms = 0
         self._resent_ms = 0
         self.disk_full = False
 
     def submit(self, command: OperatorCommand) -> None:
-        """From any thread: a command for the log; it takes effect at its own position."""
-        self._commands.put(command)
+        """From any thread: returns when the command is in the log, at its own position.
+
+        Raises `StoreFull`, `StoreFailed`: then it was not taken and may be sent again.
+        """
+        self._in_order(lambda: [self._acceptor.append_command(command)])
+
+    def _in_order(self, append: Callable[[], list[LogRecord]]) -> None:
+        """The engine gets records in the order of their positions, whoever appends them."""
+        with self._order:
+            records = append()
+            if records:
+                self._outlet.put(records)
 
     def run(self, stopping: Callable[[], bool]) -> None:
         """Returns when `stopping()`; what was taken by then is in the log and acknowledged."""
@@ -80,41 +91,42 @@ class Acceptance:
                 GROUP_MESSAGES, self._timing.mark_ms, self._timing.commit_ms
             )
             self._commit(messages, stopping)
-            self._append_commands()
             self._ask_for_missing()
 
     def _commit(self, messages: list[Message], stopping: Callable[[], bool]) -> None:
+        """The same group again and again while the disk is full: nothing is acknowledged."""
         mark = self._mark_is_due(self._clock())
         if not messages and not mark:
             return
-        started = time.perf_counter()
-        accepted = self._accept(messages, mark, stopping)
-        if accepted is None:
-            return
-        self._metrics.commit.observe(time.perf_counter() - started)
-        self._answer(messages, accepted)
-        if mark:
-            self._marked_ms = accepted.records[-1].accepted_ms
-        if accepted.records:
-            self._outlet.put(accepted.records)
+        while not self._tried(messages, mark):
+            self._on_full()
+            if stopping():
+                return
+            time.sleep(FULL_PAUSE_S)
 
-    def _accept(
-        self, messages: list[Message], mark: bool, stopping: Callable[[], bool]
-    ) -> Accepted | None:
-        """The same group again and again while the disk is full: nothing is acknowledged."""
-        while True:
-            try:
-                accepted = self._acceptor.accept(messages, mark=mark)
-            except (StoreFull, StoreFailed) as error:
-                self._log.error("the log can't be written", error=str(error))
-                self.disk_full = True
-                self._on_full()
-                if stopping():
-                    return None
-                time.sleep(FULL_PAUSE_S)
-            else:
-                self.disk_full = False
-                return accepted
+    def _tried(self, messages: list[Message], mark: bool) -> bool:
+        """One try; False when the disk had no room."""
+
+        def append() -> list[LogRecord]:
+            started = time.perf_counter()
+            accepted = self._acceptor.accept(messages, mark=mark)
+            self._metrics.commit.observe(time.perf_counter() - started)
+            self._answer(messages, accepted)
+            if mark:
+                self._marked_ms = accepted.records[-1].accepted_ms
+            return accepted.records
+
+        return self._guarded(append)
+
+    def _guarded(self, append: Callable[[], list[LogRecord]]) -> bool:
+        try:
+            self._in_order(append)
+        except (StoreFull, StoreFailed) as error:
+            self._log.error("the log can't be written", error=str(error))
+            self.disk_full = True
+        else:
+            self.disk_full = False
+        return not self.disk_full
 
     def _answer(self, messages: list[Message], accepted: Accepted) -> None:
         self._inlet.ack(messages)
@@ -132,11 +144,6 @@ class Acceptance:
         due = self._due_ms()
         return due is not None and due <= now_ms and waited >= self._timing.mark_ms
 
-    def _append_commands(self) -> None:
-        while not self._commands.empty():
-            command = self._commands.get()
-            self._outlet.put([self._acceptor.append_command(command)])
-
     def _ask_for_missing(self) -> None:
         now_ms = self._clock()
         if now_ms - self._resent_ms < RESEND_EVERY_MS:
@@ -144,7 +151,5 @@ class Acceptance:
         self._resent_ms = now_ms
         for topic, payload in self._acceptor.resends(now_ms):
             self._inlet.publish(topic, payload)
-        replayed = self._acceptor.accept_replays()
-        if replayed.records:
-            self._outlet.put(replayed.records)
+        self._guarded(lambda: self._acceptor.accept_replays().records)
         self._metrics.missing.set(self._acceptor.ledger.open_gaps)

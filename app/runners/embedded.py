@@ -223,7 +223,7 @@ class Server:
             log=self.log,
             telemetry=self.telemetry,
             quarantine=self.quarantine,
-            needed_from=self._needed_from,
+            acceptor=self.acceptor,
             clock=now_ms,
             logger=self._log,
         )
@@ -256,9 +256,6 @@ class Server:
         spawn("housekeeping", lambda: self.housekeeping.run(stopping), self.failure, self._log)
         if self.broker is not None:
             spawn("broker", self._watch_broker, self.failure, self._log)
-
-    def _needed_from(self) -> int:
-        return min(self.acceptor.needed_from, self.execution.snapshot_position + 1)
 
     def _watch_broker(self) -> None:
         """A broker that dies takes the process down: what starts it starts both."""

@@ -55,7 +55,6 @@ class Execution:
         self._metrics, self._logger = metrics, logger
         self._snapshot_ms = clock()
         self.due_ms: int | None = None
-        self.snapshot_position = 0
         self.heard_ms = log.last_accepted_ms
         self.stepped_ms = clock()
 
@@ -133,8 +132,6 @@ class Execution:
             self._log.save_snapshot(self.engine.position, self.engine.snapshot())
         except StoreError as error:
             self._logger.error("no snapshot", error=str(error))
-        else:
-            self.snapshot_position = self.engine.position
 
 
 def _gathered(records: list[LogRecord], inlet: queue.Queue[list[LogRecord]]) -> list[LogRecord]:

@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 
 from app.settings import RetentionSettings
+from ingest.acceptor import Acceptor
 from ingest.log import SqliteLog
 from ingest.quarantine import Quarantine
 from ingest.retention import Limits, Retention
@@ -29,12 +30,11 @@ class Housekeeping:
         log: SqliteLog,
         telemetry: SqliteTelemetry | None,
         quarantine: Quarantine,
-        needed_from: Callable[[], int],
+        acceptor: Acceptor,
         clock: Callable[[], int],
         logger: structlog.stdlib.BoundLogger,
     ) -> None:
-        """needed_from: the first position of the log that a restart would need."""
-        self._clock, self._logger = clock, logger
+        self._clock, self._logger, self._acceptor = clock, logger, acceptor
         self._lock = threading.Lock()
         self._retention = Retention(
             folder,
@@ -46,7 +46,7 @@ class Housekeeping:
             log=log,
             telemetry=telemetry,
             letters=quarantine,
-            needed_from=needed_from,
+            needed_from=lambda: min(acceptor.needed_from, log.needed_from),
         )
 
     def run(self, stopping: threading.Event) -> None:
@@ -62,6 +62,8 @@ class Housekeeping:
                 self._logger.info(
                     "retention", what=action.what, target=action.target, bytes=action.bytes
                 )
+            # With no history left to shed, only what may save lives is still taken.
+            self._acceptor.sparing = self._retention.starved
 
     def state(self) -> dict[str, Any]:
         """Bytes by what they are for, and what was given back since the start."""
@@ -72,4 +74,5 @@ class Housekeeping:
             "reserve_bytes": facts.ballast_held,
             "shed_bytes": dict(self._retention.shed_bytes),
             "failed": dict(self._retention.failed),
+            "sparing": self._acceptor.sparing,
         }
