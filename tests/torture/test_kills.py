@@ -1,0 +1,195 @@
+"""kill -9 of agents, broker and server at random under load: nothing is lost, nothing doubled."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from contracts.alerts import alert_id
+from contracts.transitions import Episode
+from tests.parts.mosquitto import Mosquitto
+from tests.torture import results
+from tests.torture.account import changes, compare, logged, replayed
+from tests.torture.district import (
+    FIRE_RULE,
+    TIMED_RULE,
+    Recording,
+    record,
+    write_registry,
+    write_rules,
+)
+from tests.torture.processes import Agent, Receiver, Server, until
+
+GATEWAYS = ("gw-1", "gw-2")
+
+pytestmark = pytest.mark.broker
+
+
+@dataclass
+class Scene:
+    broker: Mosquitto
+    receiver: Receiver
+    server: Server
+    agents: list[Agent]
+    recordings: list[Recording]
+
+
+@contextmanager
+def scene(folder: Path, *, seconds: float, seed: int, lead_s: float = 2.0) -> Iterator[Scene]:
+    """Everything up, the recordings (which begin now) on their way."""
+    registry = write_registry(folder / "registry", GATEWAYS)
+    rules = write_rules(folder / "rules")
+    with ExitStack() as stack:
+        broker = stack.enter_context(Mosquitto(folder / "broker"))
+        receiver = Receiver(folder / "receiver")
+        stack.callback(receiver.discard)
+        receiver.start()
+        receiver.up()
+        server = Server(
+            folder / "server",
+            broker_port=broker.port, registry=registry, rules=rules, receiver=receiver,
+        )  # fmt: skip
+        stack.callback(server.discard)
+        server.start()
+        server.up()
+        start_ms = time.time_ns() // 1_000_000 + int(lead_s * 1000)
+        recordings = [
+            record(folder, gateway, start_ms=start_ms, seconds=seconds, seed=seed)
+            for gateway in GATEWAYS
+        ]
+        agents = []
+        for made in recordings:
+            agent = Agent(folder / "agents", made.gateway, made.path, broker_port=broker.port)
+            stack.callback(agent.discard)
+            agent.start()
+            agents.append(agent)
+        yield Scene(broker, receiver, server, agents, recordings)
+
+
+class Killer:
+    """Kills one part after the other in an order from a seed, and starts it again."""
+
+    def __init__(self, there: Scene, seed: int, each: int, pause_s: tuple[float, float]) -> None:
+        self._there, self._pause_s = there, pause_s
+        self._pick = random.Random(seed)
+        self.plan = ["agent"] * each + ["broker"] * each + ["server"] * each
+        self._pick.shuffle(self.plan)
+        self.kills: Counter[str] = Counter()
+
+    def run(self) -> None:
+        """Until the plan is done, or no agent is left to bring load."""
+        for what in self.plan:
+            # The wait is the experiment: a kill comes at any moment of the work.
+            time.sleep(self._pick.uniform(*self._pause_s))
+            living = [agent for agent in self._there.agents if not agent.finished]
+            if not living:
+                return
+            if what == "agent":
+                self._kill_agent(self._pick.choice(living))
+            elif what == "broker":
+                self._there.broker.kill()
+                time.sleep(self._pick.uniform(0, 0.5))
+                self._there.broker.start()
+            else:
+                self._kill_server()
+            self.kills[what] += 1
+
+    def _kill_agent(self, agent: Agent) -> None:
+        agent.kill()
+        time.sleep(self._pick.uniform(0, 0.5))
+        agent.start()
+
+    def _kill_server(self) -> None:
+        server = self._there.server
+        server.kill()
+        server.start()
+        # Mostly it gets to work; one time in four the next kill may hit it while it recovers.
+        if self._pick.random() < 0.75:
+            server.up()
+
+
+def torture(
+    folder: Path, *, seconds: float, seed: int, each: int, pause_s: tuple[float, float]
+) -> dict[str, float]:
+    began = time.monotonic()
+    with scene(folder, seconds=seconds, seed=seed) as there:
+        killer = Killer(there, seed, each, pause_s)
+        killer.run()
+        there.server.up()
+        drain_s = 120 + seconds
+        until(lambda: all(agent.finished for agent in there.agents), drain_s, "agents are drained")
+        wanted = {device for made in there.recordings for device in made.breaches}
+        until(
+            lambda: wanted <= {e["data"]["device"] for e in there.receiver.raised(TIMED_RULE)},
+            60,
+            "timed alerts of all breaches are delivered",
+        )
+        until(there.server.drained, 60, "the server is drained")
+        health = there.server.health()
+        repeated = there.server.metric("gridwarden_alert_events_repeated_total")
+        assert there.server.stop() == 0
+        counts = there.receiver.finish()
+        check_log(there)
+        check_alerts(there, counts, folder)
+        print(f"kills={dict(killer.kills)} lives={there.server.lives} {counts} {repeated=}")
+        assert health["ok"], health["problems"]
+        return {
+            "seconds": time.monotonic() - began,
+            **{f"kills_{name}": n for name, n in sorted(killer.kills.items())},
+            "readings": sum(len(made) for made in there.recordings),
+            "alert_events": counts["received"],
+            "deliveries_repeated": counts.get("repeats", 0),
+        }
+
+
+def check_log(there: Scene) -> None:
+    """Every reading of the recordings is in the log, once."""
+    account = compare(
+        (part for made in there.recordings for part in made.parts), logged(there.server.data)
+    )
+    assert account.lost == 0, account
+    assert account.strange == 0, account
+    assert account.doubled == 0, account
+    assert account.expected == account.found == sum(len(made) for made in there.recordings)
+
+
+def check_alerts(there: Scene, counts: dict[str, int], folder: Path) -> None:
+    """Each fire raised one alert, whose id is known beforehand; and all events are those of a
+    replay of the log, byte for byte."""
+    events = there.receiver.events()
+    ids = [event["id"] for event in events]
+    assert len(set(ids)) == len(ids) == counts["received"]
+    assert counts.get("refused", 0) == 0
+    fires = {device: at for made in there.recordings for device, at in made.fires.items()}
+    rung = there.receiver.raised(FIRE_RULE)
+    assert Counter(event["data"]["device"] for event in rung) == Counter(fires.keys())
+    for event in rung:
+        device = event["data"]["device"]
+        known = [alert_id(FIRE_RULE, device, fires[device], int(lane)) for lane in Episode]
+        assert event["data"]["alert"] in known, event
+        assert event["data"]["notify"], event
+    again, summary = replayed(there.server.data, folder)
+    live = changes(events)
+    assert summary["rejected"] == {}
+    assert set(again) - set(live) == set(), "events that were never delivered"
+    assert set(live) - set(again) == set(), "events that the log doesn't give"
+    assert live == again
+
+
+def test_kill_anything_at_any_moment(tmp_path: Path) -> None:
+    told = torture(tmp_path, seconds=14, seed=20_260_301, each=3, pause_s=(0.2, 1.0))
+    assert all(told[f"kills_{name}"] >= 2 for name in ("agent", "broker", "server"))
+
+
+@pytest.mark.torture
+def test_kill_anything_at_any_moment_for_long(tmp_path: Path) -> None:
+    told = torture(tmp_path, seconds=420, seed=7, each=50, pause_s=(0.3, 3.0))
+    assert sum(told[f"kills_{name}"] for name in ("agent", "broker", "server")) >= 100
+    results.keep("kills", told)
