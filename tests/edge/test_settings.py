@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_type_hints
 
+import msgspec
 import pytest
 
-from edge.settings import SettingsError, load
+from edge.settings import Settings, SettingsError, load
+from tests.parts.tools import ROOT
 
 GOOD = """
 [agent]
@@ -86,3 +89,15 @@ def test_another_machine_without_tls_must_be_written(tmp_path: Path) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="No such file"):
         load(tmp_path / "none.toml")
+
+
+def test_every_setting_is_documented() -> None:
+    text = (ROOT / "docs" / "gateway.md").read_text("utf-8")
+    missing = [
+        f"{table}.{field}"
+        for table, struct in get_type_hints(Settings).items()
+        if isinstance(struct, type) and issubclass(struct, msgspec.Struct)
+        for field in struct.__struct_fields__
+        if f"`{table}.{field}`" not in text
+    ]
+    assert missing == []
