@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -65,13 +66,31 @@ def _document(summary: Summary) -> dict[str, object]:
         "readings": summary.readings,
         "events": summary.events,
         "rejected": dict(summary.rejected),
+        "broken": [
+            {
+                "file": one.name,
+                "line": one.line,
+                "reason": one.reject.reason.value,
+                "field": one.reject.field,
+                "detail": one.reject.detail,
+            }
+            for one in summary.broken
+        ],
+        "passed": dict(summary.passed),
         "counts": dict(summary.counts),
     }
 
 
 def _sentence(summary: Summary) -> str:
-    refused = ", ".join(f"{n} {reason}" for reason, n in summary.rejected.most_common())
-    return (
+    line = (
         f"{summary.readings} readings of {summary.records} records: {summary.events} alert events"
-        + (f"; refused: {refused}" if refused else "")
     )
+    if summary.passed:
+        line += "; passed over: " + _told(summary.passed)
+    if summary.rejected:
+        line += f"; refused: {_told(summary.rejected)}, first {summary.broken[0]}"
+    return line
+
+
+def _told(counts: Counter[str]) -> str:
+    return ", ".join(f"{n} {name}" for name, n in counts.most_common())

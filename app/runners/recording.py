@@ -7,6 +7,9 @@ which it was accepted, its time marks and its commands.
 from __future__ import annotations
 
 import gzip
+import zlib
+from array import array
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,48 +20,98 @@ from contracts import pack
 from contracts.log import LogRecord, RecordKind
 from contracts.rejects import Reason, Refused, Reject
 from contracts.telemetry import Time, time_ms
-from ingest.log.dump import DUMP_MAGIC, read_dump
+from ingest.log.dump import DUMP_MAGIC, DumpError, read_dump
 
 MARK_EVERY_MS = 1_000
 LINES_AT_ONCE = 20_000
+KEPT_BROKEN = 100
+"""Broken lines that are kept to be shown; all are counted."""
 
 
 class RecordingError(Exception):
     """The input can't be read at all; the text names it and the mend."""
 
 
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A line or a pack that was refused. line 0: the whole file."""
+
+    name: str
+    line: int
+    reject: Reject
+
+    def __str__(self) -> str:
+        at = f"{self.name}:{self.line}" if self.line else self.name
+        told = f"{self.reject.field} {self.reject.detail[:200]}".strip()
+        return f"{at}: {self.reject.reason.value}{': ' if told else ''}{told}"
+
+
 @dataclass(slots=True)
 class Recording:
-    """An opened input. `rejects` counts and keeps lines that are no reading, with line numbers.
+    """An opened input; what `records` has passed so far is counted in it.
 
     contents: hash -> bytes of rule sets and registries that a dump brought along.
+    broken: the first `KEPT_BROKEN` lines or packs that are no readings. rejected: all of them by
+    reason. passed: lines of `edge decode` that hold no reading: "event", "reject".
+    read: lines or packs that were taken.
     """
 
     path: Path
     dumped: bool
     contents: Mapping[str, bytes] = field(default_factory=dict)
-    rejects: list[Reject] = field(default_factory=list)
-    events: int = 0
+    broken: list[Broken] = field(default_factory=list)
+    rejected: Counter[str] = field(default_factory=Counter)
+    passed: Counter[str] = field(default_factory=Counter)
+    read: int = 0
+    _origins: array[int] = field(default_factory=lambda: array("q", [0]))
+    _packs_read: list[str] = field(default_factory=list)
 
     def records(self) -> Iterator[list[LogRecord]]:
-        """Records in order with positions from 1; the last one is a time mark."""
+        """Records in order; positions count from 1, or are those of the dump.
+
+        Raises `RecordingError` where the file can't be read, or nothing in it is a recording.
+        """
         if self.dumped:
-            yield from read_dump(self.path).bundles()
+            yield from self._dump()
             return
         source = self._packs() if self.path.is_dir() else self._lines()
-        yield from _marked(source)
+        yield from self._marked(source)
+        if self.broken and not self.read and not self.passed:
+            raise RecordingError(
+                f"{self.path}: nothing in it is a reading ({self.broken[0]}); "
+                "name JSON lines, a folder of packs, or a dumped log"
+            )
+
+    def place_of(self, position: int) -> tuple[str, int]:
+        """Which file, and which of its lines, became this record; line 0 = it has no lines."""
+        if self.dumped:
+            return f"{self.path.name} position {position}", 0
+        origin = self._origins[position]
+        return (self._packs_read[origin - 1], 0) if self._packs_read else (self.path.name, origin)
+
+    def _dump(self) -> Iterator[list[LogRecord]]:
+        try:
+            with read_dump(self.path) as dump:
+                yield from dump.bundles()
+        except DumpError as error:
+            raise RecordingError(f"{error}; dump the log again") from None
 
     def _packs(self) -> Iterator[LogRecord]:
         for path in sorted(self.path.glob("*.gwpk")):
-            data = path.read_bytes()
             try:
+                data = path.read_bytes()
                 header = pack.decode_raw(data).header
+            except OSError as error:
+                raise RecordingError(f"{path}: can't be read: {error.strerror}") from None
             except Refused as refused:
-                self.rejects.append(refused.reject)
+                self._refuse(path.name, 0, refused.reject)
                 continue
-            yield LogRecord(RecordKind.PACK, header.wall_ms, header.gateway, data)
+            self._packs_read.append(path.name)
+            number = len(self._packs_read)
+            yield LogRecord(RecordKind.PACK, header.wall_ms, header.gateway, data, number)
 
     def _lines(self) -> Iterator[LogRecord]:
+        """Each record's position is its line, until `_marked` gives it its place."""
         opener = gzip.open if self.path.suffix == ".gz" else open
         try:
             with opener(self.path, "rb") as handle:
@@ -66,7 +119,7 @@ class Recording:
                     record = self._line(number, line.strip())
                     if record is not None:
                         yield record
-        except (OSError, EOFError) as error:
+        except (OSError, EOFError, zlib.error) as error:
             raise RecordingError(f"{self.path}: can't be read: {error}") from None
 
     def _line(self, number: int, line: bytes) -> LogRecord | None:
@@ -74,24 +127,48 @@ class Recording:
             return None
         try:
             head = _head.decode(line)
-            if head.event is not None:
-                self.events += 1
+            kind = "event" if head.event is not None else "reject" if head.reject else ""
+            if kind:
+                self.passed[kind] += 1
                 return None
             if head.ts is None:
                 raise Refused(Reason.BAD_FIELD, field="ts", detail="absent")
-            return LogRecord(RecordKind.FOREIGN, time_ms(head.ts), "", line)
+            return LogRecord(RecordKind.FOREIGN, time_ms(head.ts), "", line, number)
         except msgspec.DecodeError as error:
-            self._refuse(number, Reason.BAD_JSON, str(error))
+            self._refuse(self.path.name, number, Reject(reason=Reason.BAD_JSON, detail=str(error)))
         except Refused as refused:
-            self._refuse(number, refused.reject.reason, refused.reject.detail)
+            self._refuse(self.path.name, number, refused.reject)
         return None
 
-    def _refuse(self, number: int, reason: Reason, detail: str) -> None:
-        self.rejects.append(
-            Reject(
-                reason=reason, field=f"{self.path.name}:{number}", detail=detail[:200], row=number
-            )
-        )
+    def _refuse(self, name: str, line: int, reject: Reject) -> None:
+        self.rejected[reject.reason.value] += 1
+        if len(self.broken) < KEPT_BROKEN:
+            self.broken.append(Broken(name, line, reject))
+
+    def _marked(self, source: Iterator[LogRecord]) -> Iterator[list[LogRecord]]:
+        """Positions, accepted times that never fall, and a time mark after each quiet second."""
+        batch: list[LogRecord] = []
+        position, last_ms, marked_ms = 0, None, None
+        for record in source:
+            accepted = record.accepted_ms if last_ms is None else max(last_ms, record.accepted_ms)
+            if marked_ms is None:
+                marked_ms = accepted
+            if last_ms is not None and accepted - marked_ms >= MARK_EVERY_MS:
+                position += 1
+                # Just before the next record: all that fell due in between has its own time.
+                batch.append(LogRecord(RecordKind.MARK, accepted - 1, "", b"", position))
+                self._origins.append(0)
+                marked_ms = accepted
+            position += 1
+            last_ms = accepted
+            self.read += 1
+            self._origins.append(record.position)
+            batch.append(LogRecord(record.kind, accepted, record.source, record.payload, position))
+            if len(batch) >= LINES_AT_ONCE:
+                yield batch
+                batch = []
+        if batch:
+            yield batch
 
 
 class _Head(msgspec.Struct, frozen=True):
@@ -99,6 +176,7 @@ class _Head(msgspec.Struct, frozen=True):
 
     ts: Time | None = None
     event: msgspec.Raw | None = None
+    reject: str | None = None
 
 
 _head = msgspec.json.Decoder(_Head)
@@ -113,36 +191,11 @@ def open_recording(path: Path) -> Recording:
     try:
         with path.open("rb") as handle:
             start = handle.read(len(DUMP_MAGIC))
+        if start != DUMP_MAGIC:
+            return Recording(path, dumped=False)
+        with read_dump(path) as dump:
+            return Recording(path, dumped=True, contents=dump.contents)
     except OSError as error:
         raise RecordingError(f"{path}: can't be read ({error.strerror}); check --input") from None
-    if start == DUMP_MAGIC:
-        return Recording(path, dumped=True, contents=read_dump(path).contents)
-    return Recording(path, dumped=False)
-
-
-def _marked(source: Iterator[LogRecord]) -> Iterator[list[LogRecord]]:
-    """Positions, accepted times that never fall, and a time mark after each quiet second."""
-    batch: list[LogRecord] = []
-    position, last_ms, marked_ms = 0, None, None
-    for record in source:
-        accepted = record.accepted_ms if last_ms is None else max(last_ms, record.accepted_ms)
-        if marked_ms is None:
-            marked_ms = accepted
-        if last_ms is not None and accepted - marked_ms >= MARK_EVERY_MS:
-            position += 1
-            # One mark just before the next record: all that fell due in between has its own time.
-            batch.append(LogRecord(RecordKind.MARK, accepted - 1, "", b"", position))
-            marked_ms = accepted
-        position += 1
-        last_ms = accepted
-        batch.append(LogRecord(record.kind, accepted, record.source, record.payload, position))
-        if len(batch) >= LINES_AT_ONCE:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
-
-
-def end_mark(last: LogRecord, wait_ms: int) -> LogRecord:
-    """The mark that ends a recording: late enough that nothing waits for a straggler."""
-    return LogRecord(RecordKind.MARK, last.accepted_ms + wait_ms, "", b"", last.position + 1)
+    except DumpError as error:
+        raise RecordingError(f"{error}; dump the log again") from None
