@@ -10,7 +10,15 @@ from contracts.quantities import QUANTITIES
 from contracts.rulebook import RuleCard
 from rules.document import Reader
 from rules.expr.check import checked
-from rules.expr.plan import Truth, attributes_of, quantities_of, show, silences_of
+from rules.expr.plan import (
+    Both,
+    Silent,
+    Truth,
+    attributes_of,
+    quantities_of,
+    show,
+    silences_of,
+)
 from rules.expr.syntax import ExpressionError
 from rules.finding import Finding, RulesInvalid
 from rules.ruleset import Rule, RuleSet, digest, meaning
@@ -102,10 +110,20 @@ def _check_silence(reader: Reader, written: WrittenRule, when: Truth, clear: Tru
     if len(silences_of(when)) > 1 or quantities_of(when):
         problem = "absent stands alone or with attributes"
         _fault(reader, written, "when", problem, "write a rule of its own for the rest")
+    if _speaks(when):
+        problem = "absent can't be turned round or joined by or"
+        _fault(reader, written, "when", problem, "write absent(24h), or absent(24h) and ...")
     if clear is not None:
         _fault(reader, written, "clear", "absent ends with the next reading", "leave clear out")
     if written.missing_ms:
         _fault(reader, written, "missing", "absent is about missing data", "leave missing out")
+
+
+def _speaks(when: Truth) -> bool:
+    """Whether it may be true of a device that isn't silent."""
+    if isinstance(when, Both):
+        return all(_speaks(part) for part in when.parts)
+    return not isinstance(when, Silent)
 
 
 def _check_options(reader: Reader, written: WrittenRule) -> None:

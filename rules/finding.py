@@ -41,10 +41,10 @@ def suggest(word: str, known: Iterable[str]) -> str:
     'did you mean severity?'
     """
     choices = sorted(known)
+    folded = {choice.lower(): choice for choice in choices}
+    if word.lower() in folded:
+        return f"did you mean {folded[word.lower()]}?"
     close = get_close_matches(word, choices, n=1, cutoff=0.6)
-    if not close:
-        folded = {choice.lower(): choice for choice in choices}
-        close = [folded[word.lower()]] if word.lower() in folded else []
     if close:
         return f"did you mean {close[0]}?"
     return f"known: {', '.join(choices)}" if len(choices) <= 24 else ""

@@ -36,7 +36,6 @@ WHENS = [
     "residual_current >= 5 mA or not zone == 'a'",
     "absent(40s)",
     "absent(15s) and zone == 'a'",
-    "not absent(15s)",
 ]
 CLEARS = [
     "",
@@ -102,7 +101,7 @@ def logs(draw: st.DrawFn) -> list[Row | str]:
 
 
 @pytest.mark.parametrize("runner", RUNNERS)
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(rules=written_rules(), log=logs())
 def test_engine_equals_naive(runner: type[Whole], rules: RuleSet, log: list[Row | str]) -> None:
     naive = Naive(

@@ -1,0 +1,153 @@
+"""Rule files that are refused: each mistake, its line, what is said and the mend."""
+
+from __future__ import annotations
+
+import jsonschema
+import pytest
+
+from rules import RulesInvalid, compile_rules
+from rules.editor_schema import json_schema
+from rules.schema import KEYS
+
+GOOD = """\
+rules:
+  - id: efire.high
+    title: {zh: 过高, en: High}
+    on: {family: efire}
+    when: residual_current >= 500 mA
+    for: 30s
+    severity: 2
+"""
+
+
+def faults(text: str) -> list[tuple[int, str, str]]:
+    with pytest.raises(RulesInvalid) as refused:
+        compile_rules({"a.yml": text})
+    return [(f.line, f.problem, f.mend) for f in refused.value.findings]
+
+
+def changed(old: str, new: str) -> str:
+    assert old in GOOD
+    return GOOD.replace(old, new)
+
+
+WHEN = "residual_current >= 500 mA"
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "problem", "mend"),
+    [
+        pytest.param("a: [", 1, "no YAML", "", id="yaml"),
+        pytest.param("", 1, "the file is empty", "rules", id="empty"),
+        pytest.param("rule: []", 1, "unknown key rule", "did you mean rules?", id="top"),
+        pytest.param("rules: 3", 1, "a list is needed", "-", id="no-list"),
+        pytest.param("rules: [3]", 1, "keys and values are needed", "", id="no-rule"),
+        pytest.param(
+            changed("for:", "fro:"), 6, "unknown key fro", "did you mean for?", id="misspelt"
+        ),
+        pytest.param(
+            changed("    severity: 2", "    severity: 2\n    severity: 3"),
+            8, "the key is there twice", "remove", id="twice",
+        ),
+        pytest.param(changed("severity: 2", "severity: 0"), 7, "no severity", "1 (", id="severity"),
+        pytest.param(changed("    severity: 2\n", ""), 2, "severity is missing", "add", id="less"),
+        pytest.param(changed("30s", "30"), 6, "no duration", "60s", id="duration"),
+        pytest.param(changed("efire}", "efier}"), 4, "unknown family", "efire", id="family"),
+        pytest.param(changed("efire.high", "High"), 2, "is no id", "family.condition", id="id"),
+        pytest.param(changed(", en: High", ""), 3, "en is missing", "zh and in en", id="language"),
+        pytest.param(
+            changed("en: High", 'en: "{valeu} high"'), 3, "placeholder", "value", id="placeholder"
+        ),
+        pytest.param(changed(WHEN, "residual_curent > 1 mA"), 5, "unknown quantity",
+                     "residual_current", id="quantity"),
+        pytest.param(changed(WHEN, "residual_current > 1 MPa"), 5,
+                     "mA can't be compared with MPa", "", id="dimension"),
+        pytest.param(changed(WHEN, "residual_current > 1"), 5, "1 has no unit", "1 mA", id="bare"),
+        pytest.param(changed(WHEN, "residual_current > 1 ma"), 5, "unknown unit 'ma'", "mA",
+                     id="unit"),
+        pytest.param(changed(WHEN, "static_pressure > 1 MPa"), 5, "no static_pressure",
+                     "firewater", id="family-quantity"),
+        pytest.param(changed(WHEN, "arc"), 5, "arc is a number", "arc == 1", id="no-condition"),
+        pytest.param(changed(WHEN, "arc = 1"), 5, "single =", "==", id="assign"),
+        pytest.param(changed(WHEN, "arc == 1 && arc == 2"), 5, "can't read", "and", id="c-and"),
+        pytest.param(changed(WHEN, "1 mA < residual_current < 2 mA"), 5, "chained", "and",
+                     id="chained"),
+        pytest.param(changed(WHEN, "arc =="), 5, "ends too early", "", id="early"),
+        pytest.param(changed(WHEN, "1 == 1"), 5, "two constants", "quantity", id="constants"),
+        pytest.param(changed(WHEN, "zone == 'a'"), 5, "looks at no reading", "", id="no-reading"),
+        pytest.param(changed(WHEN, "arc in [1, 'a']"), 5, "mixes", "", id="mixed-list"),
+        pytest.param(changed(WHEN, "zone < 'a'"), 5, "no order", "==", id="text-order"),
+        pytest.param(changed(WHEN, "cable_temperature + temperature > 3 degC"), 5,
+                     "can't be added", "", id="two-temperatures"),
+        pytest.param(changed(WHEN, "missing(24h)"), 5, "unknown function", "absent", id="function"),
+        pytest.param(changed(WHEN, "absent(24)"), 5, "one duration", "absent(24h)", id="absent"),
+        pytest.param(changed(WHEN, "absent(24h) or arc == 1"), 5, "stands alone", "",
+                     id="absent-and-more"),
+        pytest.param(changed(WHEN, "not absent(24h)"), 5, "can't be turned round", "",
+                     id="absent-negated"),
+        pytest.param(changed("    for: 30s", "    missing: unknown after 20s\n    for: 30s"), 6,
+                     "before the rule can raise", "longer", id="missing-too-short"),
+        pytest.param(changed("    for: 30s", "    missing: raise"), 6, "missing data", "hold",
+                     id="missing"),
+        pytest.param(changed("    for: 30s", "    class: safety\n    late: drop"), 7,
+                     "a safety rule always raises", "remove", id="safety-late"),
+        pytest.param(changed("    for: 30s", "    silence: 5m"), 6, "made quiet", "remove",
+                     id="silence"),
+        pytest.param(changed(WHEN, "arc == 1 and zone == 'a'") + "    class: safety\n", 5,
+                     "may not hang on an attribute", "on:", id="safety-attribute"),
+        pytest.param(changed("    for: 30s", "    latched: yes"), 6, "neither true nor false",
+                     "true", id="flag"),
+    ],
+)  # fmt: skip
+def test_mistake(text: str, line: int, problem: str, mend: str) -> None:
+    found = faults(text)
+    assert any(f[0] == line and problem in f[1] and mend in f[2] for f in found), found
+
+
+def test_all_faults_are_told_at_once() -> None:
+    assert len(faults(changed("30s", "x").replace("severity: 2", "severity: 9"))) == 2
+
+
+def test_a_second_rule_of_the_same_id_is_refused() -> None:
+    with pytest.raises(RulesInvalid) as refused:
+        compile_rules({"a.yml": GOOD, "b.yml": GOOD})
+    assert str(refused.value).startswith("b.yml:2: rules[0].id: efire.high is already defined")
+
+
+@pytest.mark.parametrize("depth", [60, 5_000])
+def test_deep_or_long_expressions_are_refused(depth: int) -> None:
+    assert faults(changed(WHEN, "(" * depth + "arc" + ")" * depth))
+
+
+def test_the_hash_is_of_the_meaning() -> None:
+    def hashed(text: str) -> str:
+        return compile_rules({"x.yml": text}).cards[0].hash
+
+    same = "# why\n" + changed("500 mA", "0.5 A").replace("30s", "30000ms")
+    assert hashed(same) == hashed(GOOD)
+    assert hashed(changed("High", "Higher")) == hashed(GOOD)
+    for old, new in (("500", "501"), ("30s", "31s"), ("severity: 2", "severity: 3")):
+        assert hashed(changed(old, new)) != hashed(GOOD)
+
+
+def test_the_hash_of_the_set_follows_texts_but_not_files() -> None:
+    one = compile_rules({"a.yml": GOOD})
+    assert compile_rules({"b.yml": "# moved\n" + GOOD}).hash == one.hash
+    assert compile_rules({"a.yml": changed("High", "Higher")}).hash != one.hash
+
+
+def test_the_schema_for_editors_agrees() -> None:
+    schema = json_schema()
+    rule = {
+        "id": "efire.high",
+        "title": {"zh": "过高", "en": "High"},
+        "on": {"family": "efire"},
+        "when": WHEN,
+        "severity": 2,
+    }
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate({"rules": [rule]}, schema)
+    assert tuple(schema["properties"]["rules"]["items"]["properties"]) == KEYS
+    for wrong in ({"fro": "30s"}, {"for": "x"}, {"severity": 5}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate({"rules": [rule | wrong]}, schema)

@@ -1,0 +1,65 @@
+"""What could run but shouldn't."""
+
+from __future__ import annotations
+
+import pytest
+
+from rules import compile_rules
+from rules.lint import lint
+
+FULL = """\
+rules:
+  - id: efire.high
+    title: {zh: 过高, en: High}
+    on: {family: efire, zone: a}
+    when: residual_current >= 500 mA
+    clear: residual_current < 450 mA
+    severity: 2
+    standard: proposal
+    reason: {zh: 因, en: why}
+    runbook: {zh: 做, en: do}
+"""
+
+
+def problems(*changes: tuple[str, str]) -> list[str]:
+    text = FULL
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    found = lint(compile_rules({"a.yml": text}), {"zone": {"a", "b"}})
+    assert all(finding.file == "a.yml" and finding.line == 2 for finding in found)
+    return [f"{finding.path}: {finding.problem}" for finding in found]
+
+
+def test_a_good_rule_has_none() -> None:
+    assert problems() == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "want"),
+    [
+        pytest.param("    standard: proposal\n", "", "standard: no source", id="standard"),
+        pytest.param("    runbook: {zh: 做, en: do}\n", "", "runbook is missing", id="runbook"),
+        pytest.param("< 450", "< 550", "some values both raise and clear", id="overlap"),
+        pytest.param("< 450 mA", "< 450 mA and residual_current > 460 mA",
+                     "clear: no value can ever fit", id="never-clears"),
+        pytest.param(">= 500 mA", ">= 500 mA and residual_current < 400 mA",
+                     "when: no value can ever fit", id="never-raises"),
+        pytest.param("residual_current >= 500 mA\n    clear: residual_current < 450 mA",
+                     "residual_current >= 5 mA or residual_current < 6 mA",
+                     "every value fits", id="always"),
+        pytest.param("residual_current >= 500 mA\n    clear: residual_current < 450 mA",
+                     "fire != 0", "class: fire means that a life", id="life"),
+        pytest.param("residual_current >= 500 mA\n    clear: residual_current < 450 mA",
+                     "arc == 1", "of arc anything but 0 is an alarm", id="signal"),
+        pytest.param("    severity: 2", "    severity: 2\n    class: safety\n    for: 6m",
+                     "a safety rule that waits this long", id="slow-safety"),
+        pytest.param("zone: a", "zone: c", "no device has zone c", id="value"),
+        pytest.param("zone: a", "zome: a", "no device has the attribute zome", id="attribute"),
+        pytest.param("efire.high", "smoke.high", "doesn't begin with its family", id="family"),
+    ],
+)  # fmt: skip
+def test_finding(old: str, new: str, want: str) -> None:
+    found = problems((old, new))
+    assert len(found) == 1
+    assert want in found[0]
