@@ -163,6 +163,17 @@ def below(
     )
 
 
+def still(rule_id: str, for_ms: int) -> Rule:
+    return Rule(
+        rule_id,
+        "motion == 0, clear motion == 1",
+        lambda value: value == 0,
+        lambda value: value == 1,
+        (),
+        for_ms,
+    )
+
+
 def rows(path: Path) -> Iterator[dict[str, str]]:
     opener = gzip.open if path.suffix == ".gz" else open
     with opener(path, "rt", encoding="utf-8", newline="") as handle:
@@ -242,7 +253,7 @@ SHIPPED: dict[str, list[tuple[str, Rule]]] = {
         (_STATIC, above("firewater.pressure_high", _STATIC, 1.0, 0.99, MINUTE_MS)),
     ],
     "smoke": [("fire", above("smoke.fire", "fire", 0.5, -1.0))],
-    "home": [],
+    "home": [("motion", still("elderly.no_activity", 24 * HOUR_MS))],
 }
 
 TEST: dict[str, list[tuple[str, Rule]]] = {
@@ -252,19 +263,7 @@ TEST: dict[str, list[tuple[str, Rule]]] = {
     ],
     "pump": [("flow", below("firewater.test_flow_low", "flow", 0.49, 0.51, MINUTE_MS, 30_000))],
     "smoke": [],
-    "home": [
-        (
-            "motion",
-            Rule(
-                "elderly.test_no_motion",
-                "motion == 0, clear motion == 1",
-                lambda value: value == 0,
-                lambda value: value == 1,
-                (),
-                12 * HOUR_MS,
-            ),
-        )
-    ],
+    "home": [("motion", still("elderly.test_no_motion", 12 * HOUR_MS))],
 }
 
 

@@ -21,7 +21,14 @@ from edge.sources.recordings import open_recording as open_table
 from ingest.admission import AdmissionSettings
 from ingest.registry import check, load
 from rules import RuleSet
-from tests.recorded.recordings import EXPECTED, NAMES, REGISTRY, RULES, place_mapping
+from tests.recorded.recordings import (
+    EXPECTED,
+    NAMES,
+    REGISTRY,
+    RULES,
+    place_mapping,
+    place_registry,
+)
 
 START_MS = 1_767_225_600_000
 """Where the recordings are moved to: their own years are before any plausible event time."""
@@ -89,7 +96,11 @@ def test_a_recording_gives_the_expected_alerts_and_no_other(
     recording = open_recording(write_native(name, recorded_data, tmp_path))
     with event_writer(tmp_path / "events.jsonl") as write:
         summary = replay(
-            recording, ruleset=rules, registry=load(REGISTRY), settings=SETTINGS, on_step=write
+            recording,
+            ruleset=rules,
+            registry=load(place_registry(name, tmp_path)),
+            settings=SETTINGS,
+            on_step=write,
         )
     lines = (tmp_path / "events.jsonl").read_text(encoding="utf-8").splitlines()
     events = [json.loads(line) for line in lines]

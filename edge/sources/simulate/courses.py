@@ -184,8 +184,8 @@ def silent_home(m: Moment) -> Course:
             Hold(index("water_volume"), m.start_ms, m.end_ms, 0.0),
         ),
         reports=(Report(index("motion"), m.start_ms, m.end_ms, 0.0),),
-        expect=(m.expected("elderly.no_activity", 20 * HOUR, 28 * HOUR),),
-        note="12 h without water as well; needs windows, which the first rules don't have",
+        expect=(m.expected("elderly.no_activity", 14 * HOUR, 25 * HOUR),),
+        note="24 h from the last motion; low water as well where a window rule is installed",
     )
 
 

@@ -15,13 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contracts.batch import Flag, ReadingBatch
-from edge.sources.simulate.draws import Floats, bits, key_of
+from edge.sources.simulate.draws import Floats, bits, key_of, unit
 from edge.sources.simulate.happened import Expected, Truth
 from edge.sources.simulate.layout import Building, Device, GridPlan, Layout, Size, plan_grids
 from edge.sources.simulate.rhythms import DAY_MS
 
 FIRE_LASTS_MS = 1_000
-_TO_UNIT = 2.0**-53
+_TABLE = 1 << 16
+_STRIDE = 40_503
+"""Odd, so that a device meets every entry of the table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,7 @@ class _Columns:
     device: NDArray[np.int32]
     quantity: NDArray[np.int16]
     phase_ms: NDArray[np.int64]
-    key: NDArray[np.uint64]
+    offset: NDArray[np.int32]
     base: Floats
     swing: Floats
     noise: Floats
@@ -101,6 +103,8 @@ class LoadDistrict:
         self.size = size
         self.start_ms = start_ms
         self._columns: dict[int | None, _Columns] = {}
+        numbers = np.arange(_TABLE)
+        self._noise = unit(np.full(_TABLE, key_of(seed, "noise"), np.uint64), numbers)
 
     @property
     def gateways(self) -> tuple[str, ...]:
@@ -199,19 +203,23 @@ class LoadDistrict:
             device=np.repeat(np.arange(len(numbers), dtype=np.int32), q),
             quantity=np.array([names.index(channel.quantity) for channel in flat], np.int16),
             phase_ms=np.repeat(phase, q),
-            key=bits(np.repeat(seed, q), rows, 1),
+            offset=(bits(np.repeat(seed, q), rows, 1) % np.uint64(_TABLE)).astype(np.int32),
             base=np.array([channel.base for channel in flat]),
             swing=np.array([channel.swing for channel in flat]),
-            noise=np.array([channel.noise * 2 * _TO_UNIT for channel in flat]),
+            noise=np.array([channel.noise * 2 for channel in flat]),
             scale=np.array([channel.scale for channel in flat]),
         )
 
     def _values(self, c: _Columns, rounds: NDArray[np.int64]) -> Floats:
-        """float64[rounds, rows]: base + swing * sine of the day + noise, as the sensor rounds."""
+        """float64[rounds, rows]: base + swing * sine of the day + noise, as the sensor rounds.
+
+        The noise of round r is entry (row's own offset + r * a step) of a fixed table: cheap to
+        look up, and repeated for a device only after `len(self._noise)` rounds.
+        """
         turn = 2.0 * math.pi * (rounds * self.size.period_ms % DAY_MS) / DAY_MS
-        h = bits(c.key, rounds[:, None])
-        h >>= np.uint64(11)
-        value = h.astype(np.float64)
+        at = c.offset + (rounds * _STRIDE % _TABLE).astype(np.int32)[:, None]
+        at &= _TABLE - 1
+        value = self._noise[at]
         value *= c.noise
         value += c.base + np.sin(turn)[:, None] * c.swing
         value *= c.scale
