@@ -279,7 +279,6 @@ class Server:
     # What others ask
 
     def _submit(self, command: Any) -> None:
-        self.store.audit(command)
         self.acceptance.submit(command)
 
     def _enable(self, receiver: str) -> bool:
