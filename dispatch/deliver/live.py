@@ -55,7 +55,7 @@ class Listener:
             return  # The loop is gone, and the listener with it.
 
     def _put(self, item: Item) -> None:
-        if item is None or self._queue.full():
+        if self._queue.full():
             while not self._queue.empty():
                 self._queue.get_nowait()
             item = None

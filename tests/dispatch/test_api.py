@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import stat
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ import pytest
 
 from contracts.alert_data import AlertData
 from contracts.transitions import Change
+from dispatch.api import _stream
+from dispatch.deliver.live import Broadcaster
 from dispatch.keys import KeyRing, KeysInvalid, page_url
 from dispatch.store import Store
 from tests.dispatch import scene
@@ -331,6 +334,22 @@ def test_listing_then_streaming_leaves_no_gap(desk: Desk, client: httpx.Client) 
     stream.close()
 
     assert json.loads(got["data"])["id"] == between.id
+
+
+def test_what_backlog_and_live_both_have_is_streamed_once(store: Store) -> None:
+    async def read() -> list[bytes]:
+        live = Broadcaster()
+        store.subscribe(live.publish)
+        listener = live.listen()
+        store.record([scene.fire()], 1)
+        store.record(scene.flood(1), 2)
+        await asyncio.sleep(0)  # Both are in the listener's queue now, and in the store.
+        live.close()
+        return [part async for part in _stream(store, live, listener, 0)]
+
+    _, *parts = asyncio.run(read())
+
+    assert [part.split(b"\n")[0] for part in parts] == [b"id: 1", b"id: 2"]
 
 
 def test_health_and_readiness(desk: Desk) -> None:

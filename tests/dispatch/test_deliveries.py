@@ -13,7 +13,7 @@ import pytest
 
 from contracts.transitions import Change
 from dispatch.deliver.webhook import WebhookSender
-from dispatch.dispatcher import Delivered, Dispatcher, Pulse, Timing
+from dispatch.dispatcher import LANES, Delivered, Dispatcher, Pulse, Timing
 from dispatch.receiver import Receiver
 from dispatch.receivers import Filter, Webhook
 from dispatch.store import Store
@@ -106,6 +106,8 @@ def test_a_receiver_that_comes_back_gets_everything(store: Store, tmp_path: Path
         store.record(events, 1)
         until(lambda: dispatcher.counts["failed_no_answer"] >= 6, "attempts failed")
         until(lambda: dispatcher.counts["heartbeats_failed"] >= 3, "heartbeats failed")
+        # As after a long outage: everything stands at the end of the ladder.
+        store._db.execute("UPDATE deliveries SET rung = 9, next_ms = next_ms + 86400000")
         receiver = Receiver([SECRET], tmp_path / "received.jsonl", port=port)
         receiver.start()
         # A heartbeat finds it; nobody waits for the ladder.
@@ -237,14 +239,17 @@ def test_a_new_onset_does_not_wait_for_the_slow_ladder(
 def test_a_flood_does_not_hold_up_a_fire(store: Store, rehearsal: Callable[..., Receiver]) -> None:
     """A receiver that hangs on ordinary alerts still gets level Ⅰ on the lane kept free."""
     release = threading.Event()
+    hanging: list[str] = []
 
     def hang(event: dict[str, Any]) -> None:
         if event["data"]["severity"] == 4:
+            hanging.append(event["id"])
             release.wait(60)
 
     receiver = rehearsal(hang)
     with dispatching(store, receiver.url):
         store.record(scene.flood(20), 1)
+        until(lambda: len(hanging) >= LANES - 1, "ordinary lanes are taken")
         store.record([scene.fire()], 2)
         until(lambda: receiver.counts["received"] == 1, "the fire passes")
         release.set()

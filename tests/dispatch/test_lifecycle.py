@@ -196,3 +196,23 @@ def test_closed_alerts_are_remembered_within_a_bound(monkeypatch: pytest.MonkeyP
 
     assert verdicts == ["UNKNOWN_ALERT", "ACCEPTED", "ACCEPTED"]
     assert life.counts["closed_forgotten"] == 1
+
+
+def test_open_alerts_keep_their_order_over_a_restart() -> None:
+    life = scene.lifecycle()
+    rows = [
+        scene.change(RAISED, rule=PRESSURE, device=HYDRANT),
+        scene.change(RAISED, rule=BATTERY),
+        scene.change(CLEARED, rule=PRESSURE, device=HYDRANT),
+        scene.change(RAISED, rule=PRESSURE, device=HYDRANT),
+    ]
+    life.apply(scene.batch(*rows))
+    again = scene.lifecycle()
+
+    again.restore(life.snapshot())
+
+    assert again.open_alerts() == life.open_alerts()
+    assert [alert.card.id for alert in again.open_alerts()] == [
+        "smoke.battery_low",
+        "firewater.pressure_low",
+    ]
