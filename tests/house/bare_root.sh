@@ -6,14 +6,14 @@
 #     tests/house/bare_root.sh run      make run: the page answers, then the first alert (60 s)
 #     tests/house/bare_root.sh test     make test, all of it
 #
-# Needs root, debootstrap and a Debian mirror (MIRROR, default deb.debian.org). BARE_ROOT is where
+# Needs root, debootstrap and a Debian mirror (MIRROR, default: debootstrap's own). BARE_ROOT is where
 # the root is built (default: a new folder in /tmp, removed at the end). Settings of a package
 # index, a proxy and certificates go in from the environment.
 set -euo pipefail
 
 what=${1:-run}
 here=$(cd "$(dirname "$0")/../.." && pwd)
-mirror=${MIRROR:-http://deb.debian.org/debian}
+mirror=${MIRROR:-}
 
 # Everything below runs in a mount and process namespace of its own: what it mounts is gone
 # when it ends, so removing the folder can't reach through into the real /dev, and no process stays.
@@ -28,8 +28,8 @@ root=$BARE_ROOT
 say() { printf '[bare %4d s] %s\n' "$SECONDS" "$*"; }
 
 if [[ ! -x $root/usr/bin/python3 ]]; then
-    say "debootstrap bookworm (minbase, python3, make, ca-certificates) from $mirror"
-    debootstrap --variant=minbase --include=python3,make,ca-certificates bookworm "$root" "$mirror" \
+    say "debootstrap bookworm (minbase, python3, make, ca-certificates) from ${mirror:-the default mirror}"
+    debootstrap --variant=minbase --include=python3,make,ca-certificates bookworm "$root" $mirror \
         | sed -n '/^I: \(Configuring\|Base\)/p' | tail -n 3
 fi
 for absent in pip pip3 git curl wget gcc uv mosquitto chromium; do
