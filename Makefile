@@ -61,8 +61,8 @@ bench: setup ## the named benchmarks
 	$(BIN)/gridwarden bench mqtt --json
 	$(BIN)/gridwarden bench e2e --json
 
-prove-bare: ## set up and run in a fresh Debian 12 root (needs root and debootstrap; slow)
-	tests/house/bare_root.sh
+prove-bare: ## make run in a fresh Debian 12 root (needs root, debootstrap; ARGS=test for make test)
+	tests/house/bare_root.sh $(or $(ARGS),run)
 
 clean: ## remove what setting up and testing made; not the stores of a running pipeline
 	rm -rf .tools .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
