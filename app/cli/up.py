@@ -58,6 +58,10 @@ def command(
             folder = settings.data / "demo"
             registry = prepare_registry(folder)
             settings = settings.model_copy(update={"registry": registry})
+            if config is None:
+                # A broker of the system's own may hold 1883; a demonstration needs no fixed port.
+                mqtt = settings.mqtt.model_copy(update={"port": 0})
+                settings = settings.model_copy(update={"mqtt": mqtt})
         server = Server(settings, _say)
         server.start()
     except SettingsError as error:

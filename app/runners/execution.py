@@ -7,6 +7,7 @@ are made again with the same ids, and the store counts the repeats.
 from __future__ import annotations
 
 import queue
+import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -54,6 +55,7 @@ class Execution:
         self._clock, self._every_ms = clock, snapshot_every_ms
         self._metrics, self._logger = metrics, logger
         self._snapshot_ms = clock()
+        self._saving: threading.Thread | None = None
         self.due_ms: int | None = None
         self.heard_ms = log.last_accepted_ms
         self.stepped_ms = clock()
@@ -122,14 +124,31 @@ class Execution:
                 self._metrics.heard.labels(family).observe(_heard_after_s(event))
 
     def _maybe_snapshot(self) -> None:
-        if self._clock() - self._snapshot_ms >= self._every_ms:
-            self.snapshot()
+        """Take the state here, save it beside: deciding doesn't wait for the disk."""
+        now_ms = self._clock()
+        if now_ms - self._snapshot_ms < self._every_ms or self._saving_is_under_way():
+            return
+        self._snapshot_ms = now_ms
+        position, chunks = self.engine.position, self.engine.snapshot()
+        self._saving = threading.Thread(
+            target=self._save, args=(position, chunks), name="snapshot", daemon=True
+        )
+        self._saving.start()
 
     def snapshot(self) -> None:
-        """Save all state at the engine's position. A full disk costs only time at a restart."""
+        """Save all state at the engine's position before returning."""
+        if self._saving is not None:
+            self._saving.join()
         self._snapshot_ms = self._clock()
+        self._save(self.engine.position, self.engine.snapshot())
+
+    def _saving_is_under_way(self) -> bool:
+        return self._saving is not None and self._saving.is_alive()
+
+    def _save(self, position: int, chunks: dict[str, bytes]) -> None:
+        """All outputs up to `position` are stored. A full disk costs only time at a restart."""
         try:
-            self._log.save_snapshot(self.engine.position, self.engine.snapshot())
+            self._log.save_snapshot(position, chunks)
         except StoreError as error:
             self._logger.error("no snapshot", error=str(error))
 
