@@ -247,11 +247,12 @@ def test_a_flood_does_not_hold_up_a_fire(store: Store, rehearsal: Callable[..., 
             release.wait(60)
 
     receiver = rehearsal(hang)
-    with dispatching(store, receiver.url):
+    with dispatching(store, receiver.url) as dispatcher:
         store.record(scene.flood(20), 1)
         until(lambda: len(hanging) >= LANES - 1, "ordinary lanes are taken")
         store.record([scene.fire()], 2)
         until(lambda: receiver.counts["received"] == 1, "the fire passes")
+        assert dispatcher.counts["failed_no_answer"] == 0, "it waited for a time-out"
         release.set()
         until(lambda: receiver.counts["received"] == 21, "the rest follows")
 
