@@ -7,6 +7,8 @@ and is installed without one (extra `edge`). Everything else is in `app.cli.root
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from typing import Any
 
 
 def main() -> None:
@@ -17,7 +19,9 @@ def main() -> None:
 
         sys.exit(edge_main(arguments[1:]))
     try:
-        from app.cli.root import app
+        from app.cli.root import build
+
+        app = build(arguments[0] if arguments else "")
     except ModuleNotFoundError as error:
         print(
             f"gridwarden: {error.name} is not installed: this is the gateway's installation, "
@@ -25,4 +29,19 @@ def main() -> None:
             file=sys.stderr,
         )
         sys.exit(2)
-    app()
+    sys.exit(_run(app, arguments))
+
+
+def _run(app: Callable[..., Any], arguments: list[str]) -> int:
+    """The status. What the parser has to say is one line, as all our own lines are."""
+    try:
+        return int(app(arguments, prog_name="gridwarden", standalone_mode=False) or 0)
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        told = getattr(error, "format_message", None)
+        if told is None:
+            raise
+        if told():  # Without a text it has shown the help.
+            print(f"gridwarden: {' '.join(told().split())} (see --help)", file=sys.stderr)
+        return 2
