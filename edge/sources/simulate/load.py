@@ -219,7 +219,7 @@ class LoadDistrict:
         turn = 2.0 * math.pi * (rounds * self.size.period_ms % DAY_MS) / DAY_MS
         at = c.offset + (rounds * _STRIDE % _TABLE).astype(np.int32)[:, None]
         at &= _TABLE - 1
-        value = self._noise[at]
+        value: Floats = self._noise[at]
         value *= c.noise
         value += c.base + np.sin(turn)[:, None] * c.swing
         value *= c.scale
