@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from contracts import pack
 from contracts.alerts import NOT_COMPARED
 from contracts.batch import ReadingBatch
-from contracts.log import RecordKind
+from contracts.log import LogRecord, RecordKind
 from ingest.layout import log_folder
 from ingest.log import LogReader
 from tests.torture.processes import gridwarden
@@ -50,15 +50,28 @@ def table(parts: Iterable[ReadingBatch], names: Names) -> NDArray[Any]:
     return rows[order]
 
 
+def records(data: Path) -> list[LogRecord]:
+    """All records of the log."""
+    with closing(LogReader(log_folder(data))) as log:
+        return [record for part in log.read(1) for record in part]
+
+
 def logged(data: Path) -> list[ReadingBatch]:
     """Readings of all packs in the log, in its order."""
     with closing(LogReader(log_folder(data))) as log:
         return [
             pack.decode(record.payload).batch
-            for records in log.read(1)
-            for record in records
+            for part in log.read(1)
+            for record in part
             if record.kind is RecordKind.PACK
         ]
+
+
+def gaps(data: Path, gateway: str) -> dict[str, Any]:
+    """What `gridwarden gaps` says of one gateway."""
+    said = json.loads(gridwarden("gaps", "--data", data, "--gateway", gateway, "--json"))
+    (found,) = said["gateways"]
+    return dict(found)
 
 
 @dataclass(frozen=True)

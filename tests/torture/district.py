@@ -64,13 +64,13 @@ def write_registry(folder: Path, gateways: Sequence[str]) -> Path:
     return folder
 
 
-def write_rules(folder: Path) -> Path:
-    """The shipped rules, and a timed one whose time is short."""
+def write_rules(folder: Path, more: str = "") -> Path:
+    """The shipped rules, a timed one whose time is short, and `more` of them as YAML."""
     folder.mkdir(parents=True)
     for path in shipped_rules().glob("*.yml"):
         if not path.name.endswith(".test.yml"):
             shutil.copy(path, folder / path.name)
-    (folder / "torture.yml").write_text(RULE)
+    (folder / "torture.yml").write_text(RULE + more)
     return folder
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +12,6 @@ import pytest
 
 from contracts.alerts import alert_id
 from contracts.transitions import Episode
-from tests.parts.mosquitto import Mosquitto
 from tests.torture import results
 from tests.torture.account import changes, compare, logged, replayed
 from tests.torture.district import (
@@ -22,10 +19,9 @@ from tests.torture.district import (
     TIMED_RULE,
     Recording,
     record,
-    write_registry,
-    write_rules,
 )
-from tests.torture.processes import Agent, Receiver, Server, until
+from tests.torture.processes import Agent, until
+from tests.torture.scene import Scene, scene
 
 GATEWAYS = ("gw-1", "gw-2")
 
@@ -33,51 +29,30 @@ pytestmark = pytest.mark.broker
 
 
 @dataclass
-class Scene:
-    broker: Mosquitto
-    receiver: Receiver
-    server: Server
+class Load:
+    """What is under way: agents and what they replay."""
+
+    there: Scene
     agents: list[Agent]
     recordings: list[Recording]
 
 
-@contextmanager
-def scene(folder: Path, *, seconds: float, seed: int, lead_s: float = 2.0) -> Iterator[Scene]:
-    """Everything up, the recordings (which begin now) on their way."""
-    registry = write_registry(folder / "registry", GATEWAYS)
-    rules = write_rules(folder / "rules")
-    with ExitStack() as stack:
-        broker = stack.enter_context(Mosquitto(folder / "broker"))
-        receiver = Receiver(folder / "receiver")
-        stack.callback(receiver.discard)
-        receiver.start()
-        receiver.up()
-        server = Server(
-            folder / "server",
-            broker_port=broker.port, registry=registry, rules=rules, receiver=receiver,
-        )  # fmt: skip
-        stack.callback(server.discard)
-        server.start()
-        server.up()
-        start_ms = time.time_ns() // 1_000_000 + int(lead_s * 1000)
-        recordings = [
-            record(folder, gateway, start_ms=start_ms, seconds=seconds, seed=seed)
-            for gateway in GATEWAYS
-        ]
-        agents = []
-        for made in recordings:
-            agent = Agent(folder / "agents", made.gateway, made.path, broker_port=broker.port)
-            stack.callback(agent.discard)
-            agent.start()
-            agents.append(agent)
-        yield Scene(broker, receiver, server, agents, recordings)
+def bring_load(there: Scene, *, seconds: float, seed: int, lead_s: float = 2.0) -> Load:
+    """Recordings that begin now, on their way."""
+    start_ms = time.time_ns() // 1_000_000 + int(lead_s * 1000)
+    recordings = [
+        record(there.folder, gateway, start_ms=start_ms, seconds=seconds, seed=seed)
+        for gateway in GATEWAYS
+    ]
+    agents = [there.agent(made.gateway, made.path) for made in recordings]
+    return Load(there, agents, recordings)
 
 
 class Killer:
     """Kills one part after the other in an order from a seed, and starts it again."""
 
-    def __init__(self, there: Scene, seed: int, each: int, pause_s: tuple[float, float]) -> None:
-        self._there, self._pause_s = there, pause_s
+    def __init__(self, load: Load, seed: int, each: int, pause_s: tuple[float, float]) -> None:
+        self._load, self._pause_s = load, pause_s
         self._pick = random.Random(seed)
         self.plan = ["agent"] * each + ["broker"] * each + ["server"] * each
         self._pick.shuffle(self.plan)
@@ -88,15 +63,15 @@ class Killer:
         for what in self.plan:
             # The wait is the experiment: a kill comes at any moment of the work.
             time.sleep(self._pick.uniform(*self._pause_s))
-            living = [agent for agent in self._there.agents if not agent.finished]
+            living = [agent for agent in self._load.agents if not agent.finished]
             if not living:
                 return
             if what == "agent":
                 self._kill_agent(self._pick.choice(living))
             elif what == "broker":
-                self._there.broker.kill()
+                self._load.there.broker.kill()
                 time.sleep(self._pick.uniform(0, 0.5))
-                self._there.broker.start()
+                self._load.there.broker.start()
             else:
                 self._kill_server()
             self.kills[what] += 1
@@ -107,7 +82,7 @@ class Killer:
         agent.start()
 
     def _kill_server(self) -> None:
-        server = self._there.server
+        server = self._load.there.server
         server.kill()
         server.start()
         # Mostly it gets to work; one time in four the next kill may hit it while it recovers.
@@ -119,13 +94,14 @@ def torture(
     folder: Path, *, seconds: float, seed: int, each: int, pause_s: tuple[float, float]
 ) -> dict[str, float]:
     began = time.monotonic()
-    with scene(folder, seconds=seconds, seed=seed) as there:
-        killer = Killer(there, seed, each, pause_s)
+    with scene(folder, GATEWAYS) as there:
+        load = bring_load(there, seconds=seconds, seed=seed)
+        killer = Killer(load, seed, each, pause_s)
         killer.run()
         there.server.up()
         drain_s = 120 + seconds
-        until(lambda: all(agent.finished for agent in there.agents), drain_s, "agents are drained")
-        wanted = {device for made in there.recordings for device in made.breaches}
+        until(lambda: all(agent.finished for agent in load.agents), drain_s, "agents are drained")
+        wanted = {device for made in load.recordings for device in made.breaches}
         until(
             lambda: wanted <= {e["data"]["device"] for e in there.receiver.raised(TIMED_RULE)},
             60,
@@ -136,38 +112,39 @@ def torture(
         repeated = there.server.metric("gridwarden_alert_events_repeated_total")
         assert there.server.stop() == 0
         counts = there.receiver.finish()
-        check_log(there)
-        check_alerts(there, counts, folder)
+        check_log(load)
+        check_alerts(load, counts, folder)
         print(f"kills={dict(killer.kills)} lives={there.server.lives} {counts} {repeated=}")
         assert health["ok"], health["problems"]
         return {
             "seconds": time.monotonic() - began,
             **{f"kills_{name}": n for name, n in sorted(killer.kills.items())},
-            "readings": sum(len(made) for made in there.recordings),
+            "readings": sum(len(made) for made in load.recordings),
             "alert_events": counts["received"],
             "deliveries_repeated": counts.get("repeats", 0),
         }
 
 
-def check_log(there: Scene) -> None:
+def check_log(load: Load) -> None:
     """Every reading of the recordings is in the log, once."""
     account = compare(
-        (part for made in there.recordings for part in made.parts), logged(there.server.data)
+        (part for made in load.recordings for part in made.parts), logged(load.there.server.data)
     )
     assert account.lost == 0, account
     assert account.strange == 0, account
     assert account.doubled == 0, account
-    assert account.expected == account.found == sum(len(made) for made in there.recordings)
+    assert account.expected == account.found == sum(len(made) for made in load.recordings)
 
 
-def check_alerts(there: Scene, counts: dict[str, int], folder: Path) -> None:
+def check_alerts(load: Load, counts: dict[str, int], folder: Path) -> None:
     """Each fire raised one alert, whose id is known beforehand; and all events are those of a
     replay of the log, byte for byte."""
+    there = load.there
     events = there.receiver.events()
     ids = [event["id"] for event in events]
     assert len(set(ids)) == len(ids) == counts["received"]
     assert counts.get("refused", 0) == 0
-    fires = {device: at for made in there.recordings for device, at in made.fires.items()}
+    fires = {device: at for made in load.recordings for device, at in made.fires.items()}
     rung = there.receiver.raised(FIRE_RULE)
     assert Counter(event["data"]["device"] for event in rung) == Counter(fires.keys())
     for event in rung:
