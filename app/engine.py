@@ -91,7 +91,7 @@ class Engine:
         self.directory = DeviceDirectory(registry)
         self.admission = Admission(self.directory, self._settings)
         self.rules = RuleEngine(ruleset, self.directory)
-        self.lifecycle = Lifecycle(ruleset.cards, self.directory)
+        self.lifecycle = Lifecycle(ruleset.cards, self.directory, slack_ms=self._settings.slack_ms)
         self.admission.want(self.rules.wanted_quantities())
 
     def step(self, records: Sequence[LogRecord]) -> Step:

@@ -14,6 +14,8 @@ _SECRET = ("password", "secret", "token", "key", "authorization")
 def setup(*, pretty: bool) -> None:
     """Call once, before anything logs."""
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(name)s: %(message)s")
+    # It logs the address of every request, which may hold what a receiver keeps secret.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     renderer: Any = (
         structlog.dev.ConsoleRenderer() if pretty else structlog.processors.JSONRenderer()
     )

@@ -103,6 +103,16 @@ class KeyRing:
         self._entries = entries
 
 
+def key_file(data: Path) -> Path:
+    """Where a server's keys lie in its data folder, hashed."""
+    return data / "keys" / "keys.json"
+
+
+def console_file(data: Path) -> Path:
+    """Where the local page's own key lies."""
+    return data / "keys" / "console.key"
+
+
 def page_url(base: str, key: str) -> str:
     """The link to the local page. The key stands behind "#": browsers send it nowhere."""
     return f"{base.rstrip('/')}/#key={key}"

@@ -17,6 +17,7 @@ VERBS = {
     "bench": "command",
     "rules": "app",
     "registry": "app",
+    "keys": "app",
     "log": "app",
     "quarantine": "app",
     "gaps": "command",

@@ -35,7 +35,7 @@ from dispatch.api import create_api
 from dispatch.deliver.live import Broadcaster
 from dispatch.deliver.mqtt import BrokerAddress as AlertBroker
 from dispatch.dispatcher import Pulse
-from dispatch.keys import KeyRing, page_url
+from dispatch.keys import KeyRing, console_file, key_file, page_url
 from dispatch.store import Store
 from ingest import layout
 from ingest.acceptor import Acceptor
@@ -91,7 +91,7 @@ class Server:
 
     @property
     def console_key_file(self) -> Path:
-        return self.settings.data / "keys" / "console.key"
+        return console_file(self.settings.data)
 
     def _open_stores(self) -> None:
         settings, data, keep = self.settings, self.settings.data, self._stack.callback
@@ -199,7 +199,7 @@ class Server:
             metrics=self.metrics,
         )
         keep(self.dispatcher.stop)
-        keys = KeyRing(settings.data / "keys" / "keys.json")
+        keys = KeyRing(key_file(settings.data))
         self._console_key = keys.console_key(self.console_key_file)
         api = create_api(
             self.store,
