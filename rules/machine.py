@@ -61,7 +61,7 @@ class Machine:
         due[pending] = (state.since + self._parameters.for_ms[rule])[pending]
         due[clearing] = (state.since + self._parameters.clear_for_ms[rule])[clearing]
         missing = self._parameters.missing_ms[rule]
-        watched = (state.phase >= Phase.FIRING) & ~state.unknown & (missing > 0)
+        watched = (state.phase == Phase.FIRING) & ~state.unknown & (missing > 0)
         due[watched] = np.minimum(due, self._lost_at(state, slice(None)))[watched]
         return due
 
@@ -89,12 +89,9 @@ class Machine:
         self._tell(Change.RAISED, state, j, at, _kept(state, j), revealed.take(hit))
 
     def _clear_due(self, state: State, index: Index, limit_ms: Times, revealed: Revealed) -> None:
-        rule = state.rule[index]
-        due = state.since[index] + self._parameters.clear_for_ms[rule]
-        missing = self._parameters.missing_ms[rule]
-        # Lost data never clears: where both fall due, what comes first counts, and a tie is lost.
-        first = (missing == 0) | (due < state.seen[index] + missing)
-        hit = np.flatnonzero((state.phase[index] == Phase.CLEARING) & (due <= limit_ms) & first)
+        due = state.since[index] + self._parameters.clear_for_ms[state.rule[index]]
+        # Lost data never clears: `missing` is longer than `clear_for`, so this falls due first.
+        hit = np.flatnonzero((state.phase[index] == Phase.CLEARING) & (due <= limit_ms))
         if not len(hit):
             return
         j, at = index[hit], due[hit]
@@ -104,13 +101,12 @@ class Machine:
     def _lose_due(self, state: State, index: Index, limit_ms: Times, revealed: Revealed) -> None:
         missing = self._parameters.missing_ms[state.rule[index]]
         due = self._lost_at(state, index)
-        open_ = (state.phase[index] >= Phase.FIRING) & ~state.unknown[index] & (missing > 0)
+        open_ = (state.phase[index] == Phase.FIRING) & ~state.unknown[index] & (missing > 0)
         hit = np.flatnonzero(open_ & (due <= limit_ms))
         if not len(hit):
             return
         j, at = index[hit], due[hit]
         state.unknown[j] = True
-        state.phase[j] = Phase.FIRING
         state.clock[j] = np.maximum(state.clock[j], at)
         shown = revealed.take(hit)
         none = Deciding.none(state.seen[j], shown.heard_ms)

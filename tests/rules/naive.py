@@ -293,14 +293,13 @@ class Naive:
             self._tell(Change.RAISED, number, lane, device, at, due, at.reading, shown)
         if at.phase == "clearing":
             due = at.since + rule.clear_for_ms
-            lost = at.seen + rule.missing_ms if rule.missing_ms else math.inf
-            if due <= limit and due < lost:
+            if due <= limit:
                 at.phase = "inactive"
                 self._tell(Change.CLEARED, number, lane, device, at, due, at.reading, shown)
-        if at.phase in ("firing", "clearing") and rule.missing_ms and not at.unknown:
+        if at.phase == "firing" and rule.missing_ms and not at.unknown:
             due = max(at.seen + rule.missing_ms, at.onset + rule.for_ms)
             if due <= limit:
-                at.phase, at.unknown, at.clock = "firing", True, max(at.clock, due)
+                at.unknown, at.clock = True, max(at.clock, due)
                 reading = (NAN, -1, at.seen, 0, shown[0])
                 self._tell(Change.UNKNOWN, number, lane, device, at, due, reading, shown)
 

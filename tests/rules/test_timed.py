@@ -108,21 +108,6 @@ def test_missing(
     assert run(runner, WATCHED, records) == want
 
 
-def test_lost_data_never_clears(runner: type[Whole]) -> None:
-    rule = HIGH.replace("clear_for: 120s", "clear_for: 10m") + ", missing: unknown after 11m"
-    records = log((0, 600), (70, 100), (80, 100), (750, 100), "end")
-
-    # 10 min after 70 s there was silence for longer than 11 min only from 80 s on: cleared first.
-    assert run(runner, rule, records) == [(60, "raised"), (670, "cleared")]
-
-    tight = HIGH.replace("clear_for: 120s", "clear_for: 10m") + ", missing: unknown after 601s"
-    late = log((0, 600), (70, 460), (660, 100), (2000, 100), "end")
-    assert run(runner, tight, late) == [
-        (60, "raised"),
-        (1260, "cleared"),
-    ]
-
-
 def test_deciding_reading_is_told(runner: type[Whole]) -> None:
     engine = runner(ruleset(HIGH), directory_of([Device("efire")]))
     raised, cleared = engine.run(admitted(log((0, 600), (70, 100), "end"), [0]))
