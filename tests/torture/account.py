@@ -56,15 +56,13 @@ def records(data: Path) -> list[LogRecord]:
         return [record for part in log.read(1) for record in part]
 
 
-def logged(data: Path) -> list[ReadingBatch]:
-    """Readings of all packs in the log, in its order."""
-    with closing(LogReader(log_folder(data))) as log:
-        return [
-            pack.decode(record.payload).batch
-            for part in log.read(1)
-            for record in part
-            if record.kind is RecordKind.PACK
-        ]
+def logged(data: Path, gateway: str = "") -> list[ReadingBatch]:
+    """Readings of the packs in the log, in its order; of one gateway if named."""
+    return [
+        pack.decode(record.payload).batch
+        for record in records(data)
+        if record.kind is RecordKind.PACK and gateway in ("", record.source)
+    ]
 
 
 def gaps(data: Path, gateway: str) -> dict[str, Any]:

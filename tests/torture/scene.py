@@ -36,6 +36,7 @@ def scene(
     *,
     rules: str = "",
     lasting: bool = True,
+    desk: type[Receiver] = Receiver,
     **server: object,
 ) -> Iterator[Scene]:
     """All up. rules: more of them, as YAML. desk: the receiver's kind. server: as of `Server`."""

@@ -81,7 +81,13 @@ def taken(receiver: Receiver) -> bool:
     return any(event["data"]["change"] == "acknowledged" for event in receiver.events())
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM], ids=["kill", "stop"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        pytest.param(signal.SIGKILL, id="kill"),
+        pytest.param(signal.SIGTERM, id="stop", marks=pytest.mark.torture),
+    ],
+)
 def test_a_timer_outlives_the_server(tmp_path: Path, how: signal.Signals) -> None:
     """Ended in the middle of a `for`: the alert comes once, at its own event time."""
     with scene(tmp_path, ("gw-1",), engine="snapshot_every_s = 1") as there:
