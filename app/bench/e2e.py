@@ -112,8 +112,9 @@ connections = 2
 path = "outbox.db"
 limit_mib = 1024
 [window]
-packs = 64
-bytes = 16777216
+# As many as {len(gateways)} gateways of the default 32 would have under way, within reason.
+packs = {min(800, 32 * len(gateways))}
+bytes = {min(800, 32 * len(gateways)) * 12_000}
 [source]
 kind = "simulate"
 profile = "load"
