@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -127,13 +128,17 @@ class Recording:
             return None
         try:
             head = _head.decode(line)
-            kind = "event" if head.event is not None else "reject" if head.reject else ""
+            kind = (
+                "event" if head.event is not None else "reject" if head.reject is not None else ""
+            )
             if kind:
                 self.passed[kind] += 1
                 return None
             if head.ts is None:
                 raise Refused(Reason.BAD_FIELD, field="ts", detail="absent")
             return LogRecord(RecordKind.FOREIGN, time_ms(head.ts), "", line, number)
+        except msgspec.ValidationError as error:
+            self._refuse(self.path.name, number, Reject(reason=Reason.BAD_FIELD, detail=str(error)))
         except msgspec.DecodeError as error:
             self._refuse(self.path.name, number, Reject(reason=Reason.BAD_JSON, detail=str(error)))
         except Refused as refused:
@@ -172,11 +177,11 @@ class Recording:
 
 
 class _Head(msgspec.Struct, frozen=True):
-    """What of a line is needed to place it in time."""
+    """What of a line is needed to place it in time. event and reject: of any form."""
 
     ts: Time | None = None
-    event: msgspec.Raw | None = None
-    reject: str | None = None
+    event: Any = None
+    reject: Any = None
 
 
 _head = msgspec.json.Decoder(_Head)
