@@ -69,6 +69,7 @@ class _Group:
     letters: list[tuple[str, bytes, Reject]] = field(default_factory=list)
     fresh: set[tuple[str, int, int]] = field(default_factory=set)
     boots: dict[str, set[int]] = field(default_factory=dict)
+    came: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
     duplicates: int = 0
 
 
@@ -130,6 +131,7 @@ class Acceptor:
                 self.counts.turned_back += 1
                 return
             group.boots.setdefault(header.gateway, set()).add(header.boot)
+            group.came.setdefault(header.gateway, []).append((header.boot, header.seq))
             key = header.gateway, header.boot, header.seq
             if key in group.fresh or self.ledger.has(*key):
                 group.duplicates += 1
@@ -168,7 +170,7 @@ class Acceptor:
     def _answers(self, group: _Group) -> list[tuple[str, bytes]]:
         answers = []
         for gateway, boots in group.boots.items():
-            confirm = self.ledger.confirm(gateway, boots)
+            confirm = self.ledger.confirm(gateway, boots, group.came.get(gateway, ()))
             if confirm is not None:
                 answers.append((topics.ack(gateway), _encode(confirm)))
         return answers

@@ -6,7 +6,7 @@ Asking for resends is the only thing that depends on the moment; it is not part 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -31,7 +31,7 @@ FUTURE_MS = HOUR_MS
 
 NEVER = -1
 
-LossReason = Literal["evicted", "not_held", "too_many_gaps", "boot_forgotten"]
+LossReason = Literal["evicted", "not_held", "boot_forgotten"]
 
 
 class Loss(NamedTuple):
@@ -100,10 +100,14 @@ class _Asking:
 
 @dataclass(slots=True)
 class LedgerCounts:
-    """Totals since the start of the process."""
+    """Totals since the start of the process.
+
+    forgotten_packs: in the log, but beyond the bound on runs: they will be asked for again.
+    """
 
     lost_packs: int = 0
     found_packs: int = 0
+    forgotten_packs: int = 0
     asked: int = 0
     forgotten_boots: int = 0
     ignored_tombstones: int = 0
@@ -157,7 +161,7 @@ class Ledger:
             boot.announced = seq
         self.hours.count(gateway, at_ms, readings)
         if len(sequences.runs) > 1:
-            self._lose(gateway, header.boot, sequences.give_up(), "too_many_gaps")
+            self.counts.forgotten_packs += sequences.forget()
         for tombstone in evicted[:MAX_TOMBSTONES]:
             self._bury(header, tombstone, accepted_ms)
         self.counts.ignored_tombstones += max(0, len(evicted) - MAX_TOMBSTONES)
@@ -189,7 +193,8 @@ class Ledger:
         for number, one in held.items():
             self._hold(status.gateway, number, one, accepted_ms)
         for number, boot in self._gateways[status.gateway].boots.items():
-            if number != current and number not in held:
+            # Boots are numbered by age: a status that comes again knows nothing of later ones.
+            if number < current and number not in held:
                 newly = _sequences(boot).lose(1, boot.announced)
                 self._lose(status.gateway, number, newly, "not_held")
                 self._watch(status.gateway, number, boot, accepted_ms, hole=bool(newly))
@@ -205,8 +210,14 @@ class Ledger:
         begun = not tail and boot.announced > sequences.highest
         self._watch(gateway, number, boot, accepted_ms, hole=bool(newly), tail=begun)
 
-    def confirm(self, gateway: str, boots: Iterable[int]) -> Confirm | None:
-        """What may be forgotten of these boots; None where nothing is known of them."""
+    def confirm(
+        self, gateway: str, boots: Iterable[int], came: Collection[tuple[int, int]] = ()
+    ) -> Confirm | None:
+        """What may be forgotten of these boots; None where nothing is known of them.
+
+        came: (boot, seq) of packs that the log has and that wait for this answer. They are always
+        named: a window full of unconfirmed alarms would hold back the data that fills the gaps.
+        """
         known = self._gateways.get(gateway)
         if known is None:
             return None
@@ -216,7 +227,7 @@ class Ledger:
             if boot is None:
                 continue
             sequences = _sequences(boot)
-            ranges = sequences.ranges()[:MAX_CONFIRM_RANGES]
+            ranges = _told(sequences, [seq for of, seq in came if of == number])
             if sequences.upto or ranges:
                 confirms.append(
                     BootConfirm(boot=boot_text(number), upto=sequences.upto, ranges=ranges)
@@ -400,6 +411,16 @@ _decoder = msgspec.msgpack.Decoder(GatewayState)
 
 def _sequences(boot: _Boot) -> Sequences:
     return Sequences(boot.runs, boot.lost)
+
+
+def _told(sequences: Sequences, came: Iterable[int]) -> tuple[tuple[int, int], ...]:
+    """Ranges beyond the cumulative sequence: those around `came`, then the lowest ones."""
+    named = {sequences.run_of(seq) for seq in came if seq > sequences.upto}
+    for run in sequences.ranges(MAX_CONFIRM_RANGES):
+        if len(named) >= MAX_CONFIRM_RANGES:
+            break
+        named.add(run)
+    return tuple(sorted(named))
 
 
 def _believable(at_ms: int, accepted_ms: int) -> int:

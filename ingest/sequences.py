@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from contracts.pack import MAX_SEQ
 
-MAX_RUNS = 256
+MAX_RUNS = 4096
 """Runs beyond the first gap (proposal). Alarms overtake the backlog, so each may open a gap."""
 MAX_LOST = 64
 """Ranges remembered as lost (proposal); beyond it the two nearest become one."""
@@ -61,9 +61,9 @@ class Sequences:
     def highest_ms(self) -> int:
         return self.runs[-1][_TO]
 
-    def ranges(self) -> tuple[tuple[int, int], ...]:
-        """Settled closed ranges beyond `upto`."""
-        return tuple((run[_FIRST], run[_LAST]) for run in self.runs[1:])
+    def ranges(self, limit: int = MAX_RUNS) -> tuple[tuple[int, int], ...]:
+        """The lowest settled closed ranges beyond `upto`."""
+        return tuple((run[_FIRST], run[_LAST]) for run in self.runs[1 : limit + 1])
 
     def is_lost(self, seq: int) -> bool:
         return any(first <= seq <= last for first, last in self.lost)
@@ -123,13 +123,22 @@ class Sequences:
             self._bound_lost()
         return newly
 
-    def give_up(self) -> list[Gap]:
-        """Take the oldest gaps for lost until the runs are within their bound."""
-        newly: list[Gap] = []
-        while len(self.runs) > MAX_RUNS:
-            gap = self.gaps()[0]
-            newly += self.lose(gap.first, gap.last)
-        return newly
+    def run_of(self, seq: int) -> tuple[int, int]:
+        """The closed settled range around a sequence; itself alone where it isn't known."""
+        if not self.is_settled(seq):
+            return seq, seq
+        run = self.runs[bisect_right(self.runs, seq, key=_first) - 1]
+        return run[_FIRST], run[_LAST]
+
+    def forget(self) -> int:
+        """Forget the highest runs beyond the bound; returns how many sequences that were.
+
+        They are in the log and will be taken for missing. Settling a gap instead would tell the
+        sender to drop packs that nobody has.
+        """
+        gone = self.runs[MAX_RUNS:]
+        del self.runs[MAX_RUNS:]
+        return sum(run[_LAST] - run[_FIRST] + 1 for run in gone)
 
     def _bound_lost(self) -> None:
         # A merged range also covers packs that were received: should those come again, they

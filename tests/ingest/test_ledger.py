@@ -90,7 +90,7 @@ def test_the_ledger_is_the_naive_one(steps: list[tuple[str, int, int, int]]) -> 
             naive.lose(boot, 1, oldest - 1)
             naive.announced[boot] = max(naive.announced.get(boot, 0), following - 1)
             for other in list(naive.received):
-                if other != boot:
+                if other < boot:
                     naive.lose(other, 1, naive.top(other))
         for other in naive.announced:
             gaps = [gap for number, gap in ledger.gaps("g1") if number == other]
@@ -115,6 +115,38 @@ def test_confirms_are_cumulative_with_ranges() -> None:
     deliver(ledger, 4)
     deliver(ledger, 5)
     assert upto(ledger.confirm("g1", [BOOT])) == (7, ((9, 9),))
+
+
+def test_alarms_that_overtake_are_each_confirmed_however_many_gaps_they_open() -> None:
+    ledger = Ledger()
+    for seq in range(2, 402, 2):
+        deliver(ledger, seq)
+        confirm = ledger.confirm("g1", [BOOT], [(BOOT, seq)])
+        above, ranges = upto(confirm)
+        assert above == 0
+        assert (seq, seq) in ranges
+        assert list(ranges) == sorted(ranges)
+
+
+def test_no_number_of_gaps_makes_an_agent_forget_what_nobody_has() -> None:
+    ledger = Ledger()
+    last = 2 * MAX_RUNS + 100
+    for seq in range(2, last + 2, 2):
+        deliver(ledger, seq)
+    above, ranges = upto(ledger.confirm("g1", [BOOT], [(BOOT, last)]))
+    assert above == 0
+    assert ranges[-1] == (last, last)
+    assert all(first == until for first, until in ranges)
+    assert ledger.pending().losses == ()
+    assert ledger.counts.forgotten_packs == 51
+
+
+def test_a_status_of_an_older_boot_that_comes_again_settles_nothing_of_a_newer_one() -> None:
+    old, new = BOOT, BOOT + (1 << 32)
+    ledger = Ledger()
+    deliver(ledger, 5, boot=new)  # an alarm overtakes
+    ledger.note_status(status(held=((old, 1, 1),), boot=old), T0)
+    assert upto(ledger.confirm("g1", [new])) == (0, ((5, 5),))
 
 
 def test_a_gap_is_asked_for_after_patience_then_less_and_less_often() -> None:

@@ -60,14 +60,17 @@ def test_gaps_know_their_times() -> None:
 
 def test_inventive_senders_cost_no_memory() -> None:
     sequences = Sequences.beginning(0)
-    given_up = 0
-    for seq in range(1, 4000, 2):
+    forgotten, top = 0, 4 * MAX_RUNS
+    for seq in range(2, top + 2, 2):
         sequences.add(seq, seq)
-        given_up += sum(gap.last - gap.first + 1 for gap in sequences.give_up())
-    assert len(sequences.runs) <= MAX_RUNS
+        forgotten += sequences.forget()
+    assert len(sequences.runs) == MAX_RUNS
+    assert forgotten == 2 * MAX_RUNS - (MAX_RUNS - 1)
+    # No gap is settled for it, and what was forgotten is new when it comes again.
+    assert sequences.upto == 0
+    assert not sequences.has(top)
+    for seq in range(1, 3 * MAX_LOST, 2):
+        sequences.lose(seq, seq)
     assert len(sequences.lost) <= MAX_LOST
-    assert given_up == 2000 - MAX_RUNS
-    # What was given up is still new when it comes.
-    assert not sequences.has(2)
     sequences.add(2**40 - 1, 0)
     assert sequences.gaps(2**40 - 1)[-1].last == 2**40 - 2
