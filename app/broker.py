@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from app.children import start_child
+
 START_S = 15.0
 PAYLOAD_BYTES = 4 << 20
 """At least `contracts.pack.MAX_BYTES`."""
@@ -46,8 +48,6 @@ class Broker:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
-        if self.process.stdin is not None:
-            self.process.stdin.close()
 
 
 def start(kind: Literal["auto", "builtin", "mosquitto"], port: int, folder: Path) -> Broker:
@@ -117,15 +117,11 @@ dynamic_filters = true
         encoding="utf-8",
     )
     program = (
-        "import logging, os, sys, threading\n"
+        "import logging, sys\n"
         "logging.basicConfig(level=logging.WARNING)\n"
         # Its tracing reports every packet at ERROR: a log that only grows.
         "logging.getLogger('rumqttd').setLevel(logging.CRITICAL)\n"
         "from iotcore import IotCoreBroker\n"
-        "def follow_parent():\n"
-        "    sys.stdin.buffer.read()\n"
-        "    os._exit(0)\n"
-        "threading.Thread(target=follow_parent, daemon=True).start()\n"
         "IotCoreBroker(config_path=sys.argv[1]).run_forever()\n"
     )
     return [sys.executable, "-c", program, str(config)]
@@ -133,10 +129,7 @@ dynamic_filters = true
 
 def _started(kind: str, port: int, command: list[str], folder: Path) -> Broker:
     log = folder / "broker.log"
-    with log.open("ab") as out:
-        process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=out, stderr=out, start_new_session=True
-        )
+    process = start_child(command, log)
     broker = Broker(kind, "127.0.0.1", port, process)
     deadline = time.monotonic() + START_S
     while time.monotonic() < deadline:

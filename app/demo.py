@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+from app.children import start_child
 from edge.sources.simulate import demo_district, write_registry
 
 SEED = 1
@@ -55,13 +56,9 @@ truth_file = "truth.jsonl"
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        with self._log.open("ab") as out:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "app", "edge", "run", "--config", str(self._config)],
-                stdout=out,
-                stderr=out,
-                start_new_session=True,
-            )
+        self._process = start_child(
+            [sys.executable, "-m", "app", "edge", "run", "--config", str(self._config)], self._log
+        )
 
     def ended(self) -> str:
         """Why it isn't running, "" while it is."""

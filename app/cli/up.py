@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import threading
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -16,6 +17,7 @@ from app.cli.outcome import FINDINGS, fail
 from app.content import ContentError
 from app.demo import DemoAgent, prepare_registry
 from app.runners.embedded import Server
+from app.runners.threads import Failure
 from app.runners.web import WebError
 from app.settings import SettingsError, load
 from dispatch.keys import KeysInvalid
@@ -34,7 +36,6 @@ WRONG_USE = (
     StoreRefused,
     RegistryError,
     StoreError,
-    OSError,
 )
 
 
@@ -62,12 +63,15 @@ def command(
                 # A broker of the system's own may hold 1883; a demonstration needs no fixed port.
                 mqtt = settings.mqtt.model_copy(update={"port": 0})
                 settings = settings.model_copy(update={"mqtt": mqtt})
-        server = Server(settings, _say)
+        server = Server(settings, _say, simulated=demo)
+        _fail_loud(server.failure)
         server.start()
     except SettingsError as error:
         fail(str(error))
     except RulesInvalid as error:
-        fail("\n".join(str(finding) for finding in error.findings))
+        fail(_first(error))
+    except OSError as error:
+        fail(f"{error.filename or settings.data}: {error.strerror}; check the disk and its rights")
     except WRONG_USE as error:
         fail(str(error))
     if demo:
@@ -81,6 +85,28 @@ def command(
         _say(f"open  {server.web.url}")
         _say(f"the page asks for the key in {server.console_key_file}")
     sys.exit(_wait(server, agent))
+
+
+def _first(error: RulesInvalid) -> str:
+    """The first finding; all of them are what `rules check` is for."""
+    others = len(error.findings) - 1
+    more = f" (and {others} more: see `gridwarden rules check`)" if others else ""
+    return f"{error.findings[0]}{more}"
+
+
+def _fail_loud(failure: Failure) -> None:
+    """Any thread that ends by an exception ends the process, also one of a library."""
+    log = logs.logger("app")
+
+    def ended(what: threading.ExceptHookArgs) -> None:
+        if issubclass(what.exc_type, SystemExit):
+            return
+        name = what.thread.name if what.thread else "a thread"
+        value = what.exc_value or what.exc_type()
+        log.error("thread failed", thread=name, exc_info=value)
+        failure.report(f"{name} failed: {value}")
+
+    threading.excepthook = ended
 
 
 def _wait(server: Server, agent: DemoAgent | None) -> int:

@@ -9,6 +9,7 @@ const state = {
   show: "open",
   alerts: new Map(), // alert id -> { seq, event }
   failing: new Map(), // receiver -> since
+  simulated: false, // The server says that nothing here is real.
   last: 0,
   heard: 0,
   link: "wait",
@@ -39,6 +40,8 @@ async function load() {
   state.alerts.clear();
   for (const one of page.alerts) put(one.event);
   state.last = page.stream;
+  // Unwell, it answers 503, with the same document.
+  state.simulated = (await (await fetch("health")).json()).simulated === true;
 }
 
 function put(event) {
@@ -166,6 +169,8 @@ function draw() {
   const waiting = open.filter((event) => !event.data.acknowledged).length;
   $("counts").textContent = words().counts(open.length, waiting);
   document.title = waiting ? `(${waiting}) gridwarden` : "gridwarden";
+  $("simulated").hidden = !state.simulated;
+  $("simulated").textContent = words().simulated;
   $("failing").hidden = state.failing.size === 0;
   $("failing").textContent = words().failing + [...state.failing.keys()].join(", ");
 }
