@@ -59,9 +59,14 @@ def now_ms() -> int:
 class Server:
     """Start it, wait for `failure.stopping`, stop it. What it opened is closed in reverse."""
 
-    def __init__(self, settings: Settings, say: Callable[[str], None]) -> None:
-        """`say` gets a line of progress for a person at each step of the start."""
-        self.settings, self._say = settings, say
+    def __init__(
+        self, settings: Settings, say: Callable[[str], None], *, simulated: bool = False
+    ) -> None:
+        """`say` gets a line of progress for a person at each step of the start.
+
+        simulated: nothing here is real; health and page say so.
+        """
+        self.settings, self._say, self._simulated = settings, say, simulated
         self.failure = Failure()
         self.metrics = Metrics()
         self._log = logger("app")
@@ -254,14 +259,20 @@ class Server:
             self._log,
         )
         spawn("housekeeping", lambda: self.housekeeping.run(stopping), self.failure, self._log)
-        if self.broker is not None:
-            spawn("broker", self._watch_broker, self.failure, self._log)
+        spawn("watching", self._watch, self.failure, self._log)
 
-    def _watch_broker(self) -> None:
-        """A broker that dies takes the process down: what starts it starts both."""
+    def _watch(self) -> None:
+        """What ends without being asked takes the process down: what starts it starts all."""
         while not self.failure.stopping.wait(0.5):
             if self.broker is not None and not self.broker.alive():
                 self.failure.report(f"the broker ended (status {self.broker.process.returncode})")
+            for name, part in (
+                ("subscriber", self.subscriber),
+                ("dispatcher", self.dispatcher),
+                ("web server", self.web),
+            ):
+                if not part.alive:
+                    self.failure.report(f"the {name}'s thread ended")
 
     def stop(self) -> None:
         """Finish what was taken, save a snapshot, close everything. Safe after a failure."""
@@ -296,7 +307,7 @@ class Server:
 
     def health(self) -> dict[str, Any]:
         telemetry = self.telemetry
-        return health.judge(
+        found = health.judge(
             health.Vitals(
                 now_ms=now_ms(),
                 stepped_ms=self.execution.stepped_ms,
@@ -306,12 +317,14 @@ class Server:
                 broker_connected=self.subscriber.connected,
                 broker_error=self.subscriber.last_error,
                 disk_full=self.acceptance.disk_full,
+                sparing=self.acceptor.sparing,
                 dispatch=self.dispatcher.health(),
                 telemetry=None if telemetry is None else msgspec.to_builtins(telemetry.state()),
                 quarantine=msgspec.to_builtins(self.quarantine.state()),
                 storage=self.housekeeping.state(),
             )
         )
+        return found | {"simulated": self._simulated}
 
     def _exposition(self) -> bytes:
         self.metrics.watermark_lag.set(self.execution.watermark_lag_s())

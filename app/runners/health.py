@@ -21,6 +21,7 @@ class Vitals:
     broker_connected: bool
     broker_error: str
     disk_full: bool
+    sparing: bool
     dispatch: dict[str, Any]
     telemetry: dict[str, Any] | None
     quarantine: dict[str, Any]
@@ -30,12 +31,17 @@ class Vitals:
 def judge(vitals: Vitals) -> dict[str, Any]:
     """The health document. ok: nothing is wrong. ready: readings are taken and decided."""
     stalled = vitals.now_ms - vitals.stepped_ms > STALLED_MS
-    ready = vitals.broker_connected and not vitals.disk_full and not stalled
+    full = vitals.disk_full or vitals.sparing
+    ready = vitals.broker_connected and not full and not stalled
     problems = [
         text
         for wrong, text in (
             (not vitals.broker_connected, f"no broker: {vitals.broker_error or 'connecting'}"),
             (vitals.disk_full, "the log's disk is full: nothing is accepted until it has room"),
+            (
+                vitals.sparing and not vitals.disk_full,
+                "the disk is nearly full: only alarms are accepted until it has room",
+            ),
             (stalled, f"no step of the engine since {vitals.now_ms - vitals.stepped_ms} ms"),
             (not vitals.dispatch["ok"], "an urgent alert can't be delivered"),
         )
