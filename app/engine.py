@@ -169,8 +169,10 @@ class Engine:
         row_of_rule = {rule.id: row for row, rule in enumerate(self.ruleset.rules)}
         for event in events:
             rule = row_of_rule.get(event.data["rule"]["id"])
-            if event.type.endswith(".cleared") and rule is not None:
-                self.rules.reset(rule, self.directory.row_of[event.data["device"]])
+            # A device that has left the registry has no state that could be reset.
+            device = self.directory.row_of.get(event.data["device"])
+            if event.type.endswith(".cleared") and rule is not None and device is not None:
+                self.rules.reset(rule, device)
         step.events.extend(events)
 
     def _reinstall(self, registry: Registry, ruleset: RuleSet) -> None:

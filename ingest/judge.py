@@ -238,7 +238,7 @@ class _Case:
         passing = safety & (self.problem >= FIRST_SOFT)
         told = passing & (self.problem != Problem.NON_FINITE)
         self.flags[told] |= np.uint16(Flag.UNVERIFIED)
-        endless = passing & (self.problem == Problem.NON_FINITE)
+        endless = passing & np.isinf(self.value)
         self.value[endless] = 1.0
         self.flags[endless] |= np.uint16(Flag.BAD)
         self.problem[passing] = Problem.NONE
