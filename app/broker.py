@@ -82,7 +82,7 @@ def _mosquitto(program: str, port: int, folder: Path) -> list[str]:
         "autosave_on_changes false",
         "max_queued_messages 0",
         "max_queued_bytes 268435456",
-        "max_inflight_messages 64",
+        "max_inflight_messages 2000",
         "log_type error",
         "log_type warning",
     ]

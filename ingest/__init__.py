@@ -1,1 +1,1 @@
-"""From bytes to tagged readings: decode, quarantine, the log, clock guard, dedup, gap ledger, registry, stores."""
+"""From bytes to tagged readings: decode, quarantine, the log, clock guard, dedup, stores."""

@@ -26,6 +26,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from contracts import topics
+from ingest.buffered_client import BufferedClient
 from ingest.message import Message
 
 SESSION_S = 7 * 86_400
@@ -106,8 +107,8 @@ class Subscriber:
         self._client = self._build(client_id)
         self._thread = threading.Thread(target=self._run, name="mqtt-subscriber", daemon=True)
 
-    def _build(self, client_id: str) -> mqtt.Client:
-        client = mqtt.Client(
+    def _build(self, client_id: str) -> BufferedClient:
+        client = BufferedClient(
             CallbackAPIVersion.VERSION2,
             client_id=client_id,
             protocol=mqtt.MQTTv5,
@@ -176,6 +177,11 @@ class Subscriber:
         self._wake()
 
     @property
+    def alive(self) -> bool:
+        """Whether the thread runs: it goes on through every loss of the connection."""
+        return self._thread.is_alive()
+
+    @property
     def queued(self) -> int:
         return len(self._queue)
 
@@ -208,6 +214,7 @@ class Subscriber:
         properties.SessionExpiryInterval = SESSION_S
         properties.ReceiveMaximum = self._receive_maximum
         self._connection += 1
+        self._client.forget()
         self._client.connect(
             self.broker.host,
             self.broker.port,
@@ -248,8 +255,9 @@ class Subscriber:
             select.POLLOUT if self._client.want_write() else 0
         )
         poll.register(sock, events)
-        # Bytes that TLS has decoded already don't show on the socket.
-        pending = read and isinstance(sock, ssl.SSLSocket) and sock.pending() > 0
+        # Bytes that were read or decoded already don't show on the socket.
+        decoded = isinstance(sock, ssl.SSLSocket) and sock.pending() > 0
+        pending = read and (self._client.buffered or decoded)
         found = dict(poll.poll(0 if pending else TURN_MS))
         if found.get(self._wake_in.fileno()):
             self._wake_in.recv(65536)
