@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from contracts.schema import asyncapi, schemas
+from rules.editor_schema import json_schema
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "schema"
 
@@ -16,6 +17,7 @@ def documents() -> dict[str, str]:
     """File name -> its text."""
     found = {f"{name}.json": schema for name, schema in schemas().items()}
     found["asyncapi.json"] = asyncapi(version("gridwarden"))
+    found["rules.schema.json"] = json_schema()
     return {
         name: json.dumps(document, ensure_ascii=False, indent=2, sort_keys=True) + "\n"
         for name, document in found.items()
