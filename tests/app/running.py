@@ -80,10 +80,10 @@ class Child:
         found: re.Match[str] = until(look, f"a line {pattern!r} in\n{self.out}\n{self.err}")
         return found[1]
 
-    def stop(self) -> int:
-        """Ask it to end; the exit status."""
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(60)
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
+        """Ask it to end, which is a matter of seconds; the exit status."""
+        self.process.send_signal(how)
+        return self.process.wait(15)
 
     def kill(self) -> None:
         self.process.kill()
