@@ -53,6 +53,7 @@ class Store:
     """Opens or makes the store at `path`. Raises `StoreRefused`."""
 
     def __init__(self, path: Path) -> None:
+        self.path = path
         self._lock = threading.RLock()
         self._db = open_tables(path)
         reader = connect(path, synchronous="NORMAL")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import msgspec
@@ -94,6 +95,7 @@ class Acceptor:
         self._checkpoint_ms = clock()
         self._lock = threading.RLock()
         self.counts = AcceptCounts()
+        self._unmarked: list[Letter] = []
         self.sparing = False
         """With a full disk: of the packs only those with alarms are taken, see `Retention`."""
 
@@ -210,6 +212,7 @@ class Acceptor:
         appended as a record of its own: rows that were taken before are found to be equal.
         """
         with self._lock:
+            self._mark_replayed()
             letters = self._quarantine.wanted(limit)
             if not letters:
                 return Accepted()
@@ -223,8 +226,17 @@ class Acceptor:
                     group.records.append(record)
                     group.triaged.append(Triaged(record.kind, record.source))
             accepted = self._settle(group, now_ms)
-            self._quarantine.mark_replayed(letters)
+            self._unmarked = letters
+            # The records are in the log and must be handed on, whatever becomes of the marks.
+            with suppress(StoreError):
+                self._mark_replayed()
             return accepted
+
+    def _mark_replayed(self) -> None:
+        """Until this is done no other letters are taken. Raises `StoreError`."""
+        if self._unmarked:
+            self._quarantine.mark_replayed(self._unmarked)
+            self._unmarked = []
 
     def resends(self, now_ms: int) -> list[tuple[str, bytes]]:
         """(topic, payload) of the commands that ask gateways for what is missing."""

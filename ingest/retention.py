@@ -212,11 +212,16 @@ class Retention:
 
     def run(self, now_ms: int) -> list[Action]:
         """Decide and carry out; returns what was done."""
-        actions = decide(self.look(), self.limits, now_ms)
+        try:
+            actions = decide(self.look(), self.limits, now_ms)
+        except (StoreError, OSError):
+            # A disk that is full may refuse even to be looked at; that must not stop alarms.
+            self.failed["look"] += 1
+            return []
         for action in actions:
             try:
                 self.shed_bytes[action.target] += self._act(action)
-            except StoreError:
+            except (StoreError, OSError):
                 self.failed[action.target] += 1
         return actions
 

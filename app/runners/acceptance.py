@@ -20,11 +20,12 @@ from contracts.log import LogRecord
 from contracts.messages import OperatorCommand
 from ingest.acceptor import Accepted, Acceptor
 from ingest.message import Message
-from ingest.storage import StoreFailed, StoreFull
+from ingest.storage import StoreBusy, StoreFailed, StoreFull
 
 IDLE_MARK_MS = 1_000
 RESEND_EVERY_MS = 1_000
 FULL_PAUSE_S = 0.5
+HAND_OVER_S = 0.5
 GROUP_MESSAGES = 400
 
 
@@ -61,10 +62,13 @@ class Acceptance:
         on_full: Callable[[], None],
         metrics: Metrics,
         log: structlog.stdlib.BoundLogger,
+        ended: Callable[[], bool] = lambda: False,
     ) -> None:
+        """ended: the server is stopping, and perhaps nobody takes records any more."""
         self._inlet, self._acceptor, self._outlet = inlet, acceptor, outlet
         self._timing, self._clock, self._due_ms = timing, clock, engine_due_ms
-        self._on_full, self._metrics, self._log = on_full, metrics, log
+        self._on_full, self._metrics, self._log, self._ended = on_full, metrics, log, ended
+        self._cut = False
         self._order = threading.Lock()
         self._marked_ms = 0
         self._resent_ms = 0
@@ -82,7 +86,17 @@ class Acceptance:
         with self._order:
             records = append()
             if records:
-                self._outlet.put(records)
+                self._hand_over(records)
+
+    def _hand_over(self, records: list[LogRecord]) -> None:
+        """Wait for room. At the end the log has what found none, and the next start reads it;
+        nothing may be handed over behind such a cut."""
+        while not self._cut:
+            try:
+                self._outlet.put(records, timeout=HAND_OVER_S)
+                return
+            except queue.Full:
+                self._cut = self._ended()
 
     def run(self, stopping: Callable[[], bool]) -> None:
         """Returns when `stopping()`; what was taken by then is in the log and acknowledged."""
@@ -121,7 +135,7 @@ class Acceptance:
     def _guarded(self, append: Callable[[], list[LogRecord]]) -> bool:
         try:
             self._in_order(append)
-        except (StoreFull, StoreFailed) as error:
+        except (StoreFull, StoreFailed, StoreBusy) as error:
             self._log.error("the log can't be written", error=str(error))
             self.disk_full = True
         else:
@@ -151,5 +165,12 @@ class Acceptance:
         self._resent_ms = now_ms
         for topic, payload in self._acceptor.resends(now_ms):
             self._inlet.publish(topic, payload)
-        self._guarded(lambda: self._acceptor.accept_replays().records)
+        self._guarded(self._replayed)
         self._metrics.missing.set(self._acceptor.ledger.open_gaps)
+
+    def _replayed(self) -> list[LogRecord]:
+        """Dead letters that somebody asked to take again."""
+        accepted = self._acceptor.accept_replays()
+        for topic, payload in accepted.answers:
+            self._inlet.publish(topic, payload)
+        return accepted.records

@@ -173,6 +173,16 @@ class Server:
                 keep_days=settings.telemetry.keep_days,
             )
             keep(self.telemetry.close)
+        self.housekeeping = Housekeeping(
+            settings.data,
+            settings.retention,
+            log=self.log,
+            telemetry=self.telemetry,
+            quarantine=self.quarantine,
+            acceptor=self.acceptor,
+            clock=now_ms,
+            logger=self._log,
+        )
         self.execution = Execution(
             engine,
             self.log,
@@ -181,7 +191,11 @@ class Server:
             snapshot_every_ms=settings.engine.snapshot_every_s * 1000,
             metrics=self.metrics,
             logger=self._log,
+            on_full=self.housekeeping.make_room,
+            ended=self.failure.stopping.is_set,
         )
+        # Before the first event is recorded: a disk that was full at the end is full now.
+        self.housekeeping.make_room()
         done = self.execution.catch_up(_progress(self._say))
         if done:
             self._say(f"read on {done} records of the log")
@@ -222,16 +236,6 @@ class Server:
     def _start_loops(self) -> None:
         settings = self.settings
         self.subscriber = Subscriber(BrokerAddress(**self._address))
-        self.housekeeping = Housekeeping(
-            settings.data,
-            settings.retention,
-            log=self.log,
-            telemetry=self.telemetry,
-            quarantine=self.quarantine,
-            acceptor=self.acceptor,
-            clock=now_ms,
-            logger=self._log,
-        )
         records: queue.Queue[list[LogRecord]] = queue.Queue(QUEUE_GROUPS)
         self.acceptance = Acceptance(
             self.subscriber,
@@ -243,6 +247,7 @@ class Server:
             on_full=self.housekeeping.make_room,
             metrics=self.metrics,
             log=self._log,
+            ended=self.failure.stopping.is_set,
         )
         self.subscriber.start()
         stopping = self.failure.stopping

@@ -7,6 +7,7 @@ are made again with the same ids, and the store counts the repeats.
 from __future__ import annotations
 
 import queue
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -22,10 +23,15 @@ from contracts.log import LogRecord
 from dispatch.store import Store
 from ingest.log import SqliteLog
 from ingest.quarantine import Quarantine
-from ingest.storage import StoreError
+from ingest.storage import StoreError, translated
 from ingest.telemetry import TelemetryStore
 
 GATHER_RECORDS = 400
+FULL_PAUSE_S = 0.5
+
+
+class OutOfStep(Exception):
+    """Records don't follow what the engine has seen: it must read on from the log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +56,13 @@ class Execution:
         snapshot_every_ms: int,
         metrics: Metrics,
         logger: structlog.stdlib.BoundLogger,
+        on_full: Callable[[], None],
+        ended: Callable[[], bool],
     ) -> None:
+        """on_full: makes room on the disk. ended: the server is stopping, don't wait for room."""
         self.engine, self._log, self._outlets = engine, log, outlets
+        self._on_full, self._ended = on_full, ended
+        self._is_catching_up = False
         self._clock, self._every_ms = clock, snapshot_every_ms
         self._metrics, self._logger = metrics, logger
         self._snapshot_ms = clock()
@@ -74,9 +85,11 @@ class Execution:
         `progress(done, of)` is called after each bundle.
         """
         start, last = self.engine.position, self._log.last_position
+        self._is_catching_up = True
         for records in self._log.read(start + 1):
             self.step(records)
             progress(self.engine.position - start, last - start)
+        self._is_catching_up = False
         return self.engine.position - start
 
     def run(self, inlet: queue.Queue[list[LogRecord]], stopping: Callable[[], bool]) -> None:
@@ -92,7 +105,9 @@ class Execution:
             self._maybe_snapshot()
 
     def step(self, records: list[LogRecord]) -> None:
-        """One step of the engine, its outcome stored."""
+        """One step of the engine, its outcome stored. Raises `OutOfStep`."""
+        if records[0].position != self.engine.position + 1:
+            raise OutOfStep(f"{records[0].position} doesn't follow {self.engine.position}")
         started = time.perf_counter()
         step = self.engine.step(records)
         self.due_ms = self.engine.next_ms()
@@ -104,8 +119,7 @@ class Execution:
 
     def _keep(self, step: Step) -> None:
         if step.events:
-            recorded = self._outlets.store.record(step.events, self.engine.position)
-            self._metrics.repeats.inc(recorded.repeats)
+            self._metrics.repeats.inc(self._record(step.events))
             self._count_events(step.events)
         if step.rejects:
             self._outlets.quarantine.put_rows(step.rejects, self.heard_ms)
@@ -115,6 +129,21 @@ class Execution:
             for batch in step.batches:
                 self._outlets.telemetry.write(batch, self.engine.directory)
         self._metrics.count_rows(step.counts)
+
+    def _record(self, events: list[AlertEvent]) -> int:
+        """Keep the events, waiting for a disk that has no room; returns how many were known.
+
+        At the start nobody waits: a full disk is told to who starts it.
+        """
+        while True:
+            try:
+                return self._outlets.store.record(events, self.engine.position).repeats
+            except sqlite3.OperationalError as error:
+                self._logger.error("alerts can't be recorded", error=str(error))
+                if self._is_catching_up or self._ended():
+                    raise translated(self._outlets.store.path, error) or error from error
+                self._on_full()
+                time.sleep(FULL_PAUSE_S)
 
     def _count_events(self, events: Iterable[AlertEvent]) -> None:
         for event in events:

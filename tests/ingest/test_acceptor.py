@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import resource
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from ingest.log import SqliteLog
 from ingest.message import Message
 from ingest.quarantine import Quarantine
 from ingest.refusal import RowReject
-from ingest.storage import StoreFull
+from ingest.storage import StoreBusy, StoreFull
 from tests.ingest.packs import BOOT, T0, pack_bytes, status
 
 FOREIGN = topics.foreign("340111002003004", "smoke", "s1")
@@ -288,3 +289,23 @@ def test_a_failing_copy_of_the_ledger_stops_nothing(intake: Intake) -> None:
     assert intake.acceptor.counts.failed_checkpoints == 1
     intake.acceptor._ledger_store.close()
     assert isinstance(intake.acceptor.ledger, Ledger)
+
+
+def test_records_of_replayed_letters_are_handed_on_when_their_marks_cant_be_written(
+    intake: Intake,
+) -> None:
+    foreign = Reject(reason=Reason.UNKNOWN_QUANTITY, row=0)
+    intake.quarantine.put_rows([RowReject(7, FOREIGN, foreign, JSON)], T0)
+    intake.quarantine.want_replay([1])
+    other = sqlite3.connect(intake.quarantine.path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    accepted = intake.acceptor.accept_replays()
+    assert [record.payload for record in accepted.records] == [JSON]
+    # It isn't taken a second time while the mark is missing.
+    with pytest.raises(StoreBusy):
+        intake.acceptor.accept_replays()
+    other.execute("ROLLBACK")
+    other.close()
+    assert intake.acceptor.accept_replays().records == []
+    assert intake.log.last_position == 1
+    assert [letter.replay for letter in intake.quarantine.letters()] == [2]
