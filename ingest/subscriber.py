@@ -232,6 +232,7 @@ class Subscriber:
             if sock is None:
                 return
             self._send_waiting()
+            self._client.flush()
             if self._stopping.is_set():
                 self._leave()
                 return
@@ -251,9 +252,8 @@ class Subscriber:
         """Wait for work; True when the broker's socket has something and we have room."""
         poll = select.poll()
         poll.register(self._wake_in, select.POLLIN)
-        events = (select.POLLIN if read else 0) | (
-            select.POLLOUT if self._client.want_write() else 0
-        )
+        writing = self._client.want_write() or self._client.unsent
+        events = (select.POLLIN if read else 0) | (select.POLLOUT if writing else 0)
         poll.register(sock, events)
         # Bytes that were read or decoded already don't show on the socket.
         decoded = isinstance(sock, ssl.SSLSocket) and sock.pending() > 0
