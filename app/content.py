@@ -84,6 +84,9 @@ def unpack_rules(content: bytes) -> RuleSet:
 
 
 def pack_registry(folder: Path) -> bytes:
+    """Raises `ContentError`."""
+    if not folder.is_dir():
+        raise ContentError(f"{folder}: no such folder; name a folder with grids.csv, devices.csv")
     return pack_files({path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()})
 
 

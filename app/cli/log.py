@@ -36,8 +36,10 @@ def dump(
     try:
         with closing(LogReader(log_folder(data))) as log:
             records = write_dump(log, out, start)
-    except (StoreError, OSError) as error:
+    except StoreError as error:
         fail(str(error))
+    except OSError as error:
+        fail(f"--out {out}: {error.strerror}; name a file that can be written")
     if as_json:
         print(json.dumps({"records": records, "out": str(out)}))
     else:

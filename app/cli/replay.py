@@ -52,8 +52,10 @@ def command(
             summary = replay(
                 recording, ruleset=ruleset, registry=places, settings=settings, on_step=write
             )
-    except (RecordingError, OSError) as error:
+    except RecordingError as error:
         fail(str(error))
+    except OSError as error:
+        fail(f"--out {out}: {error.strerror}; name a file that can be written")
     if as_json:
         print(json.dumps(_document(summary)))
     else:

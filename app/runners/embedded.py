@@ -29,7 +29,7 @@ from app.runners.housekeeping import Housekeeping
 from app.runners.recovery import Contents, recover
 from app.runners.threads import Failure, spawn
 from app.runners.web import Web
-from app.settings import Settings
+from app.settings import Settings, SettingsError
 from contracts.log import LogRecord
 from dispatch.api import create_api
 from dispatch.deliver.live import Broadcaster
@@ -134,9 +134,7 @@ class Server:
             self._stack.callback(self.broker.stop)
             host, port = self.broker.host, self.broker.port
             self._say(f"broker {self.broker.kind} on {host}:{port}")
-        password = ""
-        if mqtt.password_file is not None:
-            password = mqtt.password_file.read_text(encoding="utf-8").strip()
+        password = "" if mqtt.password_file is None else _password(mqtt.password_file)
         self._address: dict[str, Any] = {
             "host": host,
             "port": port,
@@ -153,7 +151,11 @@ class Server:
     def _prepare_engine(self) -> None:
         settings, keep = self.settings, self._stack.callback
         contents = Contents(self.log)
-        install.install(self.acceptor, self.log, contents, settings, now_ms())
+        findings = install.install(self.acceptor, self.log, contents, settings, now_ms())
+        if findings:
+            self._log.warning("registry", findings=len(findings), first=str(findings[0]))
+            more = f"{len(findings)} findings, the first: {findings[0]}"
+            self._say(f"registry: {more} (see `gridwarden registry check`)")
         engine = recover(
             self.log,
             contents,
@@ -347,6 +349,17 @@ class Server:
             live.delivery_failing(receiver, since_ms)
 
         return alarm
+
+
+def _password(path: Path) -> str:
+    """Raises `SettingsError`, without a word of the content."""
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        why = "no text" if isinstance(error, UnicodeDecodeError) else error.strerror
+        raise SettingsError(
+            f"mqtt.password_file: {path}: can't be read ({why}); name a file with the password"
+        ) from None
 
 
 def _progress(say: Callable[[str], None]) -> Callable[[int, int], None]:

@@ -16,14 +16,15 @@ from app.settings import Settings
 from contracts.messages import Installed
 from ingest.acceptor import Acceptor
 from ingest.log import SqliteLog
-from ingest.registry import load as load_registry
+from ingest.registry import Finding, load_with_findings
 
 
 def install(
     acceptor: Acceptor, log: SqliteLog, contents: Contents, settings: Settings, now_ms: int
-) -> None:
+) -> list[Finding]:
     """Check first, then write: a bad file stops the start and the log keeps what it has.
 
+    Gives what is wrong with rows of a registry that is installed now, which doesn't stop it.
     Raises `ContentError`, `rules.RulesInvalid`, `RegistryError`.
     """
     folder = settings.rules or shipped_rules()
@@ -33,11 +34,14 @@ def install(
         contents.remember(content_hash(content), load_rules(folder))
         _append(acceptor, "rules", content, now_ms)
     if settings.registry is None:
-        return
+        return []
     content = pack_registry(settings.registry)
-    if in_force.get("registry") != content_hash(content):
-        contents.remember(content_hash(content), load_registry(settings.registry))
-        _append(acceptor, "registry", content, now_ms)
+    if in_force.get("registry") == content_hash(content):
+        return []
+    registry, findings = load_with_findings(settings.registry)
+    contents.remember(content_hash(content), registry)
+    _append(acceptor, "registry", content, now_ms)
+    return findings
 
 
 def _append(acceptor: Acceptor, what: str, content: bytes, now_ms: int) -> None:
