@@ -12,7 +12,12 @@ import typer
 from app.bench.document import render
 from app.cli.outcome import fail
 
-NAMES = {"decode": "app.bench.decode", "mqtt": "app.bench.mqtt", "e2e": "app.bench.e2e"}
+NAMES = {
+    "decode": "app.bench.decode",
+    "mqtt": "app.bench.mqtt",
+    "e2e": "app.bench.e2e",
+    "registry": "app.bench.registry",
+}
 
 
 def command(
