@@ -99,12 +99,20 @@ def people(guarded: Mosquitto) -> Iterator[dict[str, Client]]:
     ],
 )
 def test_each_speaks_only_as_itself(
-    people: dict[str, Client], speaker: str, forbidden: str, allowed: str, listener: str
+    guarded: Mosquitto,
+    people: dict[str, Client],
+    speaker: str,
+    forbidden: str,
+    allowed: str,
+    listener: str,
 ) -> None:
     people[listener].subscribe("gw/v1/+/pack")
     people[listener].subscribe("gw/v1/+/state")
     people[listener].subscribe("grid/v1/#")
-    people[speaker].publish(forbidden)
+    # A second connection, for Mosquitto 2.0 ends one that publishes what it may not.
+    itself = Client(guarded, speaker, f"{speaker}-again")
+    itself.publish(forbidden)
+    itself.close()
     people[speaker].publish(allowed)  # Comes after it, so its arrival ends the wait.
     people[listener].wait_for(allowed)
     assert people[listener].heard == [allowed]
@@ -115,7 +123,6 @@ def test_only_the_server_confirms_and_commands(
     guarded: Mosquitto, people: dict[str, Client], topic: str
 ) -> None:
     people["gw-1"].subscribe(topic)
-    # A second connection, for Mosquitto 2.0 ends one that publishes what it may not.
     itself = Client(guarded, "gw-1", "gw-1-again")
     for other in (people["gw-2"], people["dispatch"], itself):
         other.publish(topic)
