@@ -116,6 +116,7 @@ class Subscriber:
         )
         client.connect_timeout = CONNECT_S
         client.on_connect = self._on_connect
+        client.on_subscribe = self._on_subscribe
         client.on_message = self._on_message
         if self.broker.username:
             client.username_pw_set(self.broker.username, self.broker.password or None)
@@ -302,9 +303,24 @@ class Subscriber:
             return
         self.counts.connections += 1
         self.connected = True
-        self.last_error = ""
         options = SubscribeOptions(qos=1, retainHandling=SubscribeOptions.RETAIN_SEND_IF_NEW_SUB)
         client.subscribe([(name, options) for name in self._filters])
+
+    def _on_subscribe(
+        self, client: mqtt.Client, _data: Any, _mid: int, reasons: list[Any], _properties: Any
+    ) -> None:
+        """Without its subscriptions it would look well and hear nothing: that is no connection."""
+        refused = [
+            f"{name} ({reason})"
+            for name, reason in zip(self._filters, reasons, strict=False)
+            if reason.is_failure
+        ]
+        if not refused:
+            self.last_error = ""
+            return
+        self.last_error = f"the broker refused to subscribe to {', '.join(refused)}"
+        self.connected = False
+        client.disconnect()
 
     def _on_message(self, _client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:
         mid = message.mid if message.qos else 0

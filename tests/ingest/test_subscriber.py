@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -237,3 +238,23 @@ def test_killing_the_server_loses_nothing(
     tmp_path: Path, mosquitto: Mosquitto, rounds: int, total: int
 ) -> None:
     kill_rounds(tmp_path, mosquitto, rounds, total)
+
+
+def test_a_broker_that_refuses_a_subscription_is_no_connection() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        subscriber = Subscriber(BrokerAddress("127.0.0.1", listening.getsockname()[1]))
+        subscriber.start()
+        connection, _ = listening.accept()
+        with connection:
+            connection.recv(4096)
+            connection.sendall(b"\x20\x03\x00\x00\x00")
+            asked = connection.recv(4096)
+            assert asked[0] == 0x82
+            start = asked.index(b"\x00", 2)  # the number stands behind the length
+            mid = asked[start : start + 2]
+            connection.sendall(b"\x90\x07" + mid + b"\x00\x00\x87\x00\x00")
+            until(lambda: "Not authorized" in subscriber.last_error, "word of the refusal")
+            until(lambda: not subscriber.connected, "end of the connection")
+            assert topics.STATES in subscriber.last_error
+            assert topics.PACKS not in subscriber.last_error
+        subscriber.stop()
