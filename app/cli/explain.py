@@ -15,7 +15,9 @@ from dispatch.tables import connect
 
 
 def command(
-    alert: Annotated[str, typer.Argument(help="the alert's id, or the id of one of its events")],
+    alert: Annotated[
+        str, typer.Argument(metavar="ALERT_ID", help="the alert's id, or that of one of its events")
+    ],
     data: Annotated[Path, typer.Option(help="data folder of the server")] = Path("var/gridwarden"),
     events: Annotated[
         Path | None, typer.Option(help="alert events as JSON lines, as `replay` writes them")
