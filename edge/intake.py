@@ -17,6 +17,9 @@ from edge.sources import Drawn
 
 MAX_WAITING_ROWS = 200_000
 """Rows drawn and not yet stored (24 bytes each); the source waits when there are more."""
+PORTION_ROWS = 50_000
+"""Rows of one transaction, about a MiB: on a disk that is nearly full all that waits would
+never fit at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +118,7 @@ class Intake:
         self._clock = clock
         self._wake = wake
         self._room = threading.Condition()
-        self._closed: list[Closed] = []
+        self._closed: deque[tuple[Closed, Bookmark]] = deque()
         self._waiting_rows = 0
         self._stopping = False
 
@@ -138,17 +141,33 @@ class Intake:
         return True
 
     def take(self, *, flush: bool = False) -> Taken:
-        """What is closed by now; with `flush` also every open pack."""
+        """A portion of what is closed by now; with `flush` every open pack is closed first.
+
+        The bookmark is that of the portion's end.
+        """
         wall_ms, mono_ms = self._clock.wall_ms(), self._clock.mono_ms()
         with self._room:
             for packer in self._packers:
                 self._note(packer.flush() if flush else packer.due(wall_ms, mono_ms))
-            closed, self._closed = self._closed, []
-            bookmark = self._progress.bookmark()
+            closed, bookmark = self._portion()
             if bookmark == self._said:
                 return Taken(closed)
             self._said = bookmark
             return Taken(closed, bookmark)
+
+    def _portion(self) -> tuple[list[Closed], Bookmark]:
+        closed: list[Closed] = []
+        rows = 0
+        while self._closed and rows < PORTION_ROWS:
+            pack, bookmark = self._closed.popleft()
+            closed.append(pack)
+            rows += len(pack.batch)
+        return closed, bookmark if self._closed else self._progress.bookmark()
+
+    @property
+    def has_more(self) -> bool:
+        """Whether packs are closed that no portion had room for."""
+        return bool(self._closed)
 
     def stored(self, closed: Sequence[Closed]) -> None:
         """These packs are in the outbox: their memory is free."""
@@ -170,4 +189,4 @@ class Intake:
     def _note(self, closed: list[Closed]) -> None:
         for pack in closed:
             self._progress.packed(pack.gateway, len(pack.batch))
-        self._closed += closed
+            self._closed.append((pack, self._progress.bookmark()))

@@ -134,8 +134,14 @@ class Outbox:
         return written
 
     def give_up_ballast(self) -> None:
-        """The first answer to `OutboxStuck`: room on the disk, and a log that starts afresh."""
+        """The first answer to `OutboxStuck`: room on the disk, and a log that starts afresh.
+
+        The room is for giving up and confirming, not for growing into: with a write-ahead log
+        that has no room to be copied nothing could ever be given up again.
+        """
         self._ballast.release()
+        if self._frozen_bytes is None:
+            self._frozen_bytes = max(self.held_bytes, LEAST_BYTES)
         try:
             self._db.execute("PRAGMA wal_checkpoint(PASSIVE)")
         except sqlite3.Error as error:
@@ -159,9 +165,9 @@ class Outbox:
         if low and self._frozen_bytes is None:
             self._frozen_bytes = max(self.held_bytes, LEAST_BYTES)
             self.disk_full = True
-        elif not low and self._frozen_bytes is not None:
+        elif not low and self._frozen_bytes is not None and self._ballast.hold():
             self._frozen_bytes = None
-            self.disk_full = not self._ballast.hold()
+            self.disk_full = False
 
     def close(self) -> None:
         self._db.close()

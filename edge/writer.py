@@ -99,8 +99,8 @@ class Writer:
             self.step()
         while True:
             self.step(flush=True)
-            tries += 1
-            if not self._work or tries >= STOP_TRIES:
+            tries = tries + 1 if self._work else 0
+            if tries >= STOP_TRIES or not (self._work or self._intake.has_more):
                 break
         if self._work.closed:
             rows = sum(len(pack.batch) for pack in self._work.closed)
@@ -115,6 +115,8 @@ class Writer:
         self._gather(flush=flush)
         if self._work:
             self._commit()
+        if self._intake.has_more and not self._work:
+            self._wake.set()
 
     def _look_at_disk(self) -> None:
         was = self._outbox.disk_full
@@ -124,9 +126,10 @@ class Writer:
     def _gather(self, *, flush: bool) -> None:
         work = self._work
         # What isn't stored yet still counts in the intake, whose bound holds the source back.
-        taken = self._intake.take(flush=flush)
-        work.closed = [*work.closed, *taken.closed]
-        work.bookmark = taken.bookmark or work.bookmark
+        if not work.closed:
+            taken = self._intake.take(flush=flush)
+            work.closed = taken.closed
+            work.bookmark = taken.bookmark or work.bookmark
         work.confirms = [*work.confirms, *_drained(self._confirms)]
         work.resends = [*work.resends, *_drained(self._resends)]
         work.wall_ms, work.mono_ms = self._clock.wall_ms(), self._clock.mono_ms()

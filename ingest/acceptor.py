@@ -35,13 +35,16 @@ class Accepted:
 
     answers: (topic, payload) of the Confirms to publish, now that the log has the packs. All
     messages of the group may be acknowledged to the broker, the refused ones too: those are kept
-    as dead letters.
+    as dead letters. refused: how many of those. reasons: of their refusals.
+    turned_back: packs that were left with their gateways because the disk is full.
     """
 
     records: list[LogRecord] = field(default_factory=list)
     answers: list[tuple[str, bytes]] = field(default_factory=list)
     duplicates: int = 0
     refused: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    turned_back: int = 0
 
 
 @dataclass(slots=True)
@@ -72,6 +75,7 @@ class _Group:
     boots: dict[str, set[int]] = field(default_factory=dict)
     came: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
     duplicates: int = 0
+    turned_back: int = 0
 
 
 class Acceptor:
@@ -130,7 +134,7 @@ class Acceptor:
         if header is not None:
             if self.sparing and not header.alarm and not header.tombstone:
                 # Not confirmed, so the agent keeps it and sends it again.
-                self.counts.turned_back += 1
+                group.turned_back += 1
                 return
             group.boots.setdefault(header.gateway, set()).add(header.boot)
             group.came.setdefault(header.gateway, []).append((header.boot, header.seq))
@@ -159,7 +163,14 @@ class Acceptor:
         self._quarantine.put(group.letters, now_ms)
         self._count(records, group)
         self._checkpoint(now_ms)
-        return Accepted(records, self._answers(group), group.duplicates, len(group.letters))
+        return Accepted(
+            records,
+            self._answers(group),
+            duplicates=group.duplicates,
+            refused=len(group.letters),
+            reasons=Counter(reject.reason.value for _, _, reject in group.letters),
+            turned_back=group.turned_back,
+        )
 
     def _note(self, record: LogRecord, found: Triaged) -> None:
         if found.header is not None:
@@ -180,6 +191,7 @@ class Acceptor:
     def _count(self, records: Sequence[LogRecord], group: _Group) -> None:
         counts = self.counts
         counts.duplicates += group.duplicates
+        counts.turned_back += group.turned_back
         for record in records:
             counts.records[record.kind.name.lower()] += 1
             counts.bytes += len(record.payload)

@@ -179,7 +179,22 @@ class Ledger:
         state.announced = max(state.announced, sequences.highest)
         times = (tombstone.from_ms, tombstone.to_ms)
         self._lose(header.gateway, tombstone.boot, newly, "evicted", times, tombstone.readings)
+        self._explain(header.gateway, tombstone, last)
         self._watch(header.gateway, tombstone.boot, state, accepted_ms, hole=bool(newly))
+
+    def _explain(self, gateway: str, tombstone: Evicted, last: int) -> None:
+        """A birth may tell of a loss a moment before the tombstone, which knows what was lost."""
+        for at, loss in enumerate(self._losses):
+            if (loss.gateway, loss.boot, loss.reason) != (gateway, tombstone.boot, "not_held"):
+                continue
+            if tombstone.first <= loss.first and loss.last <= last:
+                whole = (loss.first, loss.last) == (tombstone.first, last)
+                self._losses[at] = loss._replace(
+                    from_ms=tombstone.from_ms,
+                    to_ms=tombstone.to_ms,
+                    readings=tombstone.readings if whole else -1,
+                    reason="evicted",
+                )
 
     def note_status(self, status: GatewayStatus, accepted_ms: int) -> None:
         """A birth, heartbeat or goodbye is in the log now."""

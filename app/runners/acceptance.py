@@ -147,9 +147,13 @@ class Acceptance:
         for topic, payload in accepted.answers:
             self._inlet.publish(topic, payload)
         counts = self._metrics.messages
-        counts.labels("accepted").inc(len(messages) - accepted.duplicates - accepted.refused)
+        others = accepted.duplicates + accepted.refused + accepted.turned_back
+        counts.labels("accepted").inc(len(messages) - others)
+        counts.labels("turned_back").inc(accepted.turned_back)
         counts.labels("duplicate").inc(accepted.duplicates)
         counts.labels("refused").inc(accepted.refused)
+        for reason, number in accepted.reasons.items():
+            self._metrics.rejected.labels(reason).inc(number)
 
     def _mark_is_due(self, now_ms: int) -> bool:
         waited = now_ms - self._marked_ms
