@@ -19,6 +19,7 @@ from fastapi import Depends, FastAPI, Header, Query, Response
 from fastapi import Path as PathParam
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse, StreamingResponse
+from pydantic import Field
 
 from contracts.messages import OperatorCommand
 from dispatch import documents as doc
@@ -34,6 +35,7 @@ STREAM_ALIVE_S = 5.0
 """How often a silent stream says that it lives; the page calls it lost after three."""
 
 _ID = re.compile(r"[A-Za-z0-9_.:/-]{1,64}")
+Level = Annotated[int, Field(ge=1, le=4)]
 _JSON = "application/json"
 PAGE_HEADERS = {
     "Content-Security-Policy": (
@@ -97,7 +99,7 @@ def _read_routes(api: FastAPI, store: Store, guard: Guard) -> None:
     def list_alerts(
         grid: Annotated[str, Query(pattern="^[0-9A-Za-z]{0,32}$", examples=["340111002"])] = "",
         family: Annotated[list[str] | None, Query()] = None,
-        severity: Annotated[list[int] | None, Query()] = None,
+        severity: Annotated[list[Level] | None, Query(max_length=4)] = None,
         state: Annotated[list[doc.State] | None, Query()] = None,
         start: Annotated[str, Query(alias="from", examples=["2026-03-01T00:00:00Z"])] = "",
         end: Annotated[str, Query(alias="to")] = "",
@@ -220,7 +222,7 @@ def _stream_route(api: FastAPI, store: Store, live: Broadcaster, guard: Guard) -
         last: Annotated[str | None, Header(alias="Last-Event-ID")] = None,
     ) -> StreamingResponse:
         """Server-sent events. `id` rises by one order for all; send it back to resume."""
-        if last and not last.isdigit():
+        if last and not (last.isascii() and last.isdigit()):
             raise ApiError(422, "bad_request", "not a number of this stream", "Last-Event-ID")
         try:
             listener = live.listen()

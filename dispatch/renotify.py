@@ -54,7 +54,8 @@ def due(
 ) -> list[Reminder]:
     """The reminders to send now: one for each alert that has waited long enough.
 
-    After an outage an alert gets one reminder, not all that it missed.
+    After an outage an alert gets one reminder, not all that it missed. One that was told well
+    after now is due: the clock went back, and nobody knows how long it has waited.
     """
     return [
         Reminder(
@@ -64,7 +65,7 @@ def due(
             number=one.reminders + 1,
         )
         for one in waiting
-        if one.told_ms + every_ms <= now_ms
+        if one.told_ms + every_ms <= now_ms or one.told_ms > now_ms + every_ms
     ]
 
 

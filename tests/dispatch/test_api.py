@@ -261,6 +261,18 @@ def test_a_cleared_alert_has_nothing_to_reset(desk: Desk, client: httpx.Client) 
     assert client.get(f"/api/v1/alerts/{alert}").json()["alert"]["disposition"] == "false"
 
 
+@pytest.mark.parametrize("last", [b"abc", "²".encode("latin-1"), b"-1"])
+def test_a_stream_from_no_number_is_refused(client: httpx.Client, last: bytes) -> None:
+    answer = client.get("/api/v1/events/stream", headers={b"Last-Event-ID": last})
+
+    assert answer.status_code == 422
+
+
+@pytest.mark.parametrize("severity", ["0", "5", "99999999999999999999"])
+def test_no_such_level(client: httpx.Client, severity: str) -> None:
+    assert client.get("/api/v1/alerts", params={"severity": severity}).status_code == 422
+
+
 def test_a_body_of_unstated_length_is_refused(client: httpx.Client) -> None:
     answer = client.post("/api/v1/alerts/x/reset", content=iter([b"{", b"}"]))
 

@@ -22,6 +22,13 @@ def test_numbers_go_on_and_an_outage_gives_one_reminder() -> None:
     assert [one.id for one in due([waiting], T0 + 99 * MINUTE)] == ["abc-4-n8"]
 
 
+def test_a_clock_that_goes_back_doesnt_silence_a_fire() -> None:
+    day = 24 * 60 * MINUTE
+    assert [one.id for one in due([WAITING], T0 - day)] == ["abc-1-n1"]
+    # Small steps are no reason to remind twice.
+    assert due([WAITING], T0 - MINUTE) == []
+
+
 def test_a_reminder_says_that_it_is_one() -> None:
     event = scene.fire()
     reminder = due([Waiting(event.subject, event.id, 1, T0, 0)], T0 + MINUTE)[0]
