@@ -277,8 +277,9 @@ class Server:
                 ("subscriber", self.subscriber),
                 ("dispatcher", self.dispatcher),
                 ("web server", self.web),
+                ("telemetry", self.telemetry),
             ):
-                if not part.alive:
+                if part is not None and not part.alive:
                     self.failure.report(f"the {name}'s thread ended")
 
     def stop(self) -> None:

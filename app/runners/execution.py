@@ -175,7 +175,11 @@ class Execution:
         return self._saving is not None and self._saving.is_alive()
 
     def _save(self, position: int, chunks: dict[str, bytes]) -> None:
-        """All outputs up to `position` are stored. A full disk costs only time at a restart."""
+        """All outputs up to `position` are stored first: those that wait in memory would be gone
+        with a kill, and nobody would make them again. A full disk costs only time at a restart."""
+        self._outlets.quarantine.flush()
+        if self._outlets.telemetry is not None:
+            self._outlets.telemetry.flush()
         try:
             self._log.save_snapshot(position, chunks)
         except StoreError as error:

@@ -39,9 +39,14 @@ class TelemetryState:
 
 
 class TelemetryStore(Protocol):
-    """write never blocks and never raises for a full disk: the state says what became of it."""
+    """write never blocks and never raises for a full disk: the state says what became of it.
+
+    flush: store now what was handed over before, thinned or not.
+    """
 
     def write(self, batch: TaggedBatch, directory: DeviceDirectory) -> None: ...
+
+    def flush(self) -> None: ...
 
     def range(self, device: str, quantity: str, from_ms: int, to_ms: int) -> list[Sample]: ...
 

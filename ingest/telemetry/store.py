@@ -60,6 +60,10 @@ class SqliteTelemetry:
         self._thread = threading.Thread(target=self._run, name="telemetry", daemon=True)
         self._thread.start()
 
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
     def write(self, batch: TaggedBatch, directory: DeviceDirectory) -> None:
         """Hand rows over; they are stored within the interval, thinned where they are too many."""
         if not len(batch):

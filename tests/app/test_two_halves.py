@@ -24,6 +24,7 @@ from ingest.log import SqliteLog
 from ingest.message import Message
 from ingest.quarantine import Quarantine
 from ingest.storage import StoreFull
+from ingest.telemetry import SqliteTelemetry
 from tests.app import scene
 from tests.app.test_engine import fresh
 
@@ -35,6 +36,7 @@ class Stores:
     log: SqliteLog
     store: Store
     quarantine: Quarantine
+    telemetry: SqliteTelemetry
     metrics: Metrics = field(default_factory=Metrics)
 
     def execution(
@@ -43,7 +45,7 @@ class Stores:
         return Execution(
             engine,
             self.log,
-            Outlets(self.store, self.quarantine, None),
+            Outlets(self.store, self.quarantine, self.telemetry),
             clock=lambda: scene.T0,
             snapshot_every_ms=3_600_000,
             metrics=self.metrics,
@@ -56,9 +58,13 @@ class Stores:
 @pytest.fixture
 def stores(tmp_path: Path) -> Iterator[Stores]:
     stores = Stores(
-        SqliteLog(tmp_path / "log"), Store(tmp_path / "d.db"), Quarantine(tmp_path / "q.db")
+        SqliteLog(tmp_path / "log"),
+        Store(tmp_path / "d.db"),
+        Quarantine(tmp_path / "q.db"),
+        SqliteTelemetry(tmp_path / "telemetry", clock=lambda: scene.T0),
     )
     yield stores
+    stores.telemetry.close()
     stores.quarantine.close()
     stores.store.close()
     stores.log.close()
@@ -108,6 +114,17 @@ def test_an_engine_that_died_with_a_full_queue_doesnt_keep_the_server_from_endin
     assert handed[-1].position == 1
     assert outlet.empty()
     assert [r.kind for rs in stores.log.read(1) for r in rs][-1] is RecordKind.COMMAND
+
+
+def test_what_a_snapshot_covers_is_stored_before_it(stores: Stores) -> None:
+    execution = stores.execution(fresh())
+    for records in (scene.log()[:200], scene.log()[200:]):
+        execution.step(stores.log.commit(records))
+    before = stores.telemetry.state()
+    execution.snapshot()
+    after = stores.telemetry.state()
+    assert before.stored_rows < before.handed_rows
+    assert after.stored_rows + after.thinned_rows == after.handed_rows
 
 
 def test_records_that_dont_follow_are_read_from_the_log_instead(stores: Stores) -> None:
