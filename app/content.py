@@ -12,7 +12,10 @@ import tempfile
 import zlib
 from pathlib import Path
 
+import msgspec
+
 from contracts.registry import Registry
+from ingest.limits import AdmissionSettings
 from ingest.registry import load as load_registry
 from rules import compile_rules
 from rules.ruleset import RuleSet
@@ -98,6 +101,19 @@ def unpack_registry(content: bytes) -> Registry:
                 raise ContentError(f"stored registry names a path: {name!r}")
             (Path(folder) / name).write_bytes(data)
         return load_registry(Path(folder))
+
+
+def pack_settings(settings: AdmissionSettings) -> bytes:
+    """All of them, not only those that differ: a later version may have other defaults."""
+    return msgspec.json.encode(settings)
+
+
+def unpack_settings(content: bytes) -> AdmissionSettings:
+    """Raises `ContentError`."""
+    try:
+        return msgspec.json.decode(content, type=AdmissionSettings)
+    except msgspec.DecodeError as error:
+        raise ContentError(f"stored settings are damaged: {error}") from None
 
 
 def content_hash(content: bytes) -> str:

@@ -38,12 +38,16 @@ class SnapshotMismatch(Exception):
 
 
 class SnapshotHead(msgspec.Struct, frozen=True, kw_only=True):
-    """Beside the chunks: the position in the log and the content hashes they were made with."""
+    """Beside the chunks: the position in the log and the content hashes they were made with.
+
+    "" = nothing of that kind had been installed.
+    """
 
     version: int
     position: int
     rules: str
     registry: str
+    settings: str = ""
 
 
 @dataclass(slots=True)
@@ -66,6 +70,7 @@ class Sources:
 
     rules: Callable[[str], RuleSet]
     registry: Callable[[str], Registry]
+    settings: Callable[[str], AdmissionSettings]
 
 
 class Engine:
@@ -84,6 +89,11 @@ class Engine:
         self.position = 0
         self.content: dict[str, str] = {}
         self._build(registry, ruleset)
+
+    @property
+    def settings(self) -> AdmissionSettings:
+        """What is in force: given at the start, or installed since."""
+        return self._settings
 
     def _build(self, registry: Registry, ruleset: RuleSet) -> None:
         self.registry = registry
@@ -158,6 +168,11 @@ class Engine:
             if ruleset.hash != self.ruleset.hash:
                 self._reinstall(self.registry, ruleset)
                 self._settle(record, step)
+        elif installed.what == "settings":
+            settings = self._sources.settings(installed.hash)
+            if settings != self._settings:
+                self._settings = settings
+                self._reinstall(self.registry, self.ruleset)
         else:
             registry = self._sources.registry(installed.hash)
             if registry.hash != self.registry.hash:
@@ -176,7 +191,7 @@ class Engine:
         step.events.extend(events)
 
     def _reinstall(self, registry: Registry, ruleset: RuleSet) -> None:
-        """Take over all state under another registry or rule set, by way of a snapshot."""
+        """Take over all state under other content, by way of a snapshot."""
         chunks = self.snapshot()
         old = self.directory
         self._build(registry, ruleset)
@@ -198,6 +213,7 @@ class Engine:
             position=self.position,
             rules=self.content.get("rules", ""),
             registry=self.content.get("registry", ""),
+            settings=self.content.get("settings", ""),
         )
         return {
             "head": msgspec.json.encode(head),
@@ -213,7 +229,11 @@ class Engine:
         INSTALLED records of the log change it.
         """
         head = read_head(chunks)
-        self.content = {"rules": head.rules, "registry": head.registry}
+        self.content = {
+            "rules": head.rules,
+            "registry": head.registry,
+            "settings": head.settings,
+        }
         self._restore_parts(chunks, None)
         self.position = head.position
 

@@ -88,8 +88,11 @@ class OperatorCommand(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Installed(msgspec.Struct, frozen=True, kw_only=True):
-    """Control record: from this position on, `what` with this content hash is in force."""
+    """Control record: from this position on, `what` with this content hash is in force.
 
-    what: Literal["rules", "registry"]
+    settings: what admission tolerates; event time is judged by it, so it belongs to the log.
+    """
+
+    what: Literal["rules", "registry", "settings"]
     hash: str
     active_ms: int

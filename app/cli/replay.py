@@ -31,8 +31,12 @@ def command(
     registry: Annotated[
         Path | None, typer.Option(help="folder of the registry; a dump brings its own")
     ] = None,
-    slack_ms: Annotated[int, typer.Option(min=0, help="how long timed rules wait")] = 2_000,
-    idle_ms: Annotated[int, typer.Option(min=100, help="silence that moves time on")] = 3_000,
+    slack_ms: Annotated[
+        int | None, typer.Option(min=0, help="how long timed rules wait; 2000, or a dump's own")
+    ] = None,
+    idle_ms: Annotated[
+        int | None, typer.Option(min=100, help="silence that moves time on; 3000, or a dump's own")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON document")] = False,
 ) -> None:
     """Run a recording through rules and write the alert events that a live run would have sent."""
@@ -46,7 +50,9 @@ def command(
         fail("\n".join(str(finding) for finding in error.findings))
     if ruleset is None and not recording.dumped:
         fail(f"--rules: {source} brings no rules of its own; name a folder")
-    settings = AdmissionSettings(slack_ms=slack_ms, idle_ms=idle_ms)
+    given = {"slack_ms": slack_ms, "idle_ms": idle_ms}
+    named = {name: value for name, value in given.items() if value is not None}
+    settings = AdmissionSettings(**named) if named else None
     try:
         with event_writer(out) as write:
             summary = replay(

@@ -39,7 +39,6 @@ from dispatch.keys import KeyRing, console_file, key_file, page_url
 from dispatch.store import Store
 from ingest import layout
 from ingest.acceptor import Acceptor
-from ingest.admission import AdmissionSettings
 from ingest.ledger_store import LedgerStore
 from ingest.log import SqliteLog
 from ingest.quarantine import Quarantine
@@ -156,15 +155,7 @@ class Server:
             self._log.warning("registry", findings=len(findings), first=str(findings[0]))
             more = f"{len(findings)} findings, the first: {findings[0]}"
             self._say(f"registry: {more} (see `gridwarden registry check`)")
-        engine = recover(
-            self.log,
-            contents,
-            AdmissionSettings(
-                slack_ms=settings.engine.slack_ms,
-                idle_ms=settings.engine.idle_ms,
-                future_ms=settings.engine.future_ms,
-            ),
-        )
+        engine = recover(self.log, contents, install.admission_settings(settings))
         self.telemetry = None
         if settings.telemetry.enabled:
             self.telemetry = SqliteTelemetry(

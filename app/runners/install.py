@@ -1,4 +1,4 @@
-"""Rules and registry of the settings into the log, when they are not what the log says last."""
+"""Rules, registry and engine settings into the log, when they are not what the log says last."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from app.content import (
     load_rules,
     pack_registry,
     pack_rules,
+    pack_settings,
     shipped_rules,
 )
 from app.runners.recovery import Contents
 from app.settings import Settings
 from contracts.messages import Installed
 from ingest.acceptor import Acceptor
+from ingest.admission import AdmissionSettings
 from ingest.log import SqliteLog
 from ingest.registry import Finding, load_with_findings
 
@@ -33,6 +35,9 @@ def install(
     if in_force.get("rules") != content_hash(content):
         contents.remember(content_hash(content), load_rules(folder))
         _append(acceptor, "rules", content, now_ms)
+    content = pack_settings(admission_settings(settings))
+    if in_force.get("settings") != content_hash(content):
+        _append(acceptor, "settings", content, now_ms)
     if settings.registry is None:
         return []
     content = pack_registry(settings.registry)
@@ -42,6 +47,14 @@ def install(
     contents.remember(content_hash(content), registry)
     _append(acceptor, "registry", content, now_ms)
     return findings
+
+
+def admission_settings(settings: Settings) -> AdmissionSettings:
+    return AdmissionSettings(
+        slack_ms=settings.engine.slack_ms,
+        idle_ms=settings.engine.idle_ms,
+        future_ms=settings.engine.future_ms,
+    )
 
 
 def _append(acceptor: Acceptor, what: str, content: bytes, now_ms: int) -> None:

@@ -6,7 +6,7 @@ came after the snapshot is read on from the log, and outputs repeat with the sam
 
 from __future__ import annotations
 
-from app.content import unpack_registry, unpack_rules
+from app.content import unpack_registry, unpack_rules, unpack_settings
 from app.engine import Engine, Sources, read_head
 from contracts.registry import Registry
 from ingest.admission import AdmissionSettings
@@ -32,6 +32,9 @@ class Contents:
             self._registries[content] = unpack_registry(self._log.get_content(content))
         return self._registries[content]
 
+    def settings(self, content: str) -> AdmissionSettings:
+        return unpack_settings(self._log.get_content(content))
+
     def remember(self, content: str, built: RuleSet | Registry) -> None:
         """What the caller has built of this content already."""
         if isinstance(built, RuleSet):
@@ -43,9 +46,10 @@ class Contents:
 def recover(log: SqliteLog, contents: Contents, settings: AdmissionSettings) -> Engine:
     """An engine at the last snapshot's position, or a fresh one at 0.
 
+    settings: in force until the log says otherwise.
     The caller then feeds `log.read(engine.position + 1)`: nothing is decided here.
     """
-    sources = Sources(rules=contents.rules, registry=contents.registry)
+    sources = Sources(rules=contents.rules, registry=contents.registry, settings=contents.settings)
     snapshot = log.load_snapshot()
     if snapshot is None:
         return Engine(Registry(), RuleSet.empty(), sources=sources, settings=settings)
@@ -54,7 +58,7 @@ def recover(log: SqliteLog, contents: Contents, settings: AdmissionSettings) -> 
         contents.registry(head.registry) if head.registry else Registry(),
         contents.rules(head.rules) if head.rules else RuleSet.empty(),
         sources=sources,
-        settings=settings,
+        settings=contents.settings(head.settings) if head.settings else settings,
     )
     engine.restore(snapshot.chunks)
     return engine

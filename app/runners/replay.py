@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from app.content import unpack_registry, unpack_rules
+from app.content import unpack_registry, unpack_rules, unpack_settings
 from app.engine import Engine, Sources, Step
 from app.runners.recording import KEPT_BROKEN, Broken, Recording
 from contracts.alerts import encode_event
@@ -55,18 +55,18 @@ def replay(
     *,
     ruleset: RuleSet | None,
     registry: Registry | None,
-    settings: AdmissionSettings,
+    settings: AdmissionSettings | None,
     on_step: Callable[[Step], None],
 ) -> Summary:
     """Run a recording; `on_step` gets each step's events in order.
 
-    A given rule set or registry is in force from the start and the recording's own INSTALLED
-    records of that kind are passed over; otherwise a dump's own content is used.
+    Given rules, registry or settings are in force from the start, and the recording's own
+    INSTALLED records of that kind are passed over; otherwise a dump's own content is used.
     """
     engine = Engine(
         registry or Registry(),
         ruleset or RuleSet.empty(),
-        sources=_Installed(recording, ruleset, registry).sources(),
+        sources=_Installed(recording, ruleset, registry, settings).sources(),
         settings=settings,
     )
     summary = Summary()
@@ -81,7 +81,7 @@ def replay(
         run(records, len(records))
         last = records[-1]
     if last is not None and not recording.dumped:
-        for mark in _end_marks(engine, last, settings):
+        for mark in _end_marks(engine, last):
             run([mark], 0)
     summary.rejected.update(recording.rejected)
     broken = sorted(recording.broken + summary.broken, key=lambda one: (one.line, one.name))
@@ -90,9 +90,9 @@ def replay(
     return summary
 
 
-def _end_marks(engine: Engine, last: LogRecord, settings: AdmissionSettings) -> Iterator[LogRecord]:
+def _end_marks(engine: Engine, last: LogRecord) -> Iterator[LogRecord]:
     """See the top of this module."""
-    at_ms: int | None = last.accepted_ms + settings.slack_ms + settings.idle_ms
+    at_ms: int | None = last.accepted_ms + engine.settings.slack_ms + engine.settings.idle_ms
     while at_ms is not None:
         yield LogRecord(RecordKind.MARK, at_ms, "", b"", engine.position + 1)
         at_ms = engine.admission.next_ms()
@@ -128,12 +128,16 @@ class _Installed:
     recording: Recording
     ruleset: RuleSet | None
     registry: Registry | None
+    settings: AdmissionSettings | None
 
     def sources(self) -> Sources:
-        return Sources(rules=self._rules, registry=self._registry)
+        return Sources(rules=self._rules, registry=self._registry, settings=self._settings)
 
     def _rules(self, content: str) -> RuleSet:
         return self.ruleset or unpack_rules(self.recording.contents[content])
 
     def _registry(self, content: str) -> Registry:
         return self.registry or unpack_registry(self.recording.contents[content])
+
+    def _settings(self, content: str) -> AdmissionSettings:
+        return self.settings or unpack_settings(self.recording.contents[content])

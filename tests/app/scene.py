@@ -21,6 +21,7 @@ from contracts.registry import Registry
 from edge.sources.simulate import write_registry
 from edge.sources.simulate.district import DEMO_RATES, District
 from edge.sources.simulate.layout import Size
+from ingest.admission import AdmissionSettings
 from ingest.registry import load as load_registry
 from rules import compile_rules
 from rules.ruleset import RuleSet
@@ -50,9 +51,14 @@ class Contents:
 
     rules: dict[str, RuleSet]
     registries: dict[str, Registry]
+    settings: dict[str, AdmissionSettings]
 
     def sources(self) -> Sources:
-        return Sources(rules=self.rules.__getitem__, registry=self.registries.__getitem__)
+        return Sources(
+            rules=self.rules.__getitem__,
+            registry=self.registries.__getitem__,
+            settings=self.settings.__getitem__,
+        )
 
 
 @cache
@@ -80,6 +86,7 @@ def contents() -> Contents:
     return Contents(
         {"shipped": compile_rules(shipped), "changed": compile_rules(changed)},
         {"first": first, GREW: grew, SHRANK: shrank},
+        {"slow": AdmissionSettings(slack_ms=9_000, idle_ms=6_000), "usual": AdmissionSettings()},
     )
 
 
@@ -183,7 +190,9 @@ def log() -> list[LogRecord]:
             *marks(),
             installed(T0 + 100 * S + 1, "registry", GREW),
             installed(T0 + 130 * S + 1, "rules", "changed"),
+            installed(T0 + 145 * S + 1, "settings", "slow"),
             installed(T0 + 170 * S + 1, "registry", SHRANK),
             installed(T0 + 230 * S + 1, "rules", "shipped"),
+            installed(T0 + 231 * S + 1, "settings", "usual"),
         ]
     )

@@ -34,6 +34,7 @@ def restarted(engine: Engine) -> Engine:
         known.registries[head.registry] if head.registry else Registry(),
         known.rules[head.rules] if head.rules else RuleSet.empty(),
         sources=known.sources(),
+        settings=known.settings[head.settings] if head.settings else None,
     )
     again.restore(chunks)
     assert again.position == engine.position

@@ -123,6 +123,8 @@ def _configure(folder: Path, broker: Mosquitto, receiver: Receiver) -> Path:
         [http]
         port = 0
         [engine]
+        slack_ms = 700
+        idle_ms = 1500
         snapshot_every_s = 1
         [[webhook]]
         name = "platform"
