@@ -162,7 +162,7 @@ def weather(folder: Path, count: int, seconds: float) -> dict[str, float]:
 
 
 def test_bad_input_in_a_flood(tmp_path: Path) -> None:
-    weather(tmp_path, 8_000, 6)
+    weather(tmp_path, 8_000, 4)
 
 
 @pytest.mark.torture

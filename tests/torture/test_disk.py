@@ -75,13 +75,19 @@ def test_the_outbox_runs_full(tmp_path: Path, small_disk: Callable[[int], Path])
             for one in records(there.server.data)
             if one.kind is RecordKind.STATUS
         ]
-        print(account, ledger["lost"])
+        print(account)
         assert account.lost > 0, "the disk was big enough"
         assert (account.strange, account.doubled) == (0, 0)
         assert ledger["open"] == []
-        gone = sum(loss["last"] - loss["first"] + 1 for loss in ledger["lost"])
+        # Ranges without readings are tombstones that were folded into a later one. A birth may
+        # tell of a range before its tombstone does; then how many readings is not known.
+        packs = [loss for loss in ledger["lost"] if loss["readings"] != 0]
+        told = sum(loss["readings"] or 0 for loss in packs)
+        gone = sum(loss["last"] - loss["first"] + 1 for loss in packs)
         assert gone == max(status.evicted_packs for status in statuses)
-        assert sum(loss["readings"] or 0 for loss in ledger["lost"]) == account.lost
+        if all(loss["readings"] for loss in packs):
+            assert told == account.lost
+        assert 0 < told <= account.lost
         rung = {event["data"]["device"] for event in there.receiver.raised(FIRE_RULE)}
         assert rung == made.fires.keys(), "alarms outlive everything else"
         assert any(status.disk_full for status in statuses)
@@ -100,7 +106,7 @@ def fill(disk: Path, left: int) -> Path:
 
 
 @pytest.mark.parametrize(
-    "seconds", [10, pytest.param(60, marks=pytest.mark.torture)], ids=["short", "long"]
+    "seconds", [6, pytest.param(60, marks=pytest.mark.torture)], ids=["short", "long"]
 )
 def test_the_log_runs_full(tmp_path: Path, small_disk: Callable[[int], Path], seconds: int) -> None:
     """The server has no room: it takes nothing that it can't keep, and says so; a fire is told
@@ -133,5 +139,5 @@ def test_the_log_runs_full(tmp_path: Path, small_disk: Callable[[int], Path], se
         assert (account.lost, account.strange, account.doubled) == (0, 0, 0), account
         again, _ = replayed(server.data, tmp_path)
         assert again == changes(receiver.events())
-        if seconds > 10:
+        if seconds > 6:
             results.keep("log_full", {"seconds": seconds, "readings": account.found, "lost": 0})

@@ -161,8 +161,8 @@ def check_alerts(load: Load, counts: dict[str, int], folder: Path) -> None:
 
 
 def test_kill_anything_at_any_moment(tmp_path: Path) -> None:
-    told = torture(tmp_path, seconds=14, seed=20_260_301, each=3, pause_s=(0.2, 1.0))
-    assert all(told[f"kills_{name}"] >= 2 for name in ("agent", "broker", "server"))
+    told = torture(tmp_path, seconds=8, seed=20_260_301, each=2, pause_s=(0.2, 0.8))
+    assert all(told[f"kills_{name}"] >= 1 for name in ("agent", "broker", "server"))
 
 
 @pytest.mark.torture

@@ -63,7 +63,7 @@ def live(events: list[dict[str, Any]], rule: str) -> list[str]:
 
 
 def outage(folder: Path, *, lead_s: float, out_s: float, frozen: bool) -> dict[str, float]:
-    seconds = lead_s + out_s + 6
+    seconds = lead_s + out_s + 3
     engine = "slack_ms = 500\nidle_ms = 1000"
     with scene(folder, (GATEWAY,), rules=WATCH, engine=engine) as there:
         proxy = Proxy(there.broker.port)
@@ -118,7 +118,7 @@ def check_time(events: list[dict[str, Any]], during: list[dict[str, Any]]) -> No
 
 
 def test_a_cut_connection(tmp_path: Path) -> None:
-    outage(tmp_path, lead_s=2, out_s=7, frozen=False)
+    outage(tmp_path, lead_s=1, out_s=6, frozen=False)
 
 
 @pytest.mark.torture
