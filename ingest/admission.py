@@ -29,9 +29,10 @@ from contracts.log import LogRecord
 from contracts.operator import Progress
 from contracts.quantities import QUANTITIES, QUANTITY_INDEX
 from ingest.binding import Binding
-from ingest.decode import Arrival, Decoder
+from ingest.decode import Decoded, Decoder
 from ingest.dedup import RowDedup
-from ingest.judge import Judge, Judged
+from ingest.judge import Judge
+from ingest.judged import Judged, merge
 from ingest.limits import AdmissionSettings
 from ingest.refusal import RowReject
 from ingest.reorder import ReorderBuffer
@@ -101,18 +102,30 @@ class Admission:
         self._accepted_ms = max(self._accepted_ms, records[-1].accepted_ms)
         decoded = self._decoder.decode(records)
         counts = Counter(stale_status=decoded.stale_statuses)
-        rejects, batch = decoded.rejects, TaggedBatch.empty()
-        if decoded.arrivals:
-            judged, refused, unlisted = self._judge.judge(decoded.arrivals)
-            rejects = sorted(rejects + refused, key=attrgetter("position"))
-            counts["rejected"] = len(refused)
-            counts["unlisted"] = unlisted
+        batch = TaggedBatch.empty()
+        judged, rejects = self._judged(decoded, counts)
+        if judged is not None:
             judged = self._without_duplicates(judged, counts)
-            self._flag_late(judged, decoded.arrivals)
-            batch = _tagged(judged, decoded.arrivals)
+            heads = _Heads.of(records, decoded)
+            self._flag_late(judged, heads)
+            batch = _tagged(judged, heads)
             self._wait(batch, judged.home)
             _count(batch, counts)
         return Admitted(batch, tuple(rejects), {name: n for name, n in counts.items() if n})
+
+    def _judged(
+        self, decoded: Decoded, counts: Counter[str]
+    ) -> tuple[Judged | None, list[RowReject]]:
+        """Rows by record of the call, None = no record gave any; and rejects by position."""
+        if not decoded.arrivals:
+            return decoded.plain, decoded.rejects
+        judged, refused, unlisted = self._judge.judge(decoded.arrivals)
+        judged.record = np.array(decoded.index, np.int32)[judged.record]
+        counts["rejected"] = len(refused)
+        counts["unlisted"] = unlisted
+        if decoded.plain is not None:
+            judged = merge(judged, decoded.plain)
+        return judged, sorted(decoded.rejects + refused, key=attrgetter("position"))
 
     def _without_duplicates(self, judged: Judged, counts: Counter[str]) -> Judged:
         same = self._dedup.duplicates(
@@ -123,13 +136,13 @@ class Admission:
         counts["duplicate"] = int(same.sum())
         return judged.take(~same)
 
-    def _flag_late(self, judged: Judged, arrivals: list[Arrival]) -> None:
+    def _flag_late(self, judged: Judged, heads: _Heads) -> None:
         self._watermarks.grow(len(self._directory.gateways))
         late = self._watermarks.pass_rows(
             TimedRows(
-                first=np.searchsorted(judged.record, np.arange(len(arrivals) + 1)),
-                accepted_ms=[arrival.record.accepted_ms for arrival in arrivals],
-                speaker=[arrival.gateway for arrival in arrivals],
+                first=np.searchsorted(judged.record, np.arange(len(heads.accepted_ms) + 1)),
+                accepted_ms=heads.accepted_ms,
+                speaker=heads.speaker,
                 ts_ms=judged.ts_ms,
                 home=judged.home,
                 counts_time=judged.counts_time,
@@ -250,21 +263,39 @@ def _adopted(directory: DeviceDirectory) -> list[tuple[str, str, str]]:
     ]
 
 
-def _tagged(judged: Judged, arrivals: list[Arrival]) -> TaggedBatch:
-    records = [arrival.record for arrival in arrivals]
-    heard_ms = np.array([record.accepted_ms for record in records], np.int64)
-    position = np.array([record.position for record in records], np.int64)
-    order = np.array([arrival.order for arrival in arrivals], np.int64)
+@dataclass(frozen=True, slots=True)
+class _Heads:
+    """Per record of a call. speaker: row of the gateway that spoke, 0 where there are no rows."""
+
+    accepted_ms: list[int]
+    position: list[int]
+    order: list[int]
+    speaker: list[int]
+
+    @classmethod
+    def of(cls, records: Sequence[LogRecord], decoded: Decoded) -> _Heads:
+        position = [record.position for record in records]
+        order, speaker = position.copy(), [0] * len(records)
+        if decoded.plain is not None:
+            plain = decoded.plain
+            for index, home in zip(plain.record.tolist(), plain.home.tolist(), strict=True):
+                speaker[index] = home
+        for index, arrival in zip(decoded.index, decoded.arrivals, strict=True):
+            order[index], speaker[index] = arrival.order, arrival.gateway
+        return cls([record.accepted_ms for record in records], position, order, speaker)
+
+
+def _tagged(judged: Judged, heads: _Heads) -> TaggedBatch:
     return TaggedBatch(
         judged.device,
         judged.quantity,
         judged.ts_ms,
         judged.value,
         judged.flags,
-        heard_ms[judged.record],
-        position[judged.record],
+        np.array(heads.accepted_ms, np.int64)[judged.record],
+        np.array(heads.position, np.int64)[judged.record],
         judged.row,
-        order[judged.record],
+        np.array(heads.order, np.int64)[judged.record],
     )
 
 

@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +51,16 @@ class Speakers:
     listed: bool
 
 
+class Known(NamedTuple):
+    """A foreign device with which nothing is wrong; columns as in `Speakers`."""
+
+    name: str
+    family: str
+    device: int
+    home: int
+    flags: int
+
+
 @dataclass(frozen=True, slots=True)
 class Measurands:
     """A message's quantity dictionary: int16 indices into `QUANTITIES`, -1 = unknown name."""
@@ -69,13 +80,19 @@ NO_MEASURANDS = measurands(())
 
 
 class Binding:
-    """The directory, asked with the names of messages."""
+    """The directory, asked with the names of messages.
+
+    on_topic: topic -> the device that speaks for itself there; in_recording: name -> the device.
+    Both hold only whom a message has been judged for, and are bounded by `CACHE_FOREIGNERS`.
+    """
 
     def __init__(self, directory: DeviceDirectory) -> None:
         self.directory = directory
         self._speakers: OrderedDict[tuple[int, bool, bytes], Speakers] = OrderedDict()
         self._measurands: dict[bytes, Measurands] = {}
         self._foreigners: dict[tuple[str, tuple[str, ...], tuple[str, ...]], Speakers] = {}
+        self.on_topic: dict[str, Known] = {}
+        self.in_recording: dict[str, Known] = {}
         self._own: dict[int, int] = {}
         self._kept_bytes = 0
         self._grid_code = [grid.code for grid in directory.registry.grids]
@@ -145,9 +162,17 @@ class Binding:
             if topic:
                 problems = self._topic_problems(names, families, parse_foreign(topic))
             if len(self._foreigners) >= CACHE_FOREIGNERS:
-                self._foreigners.clear()
+                self._forget_foreigners()
             known = self._foreigners[key] = self._foreign(names, families, problems)
+            if known.clean and len(names) == 1:
+                place, kept = (topic, self.on_topic) if topic else (names[0], self.in_recording)
+                kept[place] = _known(known)
         return known
+
+    def _forget_foreigners(self) -> None:
+        self._foreigners.clear()
+        self.on_topic.clear()
+        self.in_recording.clear()
 
     def _topic_problems(
         self, names: tuple[str, ...], families: tuple[str, ...], topic: ForeignTopic
@@ -273,3 +298,14 @@ class Binding:
         if FAMILIES[int(self.directory.family[row])] != family:
             return row, Problem.WRONG_FAMILY
         return row, Problem.NONE
+
+
+def _known(speakers: Speakers) -> Known:
+    """The one and only entry."""
+    return Known(
+        speakers.names[0],
+        speakers.families[0],
+        int(speakers.device[0]),
+        int(speakers.home[0]),
+        int(speakers.flags[0]),
+    )

@@ -6,14 +6,14 @@ record. Looking up names and learning clocks happens record by record, in log or
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from contracts import senml, telemetry
+from contracts import senml
 from contracts.batch import Flag, ReadingBatch
 from contracts.log import LogRecord, RecordKind
 from contracts.messages import GatewayStatus
@@ -23,7 +23,9 @@ from contracts.rejects import Reason, Refused, Reject
 from contracts.topics import parse_foreign
 from ingest.binding import NO_MEASURANDS, Binding, Measurands, Speakers, measurands
 from ingest.clock import ClockGuard, ClockSample, Timing
+from ingest.judged import Judged
 from ingest.limits import AdmissionSettings
+from ingest.native import Natives
 from ingest.refusal import RowReject
 from ingest.sessions import Found, Sessions
 
@@ -64,9 +66,15 @@ class Arrival:
 
 @dataclass(slots=True)
 class Decoded:
-    """Arrivals in log order, what was refused as a whole message, and what was passed over."""
+    """Arrivals in log order, what was refused as a whole message, and what was passed over.
 
+    index: per arrival, its record's place in the call. plain: rows of messages that need no
+    judgement, None = none; see `native`.
+    """
+
+    plain: Judged | None = None
     arrivals: list[Arrival] = field(default_factory=list)
+    index: list[int] = field(default_factory=list)
     rejects: list[RowReject] = field(default_factory=list)
     stale_statuses: int = 0
 
@@ -84,21 +92,27 @@ class Decoder:
         self.clocks = ClockGuard(settings)
         self.sessions = Sessions()
         self._binding = binding
-        self._future_ms = settings.future_ms
+        self._settings = settings
 
     def decode(self, records: Sequence[LogRecord]) -> Decoded:
-        decoded = Decoded()
-        foreign = _Foreign(records)
-        for index, record in enumerate(records):
+        natives = Natives(records)
+        decoded = Decoded(natives.plain(self._binding, self._settings))
+        rest: Iterable[int] = range(len(records))
+        if decoded.plain is not None:
+            rest = sorted(set(rest).difference(decoded.plain.record.tolist()))
+        for index in rest:
+            record = records[index]
             try:
                 if record.kind is RecordKind.PACK:
                     decoded.arrivals.append(self._pack(record))
                 elif record.kind is RecordKind.FOREIGN:
-                    self._foreign(record, foreign, index, decoded)
+                    self._foreign(record, natives, index, decoded)
                 elif record.kind is RecordKind.STATUS:
                     self._status(record, decoded)
             except Refused as refused:
                 decoded.rejects.append(_whole(record, refused.reject))
+            if len(decoded.arrivals) > len(decoded.index):
+                decoded.index.append(index)
         return decoded
 
     def _pack(self, record: LogRecord) -> Arrival:
@@ -168,13 +182,13 @@ class Decoder:
             )
         )
 
-    def _foreign(self, record: LogRecord, foreign: _Foreign, index: int, decoded: Decoded) -> None:
+    def _foreign(self, record: LogRecord, natives: Natives, index: int, decoded: Decoded) -> None:
         if record.source:
             parse_foreign(record.source)  # A bad topic refuses the message before its rejects.
-        if index in foreign.place:
-            rows, rejects = foreign.rows(index)
-            named = self._native_speakers(record, foreign.batch, rows)
-            columns = _slice(foreign.batch, rows, named)
+        if index in natives.place:
+            rows, rejects = natives.rows(index)
+            named = self._native_speakers(record, natives.batch, rows)
+            columns = _slice(natives.batch, rows, named)
         else:
             batch, rejects = self._senml(record)
             named = self._senml_speakers(record, batch)
@@ -185,7 +199,7 @@ class Decoder:
         decoded.rejects.extend(_whole(record, reject) for reject in rejects)
         if not len(columns.ts_ms):
             return
-        latest_ms = record.accepted_ms + self._future_ms
+        latest_ms = record.accepted_ms + self._settings.future_ms
         timing = Timing(0, 0, True, record.accepted_ms, latest_ms, int(Flag.CLOCK_UNKNOWN))
         homes = named.home[named.home >= 0]
         decoded.arrivals.append(
@@ -239,36 +253,6 @@ class _Columns:
     ts_ms: NDArray[np.int64]
     value: NDArray[np.float64]
     flags: NDArray[np.uint16]
-
-
-class _Foreign:
-    """All native messages of a call, decoded at once.
-
-    place: index of the record in the call -> its number among the native ones.
-    """
-
-    def __init__(self, records: Sequence[LogRecord]) -> None:
-        native = [
-            index
-            for index, record in enumerate(records)
-            if record.kind is RecordKind.FOREIGN and not senml.is_senml(record.payload)
-        ]
-        self.place = {index: number for number, index in enumerate(native)}
-        if not native:
-            return
-        self.batch, origin, rejects = telemetry.decode_many(
-            [records[index].payload for index in native]
-        )
-        self._bounds = np.searchsorted(origin, np.arange(len(native) + 1)).tolist()
-        self._rejects: dict[int, list[Reject]] = {}
-        for number, reject in rejects:
-            self._rejects.setdefault(number, []).append(reject)
-
-    def rows(self, index: int) -> tuple[slice, list[Reject]]:
-        """The rows of the record `index` and the refusals of its parts."""
-        number = self.place[index]
-        rows = slice(self._bounds[number], self._bounds[number + 1])
-        return rows, self._rejects.get(number, [])
 
 
 def _named(batch: ReadingBatch, rows: slice) -> tuple[tuple[str, ...], tuple[str, ...]]:

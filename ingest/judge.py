@@ -7,7 +7,6 @@ whole columns or of a record's extremes; single rows are looked at only where th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from contracts.batch import SENDER_FLAGS, Flag
 from contracts.quantities import QUANTITIES, QUANTITY_INDEX
 from ingest.binding import Binding
 from ingest.decode import Arrival
+from ingest.judged import COLUMNS, Judged, merge
 from ingest.limits import AdmissionSettings
 from ingest.refusal import FIRST_SOFT, Problem, RefusedRow, RowReject, refuse
 from ingest.sessions import CLOCK_SKEW, Found
@@ -31,46 +31,6 @@ flush their packs within seconds."""
 _FAR = 1 << 60
 
 
-@dataclass(slots=True)
-class Judged:
-    """Good rows in log order. `record` is the row's index into the call's arrivals.
-
-    home: int32 row of the gateway that may speak for the device. counts_time: bool, the row's
-    time may move a watermark; None when every row's may and `home` is the speaker's throughout.
-    The other columns are those of `TaggedBatch`.
-    """
-
-    record: NDArray[np.int32]
-    device: NDArray[np.int32]
-    quantity: NDArray[np.int16]
-    ts_ms: NDArray[np.int64]
-    value: NDArray[np.float64]
-    flags: NDArray[np.uint16]
-    row: NDArray[np.int32]
-    home: NDArray[np.int32]
-    counts_time: NDArray[np.bool_] | None = None
-
-    def __len__(self) -> int:
-        return len(self.ts_ms)
-
-    def take(self, index: NDArray[np.intp] | NDArray[np.bool_]) -> Judged:
-        columns = {name: getattr(self, name)[index] for name in COLUMNS}
-        kept = None if self.counts_time is None else self.counts_time[index]
-        return Judged(**columns, counts_time=kept)
-
-
-COLUMNS: dict[str, type] = {
-    "record": np.int32,
-    "device": np.int32,
-    "quantity": np.int16,
-    "ts_ms": np.int64,
-    "value": np.float64,
-    "flags": np.uint16,
-    "row": np.int32,
-    "home": np.int32,
-}
-
-
 class Judge:
     """Judges the arrivals of a call; it remembers nothing from call to call."""
 
@@ -81,7 +41,7 @@ class Judge:
     def judge(self, arrivals: list[Arrival]) -> tuple[Judged, list[RowReject], int]:
         """Good rows, refused ones, and how many findings had no room in the directory.
 
-        `arrivals` is not empty.
+        `arrivals` is not empty. `Judged.record` is an index into it.
         """
         case = _Case(arrivals)
         case.judge_names()
@@ -311,18 +271,12 @@ def _joined(parts: Sequence[NDArray[Any]], dtype: type) -> NDArray[Any]:
 
 def _merged(judged: Judged, found: list[tuple[int, int, int, int, Found]]) -> Judged:
     """Put readings about gateways behind the rows of their record. They move no watermark."""
-    counts_time = judged.counts_time
-    if counts_time is None:
-        counts_time = np.ones(len(judged), np.bool_)
     rows = [
         (record, device, reading.quantity, reading.ts_ms, reading.value, reading.flags, row, home)
         for record, row, device, home, reading in found
     ]
-    columns = {
-        name: np.concatenate([getattr(judged, name), np.array(told, dtype)])
+    columns: dict[str, NDArray[Any]] = {
+        name: np.array(told, dtype)
         for (name, dtype), told in zip(COLUMNS.items(), zip(*rows, strict=True), strict=True)
     }
-    both = Judged(
-        **columns, counts_time=np.concatenate([counts_time, np.zeros(len(rows), np.bool_)])
-    )
-    return both.take(np.argsort(both.record, kind="stable"))
+    return merge(judged, Judged(**columns, counts_time=np.zeros(len(rows), np.bool_)))
