@@ -122,6 +122,10 @@ class Acceptor:
         topic, payload = message.topic, message.payload
         try:
             found = triage(topic, payload)
+            if found.kind is RecordKind.FOREIGN:
+                group.records.append(LogRecord(found.kind, now_ms, topic, payload))
+                group.triaged.append(found)
+                return
             gateway = found.header.gateway if found.header else None
             if found.status is not None:
                 gateway = found.status.gateway
@@ -192,9 +196,9 @@ class Acceptor:
         counts = self.counts
         counts.duplicates += group.duplicates
         counts.turned_back += group.turned_back
-        for record in records:
-            counts.records[record.kind.name.lower()] += 1
-            counts.bytes += len(record.payload)
+        for kind, number in Counter([record.kind for record in records]).items():
+            counts.records[kind.name.lower()] += number
+        counts.bytes += sum([len(record.payload) for record in records])
         for _, _, reject in group.letters:
             counts.refused[reject.reason.value] += 1
 

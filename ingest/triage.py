@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import msgspec
 
@@ -16,6 +17,8 @@ from contracts.rejects import Reason, Refused
 MAX_FOREIGN_BYTES = 1 << 20
 MAX_STATUS_BYTES = 64 << 10
 MAX_TOPIC_BYTES = 512
+KEPT_TOPICS = 50_000
+"""How many foreign topics are remembered as good; the least recently used go first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +50,17 @@ def triage(topic: str, payload: bytes) -> Triaged:
         if topic.endswith("/state"):
             return _state(gateway, payload)
         raise Refused(Reason.BAD_TOPIC, field="topic", detail=topic[:120])
+    found = _foreign(topic)
+    _check_json(payload, MAX_FOREIGN_BYTES)
+    return found
+
+
+@lru_cache(KEPT_TOPICS)
+def _foreign(topic: str) -> Triaged:
+    """What any message on a foreign device's topic is. Only good topics are kept."""
     topics.parse_foreign(topic)
     if len(topic) > MAX_TOPIC_BYTES:
         raise Refused(Reason.BAD_TOPIC, field="topic", detail=f"{len(topic)} characters")
-    _check_json(payload, MAX_FOREIGN_BYTES)
     return Triaged(RecordKind.FOREIGN, topic)
 
 
