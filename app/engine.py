@@ -64,13 +64,17 @@ class Step:
     counts: Counter[str] = field(default_factory=Counter)
 
 
+def _no_settings(content: str) -> AdmissionSettings:
+    raise LookupError(f"nobody has the settings {content}")
+
+
 @dataclass(frozen=True, slots=True)
 class Sources:
     """Where an engine finds the content behind the hash of an INSTALLED record."""
 
     rules: Callable[[str], RuleSet]
     registry: Callable[[str], Registry]
-    settings: Callable[[str], AdmissionSettings]
+    settings: Callable[[str], AdmissionSettings] = _no_settings
 
 
 class Engine:

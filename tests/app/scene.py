@@ -28,7 +28,7 @@ from rules.ruleset import RuleSet
 
 S = 1_000
 T0 = 1_767_225_600_000
-SPAN_MS = 300 * S
+SPAN_MS = 240 * S
 PACK_MS = 2 * S
 BOOT = 0x1122334455
 STRANGER = "sd-new"
@@ -175,7 +175,7 @@ def statuses() -> list[LogRecord]:
 
 def marks() -> list[LogRecord]:
     """One a second, and on until all that waited is through."""
-    return [LogRecord(RecordKind.MARK, at, "", b"") for at in range(T0, T0 + SPAN_MS + 150 * S, S)]
+    return [LogRecord(RecordKind.MARK, at, "", b"") for at in range(T0, T0 + SPAN_MS + 130 * S, S)]
 
 
 def log() -> list[LogRecord]:
