@@ -17,6 +17,7 @@ from contracts.messages import Installed
 from contracts.pack import Pack, PackHeader, encode
 from contracts.quantities import FAMILY_INDEX
 from contracts.registry import DeviceTable, Registry
+from ingest.admission import AdmissionSettings
 from rules.ruleset import RuleSet
 from tests.rules.scene import ruleset
 
@@ -43,7 +44,11 @@ def registry(*devices: tuple[str, str]) -> Registry:
 
 
 def engine(rules: dict[str, RuleSet], registries: dict[str, Registry]) -> Engine:
-    sources = Sources(rules=rules.__getitem__, registry=registries.__getitem__)
+    sources = Sources(
+        rules=rules.__getitem__,
+        registry=registries.__getitem__,
+        settings={"": AdmissionSettings()}.__getitem__,
+    )
     return Engine(Registry(), RuleSet.empty(), sources=sources)
 
 
