@@ -147,7 +147,8 @@ class TaggedBatch:
 
     @staticmethod
     def empty() -> TaggedBatch:
-        return TaggedBatch(*(np.empty(0, dtype) for dtype in _TAGGED.values()))
+        """Always the same one: columns without rows can't be changed."""
+        return _EMPTY
 
     @staticmethod
     def join(parts: Sequence[TaggedBatch]) -> TaggedBatch:
@@ -198,3 +199,4 @@ _TAGGED: dict[str, type] = {
     "row": np.int32,
     "order": np.int64,
 }
+_EMPTY = TaggedBatch(*(np.empty(0, dtype) for dtype in _TAGGED.values()))

@@ -61,7 +61,8 @@ class TransitionBatch:
 
     @staticmethod
     def empty() -> TransitionBatch:
-        return TransitionBatch(*(np.empty(0, dtype) for dtype in COLUMNS.values()))
+        """Always the same one: columns without rows can't be changed."""
+        return _EMPTY
 
     @staticmethod
     def join(parts: Sequence[TransitionBatch]) -> TransitionBatch:
@@ -97,3 +98,4 @@ COLUMNS: dict[str, type] = {
     "position": np.int64,
     "row": np.int32,
 }
+_EMPTY = TransitionBatch(*(np.empty(0, dtype) for dtype in COLUMNS.values()))

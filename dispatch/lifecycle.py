@@ -89,6 +89,8 @@ class Lifecycle:
     def apply(self, transitions: TransitionBatch) -> list[AlertEvent]:
         """The events of the changes, in their order."""
         events: list[AlertEvent] = []
+        if not len(transitions):
+            return events
         columns = (getattr(transitions, name).tolist() for name in COLUMNS)
         for row in zip(*columns, strict=True):
             event = self._change(dict(zip(COLUMNS, row, strict=True)))

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from contracts.batch import SENDER_FLAGS
 from contracts.quantities import QUANTITIES
-from ingest.ordering import stable_order
+from ingest.ordering import runs, stable_order
 
 _ROUNDS = 64
 _MIX = tuple(np.uint64(c) for c in (0x9E3779B97F4A7C15, 0xD6E8FEB86659FD93, 0xFF51AFD7ED558CCD))
@@ -80,15 +80,11 @@ class RowDedup:
         order = stable_order(series, max(1, self._count.bit_length()))
         by_series, ts = series[order], ts_ms[order]
         prints = fingerprint(ts_ms, value, flags)[order]
-        first = np.empty(len(ts), np.bool_)
-        first[0] = True
-        np.not_equal(by_series[1:], by_series[:-1], out=first[1:])
-        start = np.flatnonzero(first)
+        start, size = runs(by_series)
         before = np.empty(len(ts), np.int64)
         before[1:] = ts[:-1]
         before[start] = self._greatest[by_series[start]]
         rises = ts > before
-        size = np.diff(start, append=len(ts))
         if rises.all():
             self._remember(by_series, ts, prints, start, size)
             return None

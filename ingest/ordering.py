@@ -6,15 +6,21 @@ are sorted 16 bits at a time.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 _DIGIT = 16
 _MASK = (1 << _DIGIT) - 1
+FEW = 256
+"""Of so few rows a plain sort costs less than finding out how to sort them better."""
 
 
 def stable_order(key: NDArray[np.int64], bits: int) -> NDArray[np.intp]:
     """The permutation that sorts `key` (0 <= key < 2**bits), equal keys in their old order."""
+    if len(key) <= FEW:
+        return np.argsort(key, kind="stable")
     order = np.argsort((key & _MASK).astype(np.uint16), kind="stable")
     for shift in range(_DIGIT, bits, _DIGIT):
         digit = ((key[order] >> shift) & _MASK).astype(np.uint16)
@@ -35,6 +41,8 @@ def event_order(
     """
     if len(ts_ms) < 2:
         return None
+    if len(ts_ms) <= FEW:
+        return np.lexsort((row, position, order, ts_ms))
     first_ms = int(ts_ms.min())
     first_position = int(position.min())
     records = int(position.max()) - first_position + 1
@@ -56,6 +64,18 @@ def event_order(
     if bool((key[1:] >= key[:-1]).all()):
         return None
     return stable_order(key, bits)
+
+
+def runs(column: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """(where each run of equal entries begins, how long it is); the column isn't empty."""
+    begins = np.empty(len(column), np.bool_)
+    begins[0] = True
+    np.not_equal(column[1:], column[:-1], out=begins[1:])
+    start = begins.nonzero()[0]
+    size = np.empty(len(start), np.intp)
+    np.subtract(start[1:], start[:-1], out=size[:-1])
+    size[-1] = len(column) - start[-1]
+    return start, size
 
 
 def ranges(start: NDArray[np.int64], count: NDArray[np.int64]) -> NDArray[np.int64]:

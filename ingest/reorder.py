@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contracts.batch import Flag, TaggedBatch
-from ingest.ordering import event_order, ranges, stable_order
+from ingest.ordering import event_order, ranges, runs, stable_order
 
 _COLUMNS: dict[str, type] = {
     "device": np.int32,
@@ -60,10 +60,10 @@ class _Block:
             column[start : start + count] = rows if order is None else rows[order]
         self.used += count
         self.waiting += count
-        begins = np.flatnonzero(np.diff(home, prepend=-2))
+        begins, size = runs(home)
         self.home = np.concatenate([self.home, home[begins]])
         self.next = np.concatenate([self.next, start + begins])
-        self.end = np.concatenate([self.end, start + np.append(begins[1:], count)])
+        self.end = np.concatenate([self.end, start + begins + size])
 
     def heads(self) -> NDArray[np.int64]:
         """int64 per stretch: its earliest event time."""

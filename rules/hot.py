@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from contracts.transitions import Episode
 from rules.machine import Events
-from rules.members import NOT_WATCHED, Members
-from rules.sheet import Index, Sheet
+from rules.members import LATE, LIVE, NOT_WATCHED, Members
+from rules.sheet import Index, Sheet, begins
 from rules.verdict import BREACH
 
 Bools = NDArray[np.bool_]
@@ -66,8 +65,9 @@ class Hot:
             columns = [column[order] for column in columns]
             key = key[order]
         rule, lane, device, slot, ts_ms, code, start, reading = columns
-        first = np.flatnonzero(np.diff(key, prepend=-1))
-        instance = np.repeat(np.arange(len(first)), np.diff(first, append=len(key)))
+        fresh = begins(key)
+        first = np.flatnonzero(fresh)
+        instance = np.cumsum(fresh) - 1
         events = Events(instance, ts_ms, code, start, reading)
         return Grouped(events, rule[first], lane[first], device[first], slot[first])
 
@@ -96,11 +96,11 @@ class Picker:
         episode but never begin one.
         """
         members, sheet = self._members, self._sheet
-        live, late = members.active[Episode.LIVE][rule], members.active[Episode.LATE][rule]
+        live, late = members.active[LIVE][rule], members.active[LATE][rule]
         if not len(hits) and not live and not late:
             return
         rank = members.rank[sheet.batch.device[rows]]
-        slots = members.slots(Episode.LIVE, rule)
+        slots = members.slots(LIVE, rule)
         hits = hits[slots[rank[hits]] != NOT_WATCHED]
         past = None if safety or sheet.past is None else sheet.past[rows]
         fresh_hits = hits if past is None else hits[~past[hits]]
@@ -108,12 +108,12 @@ class Picker:
         if past is not None:
             at = at[~past[at]]
         start = np.ones(len(at), np.bool_)
-        self._push(rule, Episode.LIVE, rows, at, coded, start, safety=safety)
+        self._push(rule, LIVE, rows, at, coded, start, safety=safety)
         late_hits = hits[:0] if past is None else hits[past[hits]]
         if late or len(late_hits):
-            at = self._of_hot(members.slots(Episode.LATE, rule), rank, late_hits, late)
+            at = self._of_hot(members.slots(LATE, rule), rank, late_hits, late)
             start = np.zeros(len(at), np.bool_) if past is None else past[at]
-            self._push(rule, Episode.LATE, rows, at, coded, start)
+            self._push(rule, LATE, rows, at, coded, start)
 
     def _of_hot(
         self, slots: NDArray[np.int32], rank: NDArray[np.int32], hits: Index, active: int

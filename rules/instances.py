@@ -28,6 +28,10 @@ class Phase(IntEnum):
     CLEARING = 3  # raised, `clear_for` is running since `since`
 
 
+INACTIVE, PENDING, FIRING, CLEARING = map(int, Phase)
+"""The same as plain numbers: an attribute of an enumeration costs as much as a small array
+operation."""
+
 _DTYPES: dict[str, type] = {
     "rule": np.int16,
     "lane": np.uint8,

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from contracts.batch import TaggedBatch
 from contracts.transitions import Change
 from rules.changes import Changes, Deciding, Index, Revealed, Times
-from rules.instances import AFTER_ALL_MS, Phase, State
+from rules.instances import AFTER_ALL_MS, CLEARING, FIRING, INACTIVE, PENDING, State
 from rules.parameters import Parameters
 from rules.verdict import BREACH, CLEARS, HOLDS, NOT
 
@@ -57,11 +57,11 @@ class Machine:
         """int64 per instance: when time alone will change it; `AFTER_ALL_MS` = never."""
         rule = state.rule
         due = np.full(len(state), AFTER_ALL_MS)
-        pending, clearing = state.phase == Phase.PENDING, state.phase == Phase.CLEARING
+        pending, clearing = state.phase == PENDING, state.phase == CLEARING
         due[pending] = (state.since + self._parameters.for_ms[rule])[pending]
         due[clearing] = (state.since + self._parameters.clear_for_ms[rule])[clearing]
         missing = self._parameters.missing_ms[rule]
-        watched = (state.phase == Phase.FIRING) & ~state.unknown & (missing > 0)
+        watched = (state.phase == FIRING) & ~state.unknown & (missing > 0)
         due[watched] = np.minimum(due, self._lost_at(state, slice(None)))[watched]
         return due
 
@@ -80,28 +80,28 @@ class Machine:
 
     def _raise_due(self, state: State, index: Index, limit_ms: Times, revealed: Revealed) -> None:
         due = state.since[index] + self._parameters.for_ms[state.rule[index]]
-        hit = np.flatnonzero((state.phase[index] == Phase.PENDING) & (due <= limit_ms))
+        hit = np.flatnonzero((state.phase[index] == PENDING) & (due <= limit_ms))
         if not len(hit):
             return
         j, at = index[hit], due[hit]
-        state.phase[j] = Phase.FIRING
+        state.phase[j] = FIRING
         state.clock[j] = np.maximum(state.clock[j], at)
         self._tell(Change.RAISED, state, j, at, _kept(state, j), revealed.take(hit))
 
     def _clear_due(self, state: State, index: Index, limit_ms: Times, revealed: Revealed) -> None:
         due = state.since[index] + self._parameters.clear_for_ms[state.rule[index]]
         # Lost data never clears: `missing` is longer than `clear_for`, so this falls due first.
-        hit = np.flatnonzero((state.phase[index] == Phase.CLEARING) & (due <= limit_ms))
+        hit = np.flatnonzero((state.phase[index] == CLEARING) & (due <= limit_ms))
         if not len(hit):
             return
         j, at = index[hit], due[hit]
-        state.phase[j] = Phase.INACTIVE
+        state.phase[j] = INACTIVE
         self._tell(Change.CLEARED, state, j, at, _kept(state, j), revealed.take(hit))
 
     def _lose_due(self, state: State, index: Index, limit_ms: Times, revealed: Revealed) -> None:
         missing = self._parameters.missing_ms[state.rule[index]]
         due = self._lost_at(state, index)
-        open_ = (state.phase[index] == Phase.FIRING) & ~state.unknown[index] & (missing > 0)
+        open_ = (state.phase[index] == FIRING) & ~state.unknown[index] & (missing > 0)
         hit = np.flatnonzero(open_ & (due <= limit_ms))
         if not len(hit):
             return
@@ -129,31 +129,31 @@ class Machine:
 
     def _round(self, state: State, index: Index, now: _Round) -> None:
         """One event for each instance of `index`."""
-        fresh = (state.phase[index] != Phase.INACTIVE) & (now.ts_ms >= state.clock[index])
+        fresh = (state.phase[index] != INACTIVE) & (now.ts_ms >= state.clock[index])
         self._reveal(state, index, now, fresh)
         lost = np.flatnonzero(fresh & state.unknown[index])
         if len(lost):
             state.unknown[index[lost]] = False
             self._tell_row(Change.KNOWN, state, index, lost, now)
         phase = state.phase[index]
-        idle = phase == Phase.INACTIVE
+        idle = phase == INACTIVE
         evidence = np.flatnonzero(fresh & ~idle)
         self._begin(state, index, np.flatnonzero(idle & now.breach & now.start), now)
-        cancelled = fresh & (phase == Phase.PENDING) & now.not_breach
-        state.phase[index[cancelled]] = Phase.INACTIVE
-        state.phase[index[fresh & (phase == Phase.CLEARING) & now.holds]] = Phase.FIRING
+        cancelled = fresh & (phase == PENDING) & now.not_breach
+        state.phase[index[cancelled]] = INACTIVE
+        state.phase[index[fresh & (phase == CLEARING) & now.holds]] = FIRING
         j = index[evidence]
         state.seen[j] = np.maximum(state.seen[j], now.last_ms[evidence])
         state.clock[j] = np.maximum(state.clock[j], now.last_ms[evidence])
-        self._end(state, index, np.flatnonzero(fresh & (phase == Phase.FIRING) & now.clears), now)
+        self._end(state, index, np.flatnonzero(fresh & (phase == FIRING) & now.clears), now)
 
     def _reveal(self, state: State, index: Index, now: _Round, fresh: Bools) -> None:
         """Deadlines that this event shows to have passed before it."""
         phase = state.phase[index]
         missing = self._parameters.missing_ms[state.rule[index]]
         gap = (missing > 0) & ~state.unknown[index] & (now.ts_ms >= state.seen[index] + missing)
-        turned = (phase == Phase.PENDING) & now.not_breach
-        turned |= (phase == Phase.CLEARING) & now.holds
+        turned = (phase == PENDING) & now.not_breach
+        turned |= (phase == CLEARING) & now.holds
         shown = np.flatnonzero(fresh & (gap | turned))
         if len(shown):
             self.expire(state, index[shown], now.ts_ms[shown], now.revealed.take(shown))
@@ -167,7 +167,7 @@ class Machine:
         state.unknown[j] = False
         _keep(state, j, now.deciding.take(hit))
         waits = self._parameters.for_ms[state.rule[j]] > 0
-        state.phase[j] = np.where(waits, Phase.PENDING, Phase.FIRING)
+        state.phase[j] = np.where(waits, PENDING, FIRING)
         self._tell_row(Change.RAISED, state, index, hit[~waits], now)
 
     def _end(self, state: State, index: Index, hit: Index, now: _Round) -> None:
@@ -175,7 +175,7 @@ class Machine:
             return
         j = index[hit]
         waits = self._parameters.clear_for_ms[state.rule[j]] > 0
-        state.phase[j] = np.where(waits, Phase.CLEARING, Phase.INACTIVE)
+        state.phase[j] = np.where(waits, CLEARING, INACTIVE)
         _keep(state, j, now.deciding.take(hit))
         self._tell_row(Change.CLEARED, state, index, hit[~waits], now)
 

@@ -16,6 +16,8 @@ from contracts.transitions import Episode
 from rules.expr.plan import AttributeIs, attributes_of
 from rules.ruleset import Rule, RuleSet
 
+LIVE, LATE = int(Episode.LIVE), int(Episode.LATE)
+"""As plain numbers: an attribute of an enumeration costs as much as a small array operation."""
 NOT_WATCHED = -2
 INACTIVE = -1
 
@@ -58,7 +60,7 @@ class Members:
 
     def slots(self, lane: int, rule: int) -> NDArray[np.int32]:
         """Writable; the late lane is made when it is first asked for."""
-        if lane == Episode.LIVE:
+        if lane == LIVE:
             return self._slots[rule]
         late = self._late[rule]
         if late is None:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rules.instances import NEVER_MS
-from rules.sheet import Index, Sheet
+from rules.sheet import Index, Sheet, begins
 
 Bools = NDArray[np.bool_]
 
@@ -79,10 +79,9 @@ class _Filled:
         self._ts = batch.ts_ms[rows]
         unsure = sheet.unsure
         self._sure = np.ones(len(rows), np.bool_) if unsure is None else ~unsure[rows]
-        first = np.flatnonzero(np.diff(rank, prepend=-1))
-        size = np.diff(first, append=len(rank))
-        self._first = np.repeat(first, size)
-        self._segment = np.repeat(np.arange(len(first)), size)
+        fresh = begins(rank)
+        self._segment = np.cumsum(fresh) - 1
+        self._first = np.flatnonzero(fresh)[self._segment]
 
     def column(self, quantity: int, kept: Remembered, *, timed: bool) -> NDArray[np.float64]:
         own = self._quantity == quantity

@@ -79,11 +79,13 @@ class Scan:
     def collect(self, sheet: Sheet, hot: Hot) -> None:
         """Rows that may change an instance, to `hot`."""
         picker = Picker(self._members, sheet, hot)
-        for (family, quantity), numbers in self._single.items():
-            rows = sheet.rows(family, quantity)
-            if len(rows):
-                self._collect_single(quantity, rows, numbers, sheet, picker)
+        for pair, rows in sheet.rows.items():
+            numbers = self._single.get(pair)
+            if numbers is not None:
+                self._collect_single(pair[1], rows, numbers, sheet, picker)
         for group in self._combined.values():
+            if group.family not in sheet.families:
+                continue
             rows = sheet.rows_of(group.family, group.quantities)
             usable = sheet.usable(rows, safety=group.safety)
             rows = rows if usable is None else rows[usable]

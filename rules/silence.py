@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 
 from contracts.directory import DeviceDirectory
 from contracts.quantities import QUANTITIES
-from contracts.transitions import Episode
 from rules.expr.evaluate import Bools, judge
 from rules.expr.plan import AttributeIs
 from rules.hot import Codes, Hot
 from rules.instances import AFTER_ALL_MS, NEVER_MS
-from rules.members import NOT_WATCHED, Members
+from rules.members import LIVE, NOT_WATCHED, Members
 from rules.ruleset import Rule, RuleSet
 from rules.sheet import Index, Sheet
 from rules.verdict import BREACH, encode
@@ -37,6 +36,7 @@ class Silence:
         self._directory = directory
         self._members = members
         self.rules = {i: rule for i, rule in enumerate(ruleset.rules) if rule.mode == "silence"}
+        self._silence_ms = {number: rule.silence_ms for number, rule in self.rules.items()}
         self._families = sorted({members.family_of(number) for number in self.rules})
         self.heard_ms = np.empty(0, np.int64)
         self.told = {number: np.empty(0, np.bool_) for number in self.rules}
@@ -70,7 +70,7 @@ class Silence:
     def next_ms(self) -> int | None:
         """No silence falls due before this; None = never, or not before the next row or mark."""
         bounds = [
-            bound + self.rules[number].silence_ms
+            bound + self._silence_ms[number]
             for number, bound in self._bound_ms.items()
             if NEVER_MS < bound < AFTER_ALL_MS
         ]
@@ -98,11 +98,11 @@ class Silence:
     ) -> None:
         members = self._members
         rank = members.rank[device]
-        slots = members.slots(Episode.LIVE, number)
+        slots = members.slots(LIVE, number)
         before = self.heard_ms[device]
-        hit = (before > NEVER_MS) & (ts_ms - before >= self.rules[number].silence_ms)
+        hit = (before > NEVER_MS) & (ts_ms - before >= self._silence_ms[number])
         hit |= (self._spoken[number][rank] & BREACH) != 0
-        if len(rows) > 1 and int(ts_ms[-1]) - int(ts_ms[0]) >= self.rules[number].silence_ms:
+        if len(rows) > 1 and int(ts_ms[-1]) - int(ts_ms[0]) >= self._silence_ms[number]:
             hit[:] = True
         hit &= slots[rank] != NOT_WATCHED
         picked = slots[rank] >= 0
@@ -124,7 +124,7 @@ class Silence:
         hot: Hot,
     ) -> None:
         """Rows sorted by device: each with the silence that it ends before it."""
-        rank, for_ms = self._members.rank[device], self.rules[number].silence_ms
+        rank, for_ms = self._members.rank[device], self._silence_ms[number]
         heard = self.heard_ms[device]
         before = heard.copy()
         same = device[1:] == device[:-1]
@@ -136,7 +136,7 @@ class Silence:
         order = np.argsort(place)
         hot.add(
             rule=number,
-            lane=Episode.LIVE,
+            lane=LIVE,
             device=np.concatenate([device[silent], device])[order],
             ts_ms=np.concatenate([before[silent] + for_ms, ts_ms])[order],
             code=np.concatenate([self._silent[number][rank[silent]], self._spoken[number][rank]])[
@@ -165,9 +165,9 @@ class Silence:
     def expire(self, watermarks: Watermarks, hot: Hot) -> None:
         """Silences that are too long at the watermark of the device's gateway."""
         self._begin(watermarks)
-        for number, rule in self.rules.items():
-            if self._bound_ms[number] + rule.silence_ms <= watermarks.newest_ms:
-                self._expire_rule(number, rule.silence_ms, watermarks, hot)
+        for number, silence_ms in self._silence_ms.items():
+            if self._bound_ms[number] + silence_ms <= watermarks.newest_ms:
+                self._expire_rule(number, silence_ms, watermarks, hot)
 
     def _begin(self, watermarks: Watermarks) -> None:
         """Count devices that never spoke from the first time that their gateway has."""
@@ -184,7 +184,7 @@ class Silence:
     def _expire_rule(self, number: int, for_ms: int, watermarks: Watermarks, hot: Hot) -> None:
         members = self._members
         rows = members.rows(members.family_of(number))
-        slots = members.slots(Episode.LIVE, number)[: len(rows)]
+        slots = members.slots(LIVE, number)[: len(rows)]
         heard = self.heard_ms[rows]
         waiting = (slots != NOT_WATCHED) & ~self.told[number][: len(rows)] & (heard > NEVER_MS)
         due = waiting & (heard + for_ms <= watermarks.of(rows))
@@ -192,7 +192,7 @@ class Silence:
         self.told[number][rank] = True
         hot.add(
             rule=number,
-            lane=Episode.LIVE,
+            lane=LIVE,
             device=rows[rank],
             ts_ms=heard[rank] + for_ms,
             code=self._silent[number][rank],
