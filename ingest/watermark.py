@@ -48,6 +48,10 @@ class TimedRows:
     home: NDArray[np.int32]
     counts_time: NDArray[np.bool_] | None
 
+    def part(self, record: int) -> slice:
+        """The rows of a record."""
+        return slice(int(self.first[record]), int(self.first[record + 1]))
+
 
 class Watermarks:
     """int64 per gateway row: the watermark, and when a record last moved it."""
@@ -69,47 +73,41 @@ class Watermarks:
         """Move on record by record; returns which rows were late, None = none."""
         if not len(rows.ts_ms):
             return None
-        if rows.counts_time is not None:
-            return self._pass_odd(rows, rows.counts_time)
+        odd = _odd_records(rows)
         full = np.flatnonzero(np.diff(rows.first))
         start = rows.first[full]
         least = np.minimum.reduceat(rows.ts_ms, start).tolist()
         greatest = np.maximum.reduceat(rows.ts_ms, start).tolist()
-        late: NDArray[np.bool_] | None = None
+        late = np.zeros(len(rows.ts_ms), np.bool_)
         slack_ms = self._settings.slack_ms
         for record, low, high in zip(full.tolist(), least, greatest, strict=True):
+            if record in odd:
+                self._pass_odd(rows, record, late)
+                continue
             gateway, accepted_ms = rows.speaker[record], rows.accepted_ms[record]
             at_ms = int(self.at_ms[gateway])
             if low <= at_ms:
-                late = np.zeros(len(rows.ts_ms), np.bool_) if late is None else late
-                part = slice(int(rows.first[record]), int(rows.first[record + 1]))
+                part = rows.part(record)
                 late[part] = rows.ts_ms[part] <= at_ms
             reached_ms = min(high, accepted_ms) - slack_ms
             if reached_ms > at_ms:
                 self.at_ms[gateway] = reached_ms
                 self.moved_ms[gateway] = accepted_ms
-        return late
-
-    def _pass_odd(
-        self, rows: TimedRows, counts_time: NDArray[np.bool_]
-    ) -> NDArray[np.bool_] | None:
-        """The same when rows of one record may belong to several gateways or not count."""
-        late = np.zeros(len(rows.ts_ms), np.bool_)
-        slack_ms = self._settings.slack_ms
-        first = rows.first.tolist()
-        for record, accepted_ms in enumerate(rows.accepted_ms):
-            part = slice(first[record], first[record + 1])
-            if part.start == part.stop:
-                continue
-            ts, home = rows.ts_ms[part], rows.home[part]
-            late[part] = ts <= self.at_ms[home]
-            counted = counts_time[part]
-            ts, home = ts[counted], home[counted]
-            gateways = np.unique(home)
-            before = self.at_ms[gateways]
-            np.maximum.at(self.at_ms, home, np.minimum(ts, accepted_ms) - slack_ms)
-            self.moved_ms[gateways[self.at_ms[gateways] > before]] = accepted_ms
         return late if late.any() else None
+
+    def _pass_odd(self, rows: TimedRows, record: int, late: NDArray[np.bool_]) -> None:
+        """The same for a record whose rows may belong to several gateways or not count."""
+        part, accepted_ms = rows.part(record), rows.accepted_ms[record]
+        ts, home = rows.ts_ms[part], rows.home[part]
+        late[part] = ts <= self.at_ms[home]
+        if rows.counts_time is not None:
+            counted = rows.counts_time[part]
+            ts, home = ts[counted], home[counted]
+        gateways = np.unique(home)
+        before = self.at_ms[gateways]
+        reached_ms = np.minimum(ts, accepted_ms) - self._settings.slack_ms
+        np.maximum.at(self.at_ms, home, reached_ms)
+        self.moved_ms[gateways[self.at_ms[gateways] > before]] = accepted_ms
 
     def pass_mark(self, accepted_ms: int) -> None:
         """Move quiet gateways on."""
@@ -144,3 +142,12 @@ class Watermarks:
         self.moved_ms = np.full(gateways, NEVER, np.int64)
         self.at_ms[gateway_rows] = np.frombuffer(state["at"], "<i8")
         self.moved_ms[gateway_rows] = np.frombuffer(state["moved"], "<i8")
+
+
+def _odd_records(rows: TimedRows) -> set[int]:
+    """Records with a row that doesn't count or isn't of the speaker's own."""
+    if rows.counts_time is None:
+        return set()
+    speaker = np.repeat(np.array(rows.speaker, np.int32), np.diff(rows.first))
+    odd = np.flatnonzero(~rows.counts_time | (rows.home != speaker))
+    return set((np.searchsorted(rows.first, odd, side="right") - 1).tolist())

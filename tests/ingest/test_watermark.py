@@ -51,6 +51,26 @@ def test_another_gateway_makes_nobody_late() -> None:
     assert "late" not in admission().admit(records).counts
 
 
+def test_a_message_of_several_gateways_moves_each_by_its_own_rows() -> None:
+    """Two devices in a line of a recording, each bound to another gateway."""
+    admit, log = admission(), Log()
+    told_of = (("fw-1", T0 - 9 * S), ("fw-2", T0))
+    line = [
+        {"deviceId": device, "family": "firewater", "ts": ts, "metrics": {"flow": 1}}
+        for device, ts in told_of
+    ]
+    records = [
+        log.foreign(line),
+        flow(log, -8000),
+        flow(log, -8000, gateway="gw-b"),
+    ]
+
+    admitted = admit.admit(records)
+
+    late = (admitted.batch.flags & Flag.LATE) != 0
+    assert late.tolist() == [False, False, False, True]
+
+
 def test_a_mark_releases_what_the_data_has_passed() -> None:
     admit, log = admission(), Log()
     admit.admit([flow(log, 0, -1), flow(log, 1999), flow(log, 2000)])
