@@ -13,7 +13,7 @@ import pytest
 
 from app.cli.up import _fail_loud
 from app.runners.threads import Failure
-from tests.app.running import Server, alive, family, gridwarden, listening, until
+from tests.app.running import Server, alive, family, listening, until
 
 LOOPBACK = ("0100007F:", "00000000000000000000000001000000:")
 
@@ -45,76 +45,90 @@ def position(server: Server) -> int:
     return int(server.client.get("/health").json()["position"])
 
 
-@pytest.mark.parametrize("broker", ["builtin", pytest.param("mosquitto", marks=pytest.mark.broker)])
-def test_a_demonstration_from_start_over_a_kill_to_its_end(
-    tmp_path: Path, broker: str, require_tool: Callable[[str], str]
-) -> None:
-    if broker == "mosquitto":
-        require_tool("mosquitto")
-    with demo(tmp_path, "first", broker) as first:
-        until(first.alerts, "the first alert")
-        assert first.client.get("/health").json()["simulated"] is True
-        before = family(first.process.pid)
-        assert len(before) == 3, "the server, its broker and its agent"
-        assert listening(before)
-        assert [at for at in listening(before) if not at.startswith(LOOPBACK)] == []
-        alert = first.alerts()[0]["alert"]
-        first.order(alert, "acknowledge")
-        until(lambda: len(events_of(first)[alert]) > 1, "the acknowledgement")
-        seen, reached = events_of(first), position(first)
-        first.kill()
-        until(lambda: not any(map(alive, before)), "its children end with it")
-
-    with demo(tmp_path, "second", broker) as second:
-        assert "read on" in second.out or position(second) >= reached
-        now = events_of(second)
-        assert {name: now[name][: len(ids)] for name, ids in seen.items()} == seen
-        assert next(a for a in second.alerts() if a["alert"] == alert)["acknowledged"] is True
-        until(lambda: position(second) > reached + 5, "it goes on")
-        children = family(second.process.pid)
-        # As systemd asks, and as Ctrl-C does.
-        how = signal.SIGTERM if broker == "builtin" else signal.SIGINT
-        assert second.stop(how) == 0, second.err
-        assert second.out.splitlines()[-1] == "stopped"
-        assert not any(map(alive, children))
-    # No alert began twice: one rule and device has one open alert at a time.
+def assert_reads_on(server: Server, seen: dict[str, list[str]], acknowledged: str) -> None:
+    """What was seen before is there as it was, nothing began twice, and it goes on."""
+    now = events_of(server)
+    assert {name: now[name][: len(ids)] for name, ids in seen.items()} == seen
     assert all(len(set(ids)) == len(ids) for ids in now.values())
-    told = gridwarden("log", "info", "--data", tmp_path / "data", "--json")
-    assert told.returncode == 0, told.stderr
+    alert = next(one for one in server.alerts() if one["alert"] == acknowledged)
+    assert alert["acknowledged"] is True
+    reached = position(server)
+    until(lambda: position(server) > reached, "it goes on")
+
+
+def acknowledge_first(server: Server) -> str:
+    """Wait for the first alert and take it."""
+    alert = str(until(server.alerts, "the first alert")[0]["alert"])
+    server.order(alert, "acknowledge")
+    until(lambda: len(events_of(server)[alert]) > 1, "the acknowledgement")
+    return alert
+
+
+def assert_only_loopback(processes: list[int]) -> None:
+    found = listening(processes)
+    assert len(found) == 2, "the broker and the page"
+    assert [at for at in found if not at.startswith(LOOPBACK)] == []
+
+
+def test_a_demonstration_that_is_killed_reads_on(tmp_path: Path) -> None:
+    with demo(tmp_path, "first", "builtin") as first:
+        alert = acknowledge_first(first)
+        assert first.client.get("/health").json()["simulated"] is True
+        seen, processes = events_of(first), family(first.process.pid)
+        assert len(processes) == 3, "the server, its broker and its agent"
+        assert_only_loopback(processes)
+        first.kill()
+        until(lambda: not any(map(alive, processes)), "its children end with it")
+
+    with demo(tmp_path, "second", "builtin") as second:
+        assert_reads_on(second, seen, alert)
+        # The agent is the younger one.
+        _, _, agent = family(second.process.pid)
+        os.kill(agent, signal.SIGKILL)
+        assert second.process.wait(60) == 1
+        assert "the simulated agent ended (status -9); see" in second.err.splitlines()[-1]
 
 
 @pytest.mark.broker
-def test_a_broker_that_dies_ends_the_process_and_no_key_is_told(
+def test_a_demonstration_that_is_stopped_reads_on(
     tmp_path: Path, require_tool: Callable[[str], str]
 ) -> None:
     require_tool("mosquitto")
+    with demo(tmp_path, "first", "mosquitto") as first:
+        alert = acknowledge_first(first)
+        processes = family(first.process.pid)
+        assert_only_loopback(processes)
+        seen = events_of(first)
+        assert first.stop() == 0, first.err
+        assert first.out.splitlines()[-1] == "stopped"
+        assert not any(map(alive, processes))
+
+    with demo(tmp_path, "second", "mosquitto") as second:
+        assert_reads_on(second, seen, alert)
+        _, broker, _ = family(second.process.pid)
+        os.kill(broker, signal.SIGKILL)
+        assert second.process.wait(60) == 1
+        assert second.err.splitlines()[-1] == "gridwarden: the broker ended (status -9)"
+        assert "Traceback" not in second.err
+
+
+def test_no_key_is_told_where_a_journal_listens(tmp_path: Path) -> None:
     config = tmp_path / "gridwarden.toml"
     config.write_text(
-        'data = "data"\n[mqtt]\nbroker = "mosquitto"\nport = 0\n[http]\nport = 0\n',
+        'data = "data"\n[mqtt]\nbroker = "builtin"\nport = 0\n[http]\nport = 0\n',
         encoding="utf-8",
     )
+    key_file = tmp_path / "data" / "keys" / "console.key"
     with Server(tmp_path, "server", tmp_path / "data", "--config", config) as server:
         assert server.client.get("/health").json()["simulated"] is False
-        server.alerts()
+        assert server.alerts() == []
         assert server.client.get("/api/v1/alerts", headers={"Authorization": ""}).status_code == 401
-        (broker,) = family(server.process.pid)[1:]
-        os.kill(broker, signal.SIGKILL)
-        assert server.process.wait(60) == 1
-        assert server.err.splitlines()[-1] == "gridwarden: the broker ended (status -9)"
-        assert str(tmp_path / "data" / "keys" / "console.key") in server.out
-        assert "Traceback" not in server.err
+        # As Ctrl-C does.
+        assert server.stop(signal.SIGINT) == 0, server.err
+        assert str(key_file) in server.out
         for file in tmp_path.rglob("*"):
-            if file.is_file() and file.name != "console.key":
+            if file.is_file() and file != key_file:
                 assert server.key.encode() not in file.read_bytes(), file
-
-
-def test_an_agent_of_a_demonstration_that_dies_ends_the_process(tmp_path: Path) -> None:
-    with demo(tmp_path, "server", "builtin") as server:
-        # The agent is the younger one.
-        _, _, agent = family(server.process.pid)
-        os.kill(agent, signal.SIGKILL)
-        assert server.process.wait(60) == 1
-        assert "the simulated agent ended (status -9); see" in server.err.splitlines()[-1]
 
 
 def test_a_thread_that_fails_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
