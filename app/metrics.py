@@ -44,8 +44,8 @@ class Metrics:
             registry=self.registry,
         )
         self.missing = Gauge(
-            "gridwarden_packs_missing",
-            "Sequences known to exist and neither here nor given up",
+            "gridwarden_boots_with_gaps",
+            "Boots of gateways with packs known to exist and neither here nor given up",
             registry=self.registry,
         )
         self.watermark_lag = Gauge(
@@ -92,6 +92,18 @@ class Metrics:
             buckets=LATENCY_S,
             registry=self.registry,
         )
+
+        self.inner = Gauge(
+            "gridwarden_inner_total",
+            "What a part has counted since the start: everything dropped, refused or odd",
+            ["part", "what"],
+            registry=self.registry,
+        )
+
+    def show(self, part: str, counts: Mapping[str, float]) -> None:
+        """Totals that a part keeps itself."""
+        for what, number in counts.items():
+            self.inner.labels(part, what).set(number)
 
     def count_rows(self, counts: Mapping[str, int]) -> None:
         for outcome, number in counts.items():

@@ -67,10 +67,6 @@ class Resend(msgspec.Struct, frozen=True, kw_only=True, tag="resend"):
 Command = Resend
 
 
-class Mark(msgspec.Struct, frozen=True, kw_only=True):
-    """A time mark in the log: nothing else happened up to the record's accepted_ms."""
-
-
 class OperatorCommand(msgspec.Struct, frozen=True, kw_only=True):
     """What a person or the dispatch platform decided about one alert; a record in the log.
 

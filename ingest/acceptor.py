@@ -202,10 +202,6 @@ class Acceptor:
         for _, _, reject in group.letters:
             counts.refused[reject.reason.value] += 1
 
-    def append_mark(self, now_ms: int) -> LogRecord:
-        """A time mark. Raises `StoreFull`, `StoreFailed`, as do all below."""
-        return self._append(LogRecord(RecordKind.MARK, now_ms, "", b""))
-
     def append_command(self, command: OperatorCommand) -> LogRecord:
         payload = _encode(command)
         return self._append(LogRecord(RecordKind.COMMAND, self._clock(), "", payload))

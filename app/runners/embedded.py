@@ -11,8 +11,9 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -221,7 +222,7 @@ class Server:
             self._exposition,
             keys,
             PAGE_DIR,
-            enable=self._enable,
+            enable=self.dispatcher.enable,
         )
         self.web.serve(api)
         self._say(f"page and API on {self.web.url}")
@@ -291,12 +292,6 @@ class Server:
     def _submit(self, command: Any) -> None:
         self.acceptance.submit(command)
 
-    def _enable(self, receiver: str) -> bool:
-        """A receiver that was disabled by its own answer gets what waits for it."""
-        known = self.store.outbox.enable(receiver, now_ms())
-        self.dispatcher.wake()
-        return known
-
     def _pulse(self) -> Pulse:
         return Pulse(self.execution.position, self._lag_ms())
 
@@ -331,7 +326,25 @@ class Server:
             state = self.telemetry.state()
             self.metrics.store_lag.set(state.lag_ms / 1000)
             self.metrics.store_thinned.set(state.thinned_rows)
+        for part, counts in self._inner_counts().items():
+            self.metrics.show(part, counts)
         return self.metrics.exposition()
+
+    def _inner_counts(self) -> dict[str, Mapping[str, float]]:
+        accept = self.acceptor.counts
+        return {
+            "alerts": self.execution.engine.lifecycle.counts,
+            "ledger": asdict(self.acceptor.ledger.counts),
+            "acceptance": {
+                "unclaimed": accept.unclaimed,
+                "turned_back": accept.turned_back,
+                "failed_checkpoints": accept.failed_checkpoints,
+            },
+            "subscriber": asdict(self.subscriber.counts),
+            "dispatch": self.dispatcher.counts,
+            "dispatch_store": self.store.queries.counters(),
+            "letters_lost": self.quarantine.lost,
+        }
 
     def _delivery_alarm(self, live: Broadcaster) -> Callable[[str, int | None], None]:
         def alarm(receiver: str, since_ms: int | None) -> None:

@@ -63,7 +63,7 @@ class Listener:
 
 
 class Broadcaster:
-    """Fans out to listeners. `publish` and `notice` may be called from any thread."""
+    """Fans out to listeners. `publish` and `delivery_failing` may be called from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -105,10 +105,6 @@ class Broadcaster:
             else:
                 self._failing[receiver] = notice
         self._tell(notice)
-
-    def notice(self, kind: str, body: bytes) -> None:
-        """Say something once to all who listen now. body: JSON without newlines."""
-        self._tell(Notice(kind, body))
 
     def close(self) -> None:
         """End all streams, so that a server can stop."""

@@ -247,10 +247,11 @@ def test_gaps_are_asked_for_on_the_command_topic(intake: Intake) -> None:
 
 
 def test_marks_commands_and_rules_are_records_in_order(intake: Intake) -> None:
-    assert intake.acceptor.append_mark(T0 + 5).position == 1
+    [mark] = intake.acceptor.accept([], mark=True).records
+    assert (mark.position, mark.kind) == (1, RecordKind.MARK)
     command = OperatorCommand(id="c", action="acknowledge", alert="a", at_ms=T0)
     found = intake.acceptor.append_command(command)
-    assert (found.position, found.kind, found.accepted_ms) == (2, RecordKind.COMMAND, T0 + 5)
+    assert (found.position, found.kind, found.accepted_ms) == (2, RecordKind.COMMAND, mark.accepted_ms)
     assert msgspec.json.decode(found.payload, type=OperatorCommand) == command
     installed = Installed(what="rules", hash="h", active_ms=T0)
     assert intake.acceptor.append_installed(installed, b"content").position == 3
