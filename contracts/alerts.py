@@ -69,5 +69,6 @@ _encoder = msgspec.json.Encoder(order="deterministic")
 
 
 def encode_event(event: AlertEvent) -> bytes:
-    """The exact bytes that are signed, sent, stored and compared: sorted keys, no white space."""
+    """The exact bytes that are signed, sent, stored and compared: fields in their order, the
+    keys of mappings sorted, no white space."""
     return _encoder.encode(event)
