@@ -24,6 +24,8 @@ from tests.torture.processes import Agent, until
 from tests.torture.scene import Scene, scene
 
 GATEWAYS = ("gw-1", "gw-2")
+PACK = "rows = 40\nage_ms = 50"
+"""Small packs, so that at every moment some are on each part of the way."""
 
 pytestmark = pytest.mark.broker
 
@@ -44,7 +46,7 @@ def bring_load(there: Scene, *, seconds: float, seed: int, lead_s: float = 2.0) 
         record(there.folder, gateway, start_ms=start_ms, seconds=seconds, seed=seed)
         for gateway in GATEWAYS
     ]
-    agents = [there.agent(made.gateway, made.path) for made in recordings]
+    agents = [there.agent(made.gateway, made.path, pack=PACK) for made in recordings]
     return Load(there, agents, recordings)
 
 
@@ -54,7 +56,7 @@ class Killer:
     def __init__(self, load: Load, seed: int, each: int, pause_s: tuple[float, float]) -> None:
         self._load, self._pause_s = load, pause_s
         self._pick = random.Random(seed)
-        self.plan = ["agent"] * each + ["broker"] * each + ["server"] * each
+        self.plan = ["agent", "broker", "server", "both"] * each
         self._pick.shuffle(self.plan)
         self.kills: Counter[str] = Counter()
 
@@ -69,11 +71,9 @@ class Killer:
             if what == "agent":
                 self._kill_agent(self._pick.choice(living))
             elif what == "broker":
-                self._load.there.broker.kill()
-                time.sleep(self._pick.uniform(0, 0.5))
-                self._load.there.broker.start()
+                self._kill_broker()
             else:
-                self._kill_server()
+                self._kill_server(and_broker=what == "both")
             self.kills[what] += 1
 
     def _kill_agent(self, agent: Agent) -> None:
@@ -81,9 +81,18 @@ class Killer:
         time.sleep(self._pick.uniform(0, 0.5))
         agent.start()
 
-    def _kill_server(self) -> None:
+    def _kill_broker(self) -> None:
+        self._load.there.broker.kill()
+        time.sleep(self._pick.uniform(0, 0.5))
+        self._load.there.broker.start()
+
+    def _kill_server(self, *, and_broker: bool) -> None:
+        """and_broker: once it has acknowledged what nobody has taken from it yet."""
         server = self._load.there.server
         server.kill()
+        if and_broker:
+            time.sleep(self._pick.uniform(0.3, 0.8))
+            self._kill_broker()
         server.start()
         # Mostly it gets to work; one time in four the next kill may hit it while it recovers.
         if self._pick.random() < 0.75:
@@ -91,10 +100,17 @@ class Killer:
 
 
 def torture(
-    folder: Path, *, seconds: float, seed: int, each: int, pause_s: tuple[float, float]
+    folder: Path,
+    *,
+    seconds: float,
+    seed: int,
+    each: int,
+    pause_s: tuple[float, float],
+    lasting: bool,
 ) -> dict[str, float]:
+    """lasting: whether what the broker holds survives; nothing may depend on it."""
     began = time.monotonic()
-    with scene(folder, GATEWAYS) as there:
+    with scene(folder, GATEWAYS, lasting=lasting) as there:
         load = bring_load(there, seconds=seconds, seed=seed)
         killer = Killer(load, seed, each, pause_s)
         killer.run()
@@ -161,12 +177,13 @@ def check_alerts(load: Load, counts: dict[str, int], folder: Path) -> None:
 
 
 def test_kill_anything_at_any_moment(tmp_path: Path) -> None:
-    told = torture(tmp_path, seconds=8, seed=20_260_301, each=2, pause_s=(0.2, 0.8))
-    assert all(told[f"kills_{name}"] >= 1 for name in ("agent", "broker", "server"))
+    told = torture(tmp_path, seconds=9, seed=20_260_301, each=2, pause_s=(0.2, 0.8), lasting=False)
+    assert all(told[f"kills_{name}"] >= 1 for name in ("agent", "broker", "server", "both"))
 
 
 @pytest.mark.torture
-def test_kill_anything_at_any_moment_for_long(tmp_path: Path) -> None:
-    told = torture(tmp_path, seconds=420, seed=7, each=50, pause_s=(0.3, 3.0))
-    assert sum(told[f"kills_{name}"] for name in ("agent", "broker", "server")) >= 100
-    results.keep("kills", told)
+@pytest.mark.parametrize("lasting", [True, False], ids=["lasting", "forgetful"])
+def test_kill_anything_at_any_moment_for_long(tmp_path: Path, *, lasting: bool) -> None:
+    told = torture(tmp_path, seconds=200, seed=7, each=20, pause_s=(0.3, 2.5), lasting=lasting)
+    assert sum(told[f"kills_{name}"] for name in ("agent", "broker", "server", "both")) >= 60
+    results.keep("kills_lasting" if lasting else "kills_forgetful", told)
