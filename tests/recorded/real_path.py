@@ -109,11 +109,11 @@ class Told:
             bodies = [bytes(row[0]) for row in db.execute("SELECT body FROM events")]
         return sorted(map(_parsed, bodies))
 
-    def replayed(self, folder: Path, *options: str) -> tuple[list[bytes], dict[str, Any]]:
+    def replayed(self, folder: Path) -> tuple[list[bytes], dict[str, Any]]:
         """What `replay` makes of the dumped log: its events, and its summary."""
         dump, out = folder / "log.dump", folder / "replayed.jsonl"
         gridwarden("log", "dump", "--data", self._data, "--out", dump)
-        said = gridwarden("replay", "--input", dump, "--out", out, "--json", *options)
+        said = gridwarden("replay", "--input", dump, "--out", out, "--json")
         return sorted(map(_parsed, out.read_bytes().splitlines())), json.loads(said)
 
 
