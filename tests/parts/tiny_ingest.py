@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
+from typing import Any
 
 import msgspec
 import paho.mqtt.client as paho
@@ -44,7 +45,9 @@ class TinyIngest:
         self._client = paho.Client(
             CallbackAPIVersion.VERSION2, client_id="tiny-ingest", protocol=paho.MQTTv5
         )
-        self._client.reconnect_delay_set(0.05, 0.5)
+        # Paho takes fractions of a second, though its types say whole ones.
+        untyped: Any = self._client
+        untyped.reconnect_delay_set(0.05, 0.5)
         self._client.on_connect = self._on_connect
         self._client.on_message = self._on_message
         self._port = port
