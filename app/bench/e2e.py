@@ -23,8 +23,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from app.bench.document import document
-from app.bench.probe import GATEWAY, Prober, Webhook
-from app.bench.rig import Child, Rig, rig
+from app.bench.probe import BEATING, GATEWAY, Prober, Webhook
+from app.bench.rig import Child, Rig, RigError, rig
 from app.bench.wire import WireSender
 from contracts import topics
 from edge.sources.simulate import write_registry
@@ -178,21 +178,27 @@ def _latency(
     timed = _probe(prober, seconds, random.Random(seed))  # noqa: S311 - moments, not secrets
     deadline = time.monotonic() + TIMED_SLACK_MS / 1000 + 40
     while time.monotonic() < deadline and not _all_in(hook, prober):
-        prober.send([("probe-beat", "efire", "cable_temperature", 20.0)], alarm=False)
         time.sleep(0.1)
     prober.close()
     sender.stop()
     instant = [
         (hook.arrivals[device, "raised"] - sent) * 1000
         for device, sent in prober.sent.items()
-        if device.startswith("probe-") and (device, "raised") in hook.arrivals
+        if device.startswith("probe-") and device != BEATING and (device, "raised") in hook.arrivals
     ]
     late = [
         hook.arrivals[device, "raised"] * 1000 - due_ms - TIMED_SLACK_MS
         for device, due_ms in timed.items()
         if (device, "raised") in hook.arrivals
     ]
-    lost = sum(1 for device in prober.sent if device != "probe-beat") - len(instant) - len(late)
+    delays = {
+        hook.events[device, "raised"]["data"]["timing"]["on_delay_ms"]
+        for device in timed
+        if (device, "raised") in hook.events
+    }
+    if delays - {HOT_FOR_MS}:
+        raise RigError(f"the shipped rule holds for {delays} ms, the probes expect {HOT_FOR_MS}")
+    lost = sum(1 for device in prober.sent if device != BEATING) - len(instant) - len(late)
     return {
         "p50_ms": median(instant),
         "p99_ms": _quantile(instant, 0.99),
@@ -226,9 +232,7 @@ HOT_FOR_MS = 30_000
 
 
 def _all_in(hook: Webhook, prober: Prober) -> bool:
-    return all(
-        (device, "raised") in hook.arrivals for device in prober.sent if device != "probe-beat"
-    )
+    return all((device, "raised") in hook.arrivals for device in prober.sent if device != BEATING)
 
 
 def _quantile(values: list[float], share: float) -> float:
