@@ -59,6 +59,7 @@ torture: setup-dev tools ## kill everything under load, for long
 bench: setup ## the named benchmarks
 	$(BIN)/gridwarden bench decode --json
 	$(BIN)/gridwarden bench mqtt --json
+	$(BIN)/gridwarden bench registry --json
 	$(BIN)/gridwarden bench e2e --json
 
 prove-bare: ## make run in a fresh Debian 12 root (needs root, debootstrap; ARGS=test for make test)

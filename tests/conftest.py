@@ -36,11 +36,11 @@ def mosquitto(tmp_path: Path, require_tool: Callable[[str], str]) -> Iterator[Mo
 
 @pytest.fixture(scope="session")
 def recorded_data() -> Path:
-    """The folder of recorded data: GRIDWARDEN_DATA, or `../shared/data` beside the checkout."""
-    named = os.environ.get("GRIDWARDEN_DATA")
+    """The folder of recorded data: RECORDED_DATA, or `../shared/data` beside the checkout."""
+    named = os.environ.get("RECORDED_DATA")
     folder = Path(named) if named else ROOT.parent / "shared" / "data"
     if not folder.is_dir():
-        pytest.skip(f"no recorded data at {folder}; set GRIDWARDEN_DATA to its folder")
+        pytest.skip(f"no recorded data at {folder}; set RECORDED_DATA to its folder")
     return folder
 
 

@@ -51,9 +51,9 @@ cp /etc/resolv.conf "$root/etc/resolv.conf"
 cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/ca-certificates.crt"
 mount -t proc proc "$root/proc"
 mount --rbind /dev "$root/dev"
-if [[ -d ${GRIDWARDEN_DATA:-} ]]; then
+if [[ -d ${RECORDED_DATA:-} ]]; then
     mkdir -p "$root/srv/data"
-    mount --bind -o ro "$GRIDWARDEN_DATA" "$root/srv/data"
+    mount --bind -o ro "$RECORDED_DATA" "$root/srv/data"
 fi
 
 passed=(PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 CI="${CI:-}")
@@ -61,7 +61,7 @@ for name in PIP_INDEX_URL UV_INDEX_URL UV_DEFAULT_INDEX http_proxy https_proxy n
     HTTPS_PROXY NO_PROXY; do
     [[ -z ${!name:-} ]] || passed+=("$name=${!name}")
 done
-[[ ! -d $root/srv/data ]] || passed+=(GRIDWARDEN_DATA=/srv/data)
+[[ ! -d $root/srv/data ]] || passed+=(RECORDED_DATA=/srv/data)
 inside() { env -i "${passed[@]}" chroot "$root" sh -c "cd /srv/gridwarden && $1"; }
 
 case $what in

@@ -29,7 +29,7 @@ MODULE_THAT_SKIPS = "import pytest\npytest.importorskip('no_such_module_at_all')
 
 def run(folder: Path, *, ci: str) -> tuple[int, str]:
     (folder / "pytest.ini").write_text("[pytest]\n")
-    env = {**os.environ, "CI": ci, "MOSQUITTO": "/no/mosquitto", "GRIDWARDEN_DATA": "/no/data"}
+    env = {**os.environ, "CI": ci, "MOSQUITTO": "/no/mosquitto", "RECORDED_DATA": "/no/data"}
     command = [sys.executable, "-m", "pytest", "-ra", "-p", "no:cacheprovider"]
     done = subprocess.run(
         [*command, "-p", "tests.conftest", "--rootdir", str(folder), str(folder)],
@@ -51,7 +51,7 @@ def test_a_person_is_told_what_to_install(tmp_path: Path, ci: str) -> None:
     assert status == 0, told
     assert "2 skipped, 1 xfailed" in told
     assert "apt-get install" in told
-    assert "GRIDWARDEN_DATA" in told
+    assert "RECORDED_DATA" in told
 
 
 def test_ci_fails_instead(tmp_path: Path) -> None:

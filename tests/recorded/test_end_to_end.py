@@ -35,13 +35,9 @@ Rows = list[tuple[str, int, int, str, bool, bool]]
 
 
 @pytest.fixture
-def ready(
-    require_tool: Callable[[str], str], recorded_data: Path, monkeypatch: pytest.MonkeyPatch
-) -> Path:
+def ready(require_tool: Callable[[str], str], recorded_data: Path) -> Path:
     """The recorded data, once the broker is known to be there."""
     require_tool("mosquitto")
-    # To the server the same variable names its own data folder: it must not write in there.
-    monkeypatch.delenv("GRIDWARDEN_DATA", raising=False)
     return recorded_data
 
 
