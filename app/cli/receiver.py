@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -38,6 +39,7 @@ def command(
         fail(f"port {port} or {out}: {error.strerror}; name another with --port or --out")
     except (ValueError, KeyError, TypeError):
         fail(f"{out}: holds lines that aren't received events; name another file with --out")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     print(f"receiving on {receiver.url}", file=sys.stderr, flush=True)
     try:
         receiver.run()

@@ -311,7 +311,7 @@ class Receiver(Part):
 
     def finish(self) -> dict[str, int]:
         """Stop it; gives its counts."""
-        self.stop(signal.SIGINT)
+        self.stop()
         last = [line for line in self.log.splitlines() if line.startswith("{")][-1]
         counts: dict[str, int] = json.loads(last)
         return counts

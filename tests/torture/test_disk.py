@@ -115,20 +115,22 @@ def test_the_log_runs_full(tmp_path: Path, small_disk: Callable[[int], Path], se
     retention = f"min_free_bytes = {4 * MIB}\nreserve_bytes = {4 * MIB}"
     with scene(tmp_path, ("gw-1", "gw-2"), data=disk / "data", retention=retention) as there:
         server, receiver = there.server, there.receiver
+
+        def full() -> bool:
+            health = server.health()
+            return not health["ready"] and any("disk" in said for said in health["problems"])
+
         made = record(tmp_path, "gw-1", start_ms=now_ms(), seconds=seconds, seed=5, fires=0)
         agent = there.agent("gw-1", made.path)
         until(lambda: server.metric("gridwarden_readings_total", outcome="accepted") > 0, 30, "in")
         filler = fill(disk, 256 << 10)
-        until(lambda: not server.health()["ok"], 60, "/health says that something is wrong")
-        said = server.health()
-        assert any("disk" in problem for problem in said["problems"]), said["problems"]
+        until(full, 60, "/health says that the disk is full")
         send(there.broker.port, [Gateway("gw-2").pack([fire(head("gw-2", 0), now_ms())])])
         until(lambda: receiver.raised(FIRE_RULE, head("gw-2", 0)), 60, "the fire is told")
         # It stays full for as long as the recording goes on.
         time.sleep(max(0.0, made.parts[-1].ts_ms.max() / 1000 - time.time()))
         assert not agent.finished, "what isn't in the log was confirmed"
-        held = server.health()
-        assert any("disk" in problem for problem in held["problems"]), held["problems"]
+        assert full(), server.health()["problems"]
         assert server.metric("gridwarden_messages_total", outcome="turned_back") > 0
         filler.unlink()
         until(lambda: agent.finished, 120, "the agent is drained")

@@ -35,16 +35,16 @@ def write(
     path: Path, start_ms: int, seconds: float, out_from: float, out_to: float
 ) -> ReadingBatch:
     """Ten readings a second of two pumps. One is warm all the time; the other's pressure is low
-    for 3 s, within the time of the outage. One head rings in the middle of it."""
+    for 3 s, within the time of the outage. One head rings before that, also within it."""
     rows: list[tuple[str, str, str, int, float, int]] = []
-    middle = (out_from + out_to) / 2
+    rings, falls = out_from + (out_to - out_from) / 4, out_from + (out_to - out_from) / 2
     for tick in range(int(seconds * 10)):
         at, ts = tick / 10, start_ms + tick * 100
-        low = middle - 1.5 <= at < middle + 1.5
+        low = falls <= at < falls + 3
         rows.append((pump(GATEWAY, 0), "firewater", "temperature", ts, 60 + tick * 1e-3, 0))
         pressure = (0.05 if low else 0.3) + tick * 1e-6
         rows.append((pump(GATEWAY, 1), "firewater", "static_pressure", ts + 1, pressure, 0))
-    ring = (head(GATEWAY, 0), "smoke", "fire", start_ms + int(middle * 1000), 1.0, int(Flag.ALARM))
+    ring = (head(GATEWAY, 0), "smoke", "fire", start_ms + int(rings * 1000), 1.0, int(Flag.ALARM))
     rows = sorted([*rows, ring], key=lambda row: row[3])
     batch = ReadingBatch.of(rows)
     path.write_bytes(telemetry.encode_messages(batch))
@@ -118,7 +118,7 @@ def check_time(events: list[dict[str, Any]], during: list[dict[str, Any]]) -> No
 
 
 def test_a_cut_connection(tmp_path: Path) -> None:
-    outage(tmp_path, lead_s=1, out_s=6, frozen=False)
+    outage(tmp_path, lead_s=1, out_s=7, frozen=False)
 
 
 @pytest.mark.torture
