@@ -11,11 +11,21 @@ from edge.pack_table import Kind
 from edge.packer import PackLimits
 from edge.shelf import FIRST, Shelf
 from edge.sources import Drawn
-from edge.writer import Writer
+from edge.writer import LOOK_MS, Writer
 from tests.edge.test_intake import Still
 from tests.parts.readings import batch
 
 LIMITS = OutboxLimits(bytes=1 << 30, free_bytes=0, ballast_bytes=0)
+
+
+class Moving(Still):
+    """A clock that goes when it is told to."""
+
+    def __init__(self) -> None:
+        self.ms = 1000
+
+    def mono_ms(self) -> int:
+        return self.ms
 
 
 class Station:
@@ -24,7 +34,7 @@ class Station:
     def __init__(self, folder: Path) -> None:
         self.outbox = Outbox(folder / "outbox.db", ["gw"], LIMITS)
         self.told: list[str] = []
-        clock = Still()
+        self.clock = clock = Moving()
         limits = PackLimits(rows=500, bytes=1 << 20, age_ms=10**9)
         self.intake = Intake(
             gateways=1, limits=limits, resume=Bookmark(), clock=clock, wake=lambda: None
@@ -48,6 +58,11 @@ class Station:
         pages = db.execute("PRAGMA page_count").fetchone()[0]
         db.execute(f"PRAGMA max_page_count = {pages + more_pages}")
 
+    def step_at_next_look(self) -> None:
+        """Whether the disk is full is looked at again after `LOOK_MS`."""
+        self.clock.ms += LOOK_MS
+        self.writer.step()
+
     def held(self, kind: Kind) -> list[float]:
         """First value of each pack of a kind."""
         shelf = Shelf(self.outbox.path, [self.outbox.id_of(0)])
@@ -69,6 +84,7 @@ def test_a_full_disk_makes_room_from_the_oldest_and_says_so(tmp_path: Path) -> N
     assert "changed" in station.told
     for _ in range(4):
         station.writer.step()
+    station.step_at_next_look()
     assert not station.outbox.disk_full
     assert station.held(Kind.ALARM) == [100_500]
     data = station.held(Kind.DATA)
@@ -93,7 +109,7 @@ def test_where_there_is_no_room_at_all_it_waits_and_forgets_nothing(tmp_path: Pa
         assert not station.intake.is_empty()
         assert station.held(Kind.ALARM) == [0]  # Never given up for the sake of data.
     station.outbox._db.execute("PRAGMA max_page_count = 100000")
-    station.writer.step()
+    station.step_at_next_look()
     assert station.intake.is_empty()
     assert not station.outbox.disk_full
     assert station.held(Kind.DATA) == [1 + n * 500 for n in range(20)]
