@@ -203,12 +203,14 @@ class Link:
             self._ready.update(connection.gateways)
 
     def _drain_wakes(self) -> None:
-        self._woken = False
         try:
             while self._wake_out.recv(4096):
                 pass
         except BlockingIOError:
             pass  # Drained.
+        # Only now: a wake between clearing and reading would be swallowed, and nobody would ever
+        # wake this loop again.
+        self._woken = False
         while self._events:
             gateway, kind = self._events.popleft()
             self._lanes[gateway].more.add(kind)
