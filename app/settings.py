@@ -11,7 +11,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 MILLISECONDS_PER_DAY = 86_400_000
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -125,18 +130,6 @@ class Settings(BaseSettings):
             raise ValueError("name: two webhooks have the same name")
         return value
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        del settings_cls, dotenv_settings, file_secret_settings
-        return env_settings, init_settings
-
 
 def load(
     path: Path | None,
@@ -159,12 +152,13 @@ def load(
             ) from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise SettingsError(f"{path}: not TOML: {error}") from None
+    named: dict[str, Any] = {}
     if broker is not None:
-        values["mqtt"] = {**values.get("mqtt", {}), "broker": broker}
+        named["mqtt"] = {"broker": broker}
     if http_port is not None:
-        values["http"] = {**values.get("http", {}), "port": http_port}
+        named["http"] = {"port": http_port}
     try:
-        settings = Settings(**values)
+        settings = _over(values)(**named)
     except ValidationError as error:
         raise SettingsError(_one_line(path, error)) from None
     base = path.parent if path is not None else Path()
@@ -172,10 +166,30 @@ def load(
     return settings if data is None else settings.model_copy(update={"data": data})
 
 
+def _over(file: dict[str, Any]) -> type[Settings]:
+    """The settings with a file's values below the environment's, and those below the arguments."""
+
+    class OverFile(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            del dotenv_settings, file_secret_settings
+            return init_settings, env_settings, InitSettingsSource(settings_cls, file)
+
+    return OverFile
+
+
 def _one_line(path: Path | None, error: ValidationError) -> str:
     first = error.errors()[0]
     at = ".".join(str(part) for part in first["loc"]) or "settings"
-    mend = f"remove it or see {_help()}" if first["type"] == "extra_forbidden" else first["msg"]
+    said = first["msg"].removeprefix("Value error, ")
+    mend = f"remove it or see {_help()}" if first["type"] == "extra_forbidden" else said
     return f"{path or 'environment'}: {at}: {mend}"
 
 

@@ -39,6 +39,7 @@ def test_a_mistake_is_one_line(tmp_path: Path, text: str, want: str) -> None:
     line = str(raised.value)
     assert str(file) in line
     assert want in line
+    assert "Value error" not in line
     assert "\n" not in line
 
 
@@ -64,6 +65,16 @@ def test_the_environment_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     file.write_text("[http]\nport = 8081\n", encoding="utf-8")
     monkeypatch.setenv("GRIDWARDEN_HTTP__PORT", "8082")
     assert load(file).http.port == 8082
+
+
+def test_the_command_line_wins_over_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "gridwarden.toml"
+    file.write_text("[http]\nport = 8081\n[mqtt]\nport = 1884\n", encoding="utf-8")
+    monkeypatch.setenv("GRIDWARDEN_HTTP__PORT", "8082")
+    monkeypatch.setenv("GRIDWARDEN_MQTT__BROKER", "mosquitto")
+    settings = load(file, http_port=8083, broker="builtin")
+    assert settings.http.port == 8083
+    assert (settings.mqtt.broker, settings.mqtt.port) == ("builtin", 1884)
 
 
 def test_nothing_listens_beyond_loopback_by_default() -> None:
