@@ -74,7 +74,9 @@ def read_secrets(path: Path) -> tuple[bytes, ...]:
     try:
         lines = path.read_text(encoding="ascii").split()
     except (OSError, UnicodeDecodeError) as error:
-        raise ReceiverInvalid(f"{path}: can't be read: {type(error).__name__}") from None
+        why = getattr(error, "strerror", None) or "not ASCII"
+        mend = "name a file with the secret in secret_file"
+        raise ReceiverInvalid(f"{path}: can't be read ({why}); {mend}") from None
     keys = tuple(_key(path, number, line) for number, line in enumerate(lines, start=1))
     if not 1 <= len(keys) <= _MOST_SECRETS:
         raise ReceiverInvalid(f"{path}: holds {len(keys)} secrets; give one or two")

@@ -140,7 +140,7 @@ CASES: dict[str, tuple[Use, tuple[str, ...]]] = {
         lambda p: up(
             p, '[[webhook]]\nname = "a"\nurl = "https://example.org"\nsecret_file = "nothing"'
         ),
-        ("nothing: can't be read",),
+        ("nothing: can't be read (No such file or directory)", "secret_file"),
     ),
     "a secret that is none": (
         lambda p: up(
