@@ -13,7 +13,7 @@ import typer
 from app.cli.outcome import fail
 from contracts.alerts import timestamp
 from contracts.pack import boot_text
-from ingest.completeness import Hour
+from ingest.completeness import HOUR_MS, Hour
 from ingest.layout import ledger_file, log_folder
 from ingest.ledger import Ledger, Loss
 from ingest.ledger_store import LedgerStore
@@ -72,6 +72,7 @@ def _gateway(store: LedgerStore, ledger: Ledger, gateway: str, now_ms: int) -> d
 def _hour(hour: Hour) -> dict[str, Any]:
     return {
         "from": timestamp(hour.from_ms),
+        "to": timestamp(hour.from_ms + HOUR_MS),
         "state": hour.state,
         "packs": hour.packs,
         "readings": hour.readings,
@@ -116,7 +117,7 @@ def _runs(hours: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
     runs: list[tuple[str, str, str]] = []
     for hour in hours:
         if runs and runs[-1][2] == hour["state"]:
-            runs[-1] = (runs[-1][0], hour["from"], hour["state"])
+            runs[-1] = (runs[-1][0], hour["to"], hour["state"])
         else:
-            runs.append((hour["from"], hour["from"], hour["state"]))
+            runs.append((hour["from"], hour["to"], hour["state"]))
     return runs

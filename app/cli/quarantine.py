@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from app.cli.outcome import fail
+from app.cli.outcome import FINDINGS, fail
 from contracts.alerts import timestamp
 from ingest.layout import quarantine_file
 from ingest.quarantine import REPLAYED, WANTED, Letter, Quarantine
@@ -87,6 +87,8 @@ def replay(
             fail(str(error))
     if as_json:
         print(json.dumps({"wanted": count}))
+    elif count == 0:
+        fail("no such letter waits to be asked for; see `gridwarden quarantine list`", FINDINGS)
     else:
         print(f"{count} letters will be taken again by the server")
 

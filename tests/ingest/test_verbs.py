@@ -82,6 +82,8 @@ def test_quarantine_list_show_and_replay(data: Path) -> None:
     assert shown["payload"] == "/2J5dGVz"
     assert RUN.invoke(quarantine.app, ["show", "9", *at]).exit_code == 2
     assert RUN.invoke(quarantine.app, ["replay", *at]).exit_code == 2
+    nothing = RUN.invoke(quarantine.app, ["replay", "9", *at])
+    assert (nothing.exit_code, nothing.stdout, nothing.stderr.count("\n")) == (1, "", 1)
     done = RUN.invoke(quarantine.app, ["replay", "1", *at, "--json"])
     assert json.loads(done.stdout) == {"wanted": 1}
     letters = Quarantine(quarantine_file(data))
@@ -98,5 +100,8 @@ def test_gaps_shows_hours_and_what_is_missing_up_to_the_last_record(data: Path) 
     assert [(x["first"], x["last"], x["reason"]) for x in found["lost"]] == [(3, 3, "not_held")]
     text = RUN.invoke(gaps.app, ["--data", str(data), "--gateway", "g1"]).stdout
     assert "missing: boot" in text
+    hour = found["hours"][0]
+    assert hour["from"] < hour["to"]
+    assert f"  {hour['from']} .. " in text
     assert "lost (not_held)" in text
     assert RUN.invoke(gaps.app, ["--data", str(data), "--gateway", "gx"]).exit_code == 2
