@@ -22,7 +22,8 @@ class Finding:
     mend: str = ""
 
     def __str__(self) -> str:
-        text = f"{self.file}:{self.line}: {self.path}: {self.problem}"
+        at = f"{self.path}: " if self.path else ""
+        text = f"{self.file}:{self.line}: {at}{self.problem}"
         return f"{text}; mend: {self.mend}" if self.mend else text
 
 
