@@ -123,7 +123,7 @@ def _configure(folder: Path, broker: Mosquitto, receiver: Receiver) -> Path:
         [http]
         port = 0
         [engine]
-        slack_ms = 700
+        slack_ms = 1700
         idle_ms = 1500
         snapshot_every_s = 1
         [[webhook]]
