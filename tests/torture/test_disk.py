@@ -84,9 +84,12 @@ def test_the_outbox_runs_full(tmp_path: Path, small_disk: Callable[[int], Path])
         packs = [loss for loss in ledger["lost"] if loss["readings"] != 0]
         told = sum(loss["readings"] or 0 for loss in packs)
         gone = sum(loss["last"] - loss["first"] + 1 for loss in packs)
-        assert gone == max(status.evicted_packs for status in statuses)
+        evicted = max(status.evicted_packs for status in statuses)
         if all(loss["readings"] for loss in packs):
             assert told == account.lost
+            assert gone == evicted
+        # Such a range may also hold the sequence of a tombstone that was folded.
+        assert gone >= evicted
         assert 0 < told <= account.lost
         rung = {event["data"]["device"] for event in there.receiver.raised(FIRE_RULE)}
         assert rung == made.fires.keys(), "alarms outlive everything else"
