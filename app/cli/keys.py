@@ -25,7 +25,10 @@ def _ring(data: Path) -> KeyRing:
 
 @app.command()
 def create(name: Name, data: DataFolder, role: Annotated[str, typer.Option()] = "read") -> None:
-    """Make a key and print it once; a running server takes it up at its next start."""
+    """Make a key and print it once, in place of one with that name.
+
+    A running server takes it up at its next start.
+    """
     roles: dict[str, Literal["read", "operate"]] = {"read": "read", "operate": "operate"}
     if role not in roles:
         fail(f"--role: {role!r} is no role; use read or operate")
@@ -38,6 +41,8 @@ def create(name: Name, data: DataFolder, role: Annotated[str, typer.Option()] = 
 @app.command("list")
 def list_keys(data: DataFolder) -> None:
     """Names and roles; the keys themselves are not kept in clear."""
+    if not data.is_dir():
+        fail(f"{data}: no such folder; name the server's data folder")
     for name, role in _ring(data).names():
         print(f"{role:8} {name}")
 

@@ -88,7 +88,7 @@ def replay(
     if as_json:
         print(json.dumps({"wanted": count}))
     elif count == 0:
-        fail("no such letter waits to be asked for; see `gridwarden quarantine list`", FINDINGS)
+        fail("no such letter, or asked for already; see `gridwarden quarantine list`", FINDINGS)
     else:
         print(f"{count} letters will be taken again by the server")
 

@@ -221,6 +221,10 @@ CASES: dict[str, tuple[Use, tuple[str, ...]]] = {
         ("where", "--out"),
     ),
     "gaps without a log": (lambda p: ["gaps", "--data", p.folder], ("log",)),
+    "keys of no server": (
+        lambda p: ["keys", "list", "--data", p.folder / "nowhere"],
+        ("nowhere: no such folder", "data folder"),
+    ),
     "quarantine without letters": (
         lambda p: ["quarantine", "list", "--data", p.folder],
         ("no dead letters here",),
