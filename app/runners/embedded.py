@@ -262,7 +262,13 @@ class Server:
 
     def _watch(self) -> None:
         """What ends without being asked takes the process down: what starts it starts all."""
+        connected = True
         while not self.failure.stopping.wait(0.5):
+            if self.subscriber.connected != connected:
+                connected = self.subscriber.connected
+                tell = self._log.info if connected else self._log.error
+                why = "" if connected else self.subscriber.last_error
+                tell("broker connected" if connected else "no connection to the broker", why=why)
             if self.broker is not None and not self.broker.alive():
                 self.failure.report(f"the broker ended (status {self.broker.process.returncode})")
             for name, part in (

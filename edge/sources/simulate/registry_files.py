@@ -68,6 +68,24 @@ def _devices(layout: Layout) -> Iterable[Sequence[str]]:
             device.floor,
             *(device.attributes.get(name, "") for name in ATTRIBUTES),
         )
+    yield from _gateways(layout)
+
+
+def _gateways(layout: Layout) -> Iterable[Sequence[str]]:
+    """The gateways as devices of their own, each where its first device is."""
+    first = {device.gateway: device for device in reversed(layout.devices)}
+    for number, device in sorted(first.items()):
+        name = layout.gateways[number]
+        yield (
+            name,
+            "gateway",
+            name,
+            layout.grids[device.grid].code,
+            f"{device.lon:.6f}",
+            f"{device.lat:.6f}",
+            layout.buildings[device.building].name,
+            *("" for _ in range(2 + len(ATTRIBUTES))),
+        )
 
 
 def _features(layout: Layout) -> dict[str, object]:

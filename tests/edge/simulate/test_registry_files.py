@@ -56,7 +56,9 @@ def test_devices_lie_inside_the_polygon_of_their_grid(folder: Path) -> None:
 def test_each_device_that_speaks_is_registered_with_its_gateway(folder: Path) -> None:
     district = demo_district(1)
     rows = {row["device"]: row for row in table(folder / "devices.csv")}
-    assert len(rows) == 600
+    own = {name for name, row in rows.items() if row["family"] == "gateway"}
+    assert own == set(district.gateways)
+    assert len(rows) == 600 + len(own)
     for gateway, name in enumerate(district.gateways):
         batch = district.readings(district.start_ms, district.start_ms + 600_000, gateway)
         for device, family in zip(batch.devices, batch.families, strict=True):
@@ -80,4 +82,6 @@ def test_the_same_seed_writes_the_same_bytes(folder: Path, tmp_path: Path) -> No
 def test_a_load_has_a_registry_too(tmp_path: Path) -> None:
     size = LoadSize(("a", "b"), devices_per_gateway=3)
     write_registry(tmp_path, LoadDistrict(1, size, start_ms=0))
-    assert [row["gateway"] for row in table(tmp_path / "devices.csv")] == ["a"] * 3 + ["b"] * 3
+    rows = table(tmp_path / "devices.csv")
+    assert [row["gateway"] for row in rows] == ["a"] * 3 + ["b"] * 3 + ["a", "b"]
+    assert [row["device"] for row in rows if row["family"] == "gateway"] == ["a", "b"]
