@@ -100,8 +100,12 @@ def record(
     breaches: int = 5,
     pumps: int = PUMPS,
 ) -> Recording:
-    """Write a recording: `fires` heads ring once at a random time, `breaches` pumps fall low
-    between a quarter and a half of it and stay there."""
+    """Write a recording: `fires` heads ring once at a random time in its first part, `breaches`
+    pumps fall low between a quarter and a half of it and stay there.
+
+    An alarm overtakes a backlog, and timed rules don't go back behind it: with alarms up to the
+    end a breach could be found by nobody.
+    """
     pick = np.random.default_rng([seed, *gateway.encode()])
     made = Recording(gateway, folder / f"{gateway}.jsonl")
     ticks = int(seconds * 1000 / PERIOD_MS)
@@ -109,7 +113,7 @@ def record(
     for n in range(breaches):
         low_from[n] = int(ticks * pick.uniform(0.25, 0.5))
         made.breaches[pump(gateway, n)] = start_ms + int(low_from[n]) * PERIOD_MS + n
-    rings = [int(start_ms + seconds * 1000 * pick.uniform(0.02, 0.98)) for _ in range(fires)]
+    rings = [int(start_ms + seconds * 1000 * pick.uniform(0.02, 0.6)) for _ in range(fires)]
     made.fires = {head(gateway, n): at_ms for n, at_ms in enumerate(rings)}
     with made.path.open("wb") as out:
         for first in range(0, ticks, BLOCK_TICKS):
