@@ -51,6 +51,8 @@ def command(
     ] = None,
 ) -> None:
     """Broker, ingest, rules, dispatch, page and API in one process, until stopped."""
+    # The default of 5 ms is what each hand-over between busy threads may cost an alarm.
+    sys.setswitchinterval(0.001)
     logs.setup(pretty=sys.stderr.isatty())
     try:
         settings = load(config, data=data, broker=broker, http_port=port)
