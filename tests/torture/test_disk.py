@@ -50,13 +50,13 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
 
 def test_the_outbox_runs_full(tmp_path: Path, small_disk: Callable[[int], Path]) -> None:
     """The link is down, the disk full: the oldest readings go, a tombstone tells, alarms stay."""
-    disk = small_disk(24 * MIB)
+    disk = small_disk(18 * MIB)
     with scene(tmp_path, ("gw-1",)) as there:
         proxy = Proxy(there.broker.port)
         there.stack.callback(proxy.close)
         proxy.cut()
-        start_ms = now_ms() - 350_000
-        made = record(tmp_path, "gw-1", start_ms=start_ms, seconds=330, seed=3)
+        start_ms = now_ms() - 240_000
+        made = record(tmp_path, "gw-1", start_ms=start_ms, seconds=220, seed=3)
         agent = there.agent(
             "gw-1", made.path, broker_port=proxy.port, speed=0, path=disk / "outbox.db",
             outbox="limit_mib = 64\nfree_mib = 0\nballast_mib = 8", pack="rows = 100",
