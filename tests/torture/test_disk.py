@@ -87,8 +87,7 @@ def test_the_outbox_runs_full(tmp_path: Path, small_disk: Callable[[int], Path])
         evicted = max(status.evicted_packs for status in statuses)
         if all(loss["readings"] for loss in packs):
             assert told == account.lost
-            assert gone == evicted
-        # Such a range may also hold the sequence of a tombstone that was folded.
+        # A range may also hold the sequence of a tombstone that was folded.
         assert gone >= evicted
         assert 0 < told <= account.lost
         rung = {event["data"]["device"] for event in there.receiver.raised(FIRE_RULE)}
