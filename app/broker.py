@@ -78,7 +78,7 @@ def _mosquitto(program: str, port: int, folder: Path) -> list[str]:
         "allow_anonymous true",
         "persistence true",
         f"persistence_location {folder.resolve()}/",
-        "autosave_interval 1",
+        "autosave_interval 30",
         "autosave_on_changes false",
         "max_queued_messages 0",
         "max_queued_bytes 268435456",
