@@ -26,8 +26,8 @@ setup: ## the environment that `make run` needs
 setup-dev: ## the environment that `make test` needs
 	@$(PYTHON) deploy/setup/bootstrap.py dev
 
-tools: ## Mosquitto, Chromium and strace from the system's packages, when missing (needs root)
-	@$(PYTHON) deploy/setup/system_tools.py mosquitto chromium strace
+tools: ## Mosquitto, Chromium, strace (needs root) and promtool from the system's packages, when missing
+	@$(PYTHON) deploy/setup/system_tools.py mosquitto chromium libatomic strace promtool
 
 lint: setup-dev lock-check ## format, lint, import rules, types, the lock
 	$(BIN)/ruff format --check
@@ -60,6 +60,7 @@ bench: setup ## the named benchmarks
 	$(BIN)/gridwarden bench decode --json
 	$(BIN)/gridwarden bench mqtt --json
 	$(BIN)/gridwarden bench registry --json
+	$(BIN)/gridwarden bench rules --json
 	$(BIN)/gridwarden bench e2e --json
 
 prove-bare: ## make run in a fresh Debian 12 root (needs root, debootstrap; ARGS=test for make test)

@@ -17,6 +17,7 @@ NAMES = {
     "mqtt": "app.bench.mqtt",
     "e2e": "app.bench.e2e",
     "registry": "app.bench.registry",
+    "rules": "app.bench.rules",
 }
 
 

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Programs from the system's packages that the tests start: install what is missing.
 
-    python3 deploy/setup/system_tools.py mosquitto chromium strace
+    python3 deploy/setup/system_tools.py mosquitto chromium libatomic strace promtool
 
 As root it calls apt-get; otherwise it prints the command that needs root and ends with
-status 2. Standard library only.
+status 2. promtool is only unpacked into .tools, without root: installing its package would start a
+Prometheus server that listens to the network. Standard library only.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 TOOLS: dict[str, tuple[tuple[str, ...], str]] = {
     "mosquitto": (("mosquitto",), "the broker of the tests"),
@@ -20,9 +23,16 @@ TOOLS: dict[str, tuple[tuple[str, ...], str]] = {
         ("chromium", "chromium-browser", "google-chrome"),
         "the browser that looks at the page",
     ),
+    "libatomic": (("libatomic.so.1",), "a library that the driver of the browser is linked with"),
     "strace": (("strace",), "records the writes that the crash tests cut"),
+    "promtool": (("promtool",), "Prometheus's own rule tests, an oracle for ours"),
 }
 """Tool -> (names of its program, what it is for)."""
+
+UNPACKED = {"promtool": "prometheus"}
+"""Tool -> the package that is unpacked for it, not installed."""
+
+UNPACKED_IN = Path(__file__).resolve().parents[2] / ".tools" / "system"
 
 SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
 """Where Debian puts servers; not on the path of a plain user."""
@@ -33,7 +43,10 @@ def find(tool: str) -> str | None:
     named = os.environ.get(tool.upper())
     if named:
         return shutil.which(named)
+    if tool == "libatomic":
+        return next((str(found) for found in Path("/usr").glob("lib*/**/libatomic.so.1")), None)
     path = os.environ.get("PATH", os.defpath) + os.pathsep + SBIN
+    path += os.pathsep + str(UNPACKED_IN / "usr" / "bin")
     names = TOOLS[tool][0] if tool in TOOLS else (tool,)
     return next((found for name in names if (found := shutil.which(name, path=path))), None)
 
@@ -42,7 +55,7 @@ def package_of(tool: str) -> str:
     """The package that brings a tool. Ubuntu names Chromium's package otherwise."""
     if tool == "chromium" and _distribution() == "ubuntu":
         return "chromium-browser"
-    return tool
+    return "libatomic1" if tool == "libatomic" else tool
 
 
 def _distribution() -> str:
@@ -70,6 +83,19 @@ def main(argv: list[str]) -> int:
         return 0
     for tool in missing:
         print(f"[tools] missing: {tool} ({TOOLS[tool][1]})", flush=True)
+    status = _install([tool for tool in missing if tool not in UNPACKED])
+    status = status or _unpack([tool for tool in missing if tool in UNPACKED])
+    still = [tool for tool in missing if find(tool) is None]
+    if not status and still:
+        print(f"tools: installed, but not found: {' '.join(still)}", file=sys.stderr)
+        return 2
+    return status
+
+
+def _install(missing: list[str]) -> int:
+    """By the system's packages; 0 = done, 2 = told what is in the way."""
+    if not missing:
+        return 0
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
         why = "this needs root" if os.geteuid() != 0 else "there is no apt-get here"
         print(f"tools: {why}; run this, then start again:", file=sys.stderr)
@@ -82,11 +108,42 @@ def main(argv: list[str]) -> int:
         if status:
             print(f"tools: '{' '.join(command)}' ended with {status}", file=sys.stderr)
             return 2
-    still = [tool for tool in missing if find(tool) is None]
-    if still:
-        print(f"tools: installed, but not found: {' '.join(still)}", file=sys.stderr)
-        return 2
     return 0
+
+
+def _unpack(missing: list[str]) -> int:
+    """Download packages, checked by apt, and unpack them beside the project."""
+    for tool in missing:
+        package = UNPACKED[tool]
+        if shutil.which("apt-get") is None:
+            print(f"tools: there is no apt-get here; put {tool} on the path", file=sys.stderr)
+            return 2
+        print(f"[tools] apt-get download {package}, unpacked in {UNPACKED_IN}", flush=True)
+        UNPACKED_IN.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="gridwarden-tools-") as folder:
+            # apt fetches as its own user, which must be able to write there.
+            os.chmod(folder, 0o755)  # noqa: S103 - a folder of downloads.
+            if not _downloaded(package, folder):
+                print(
+                    f"tools: apt-get download {package} failed; is the list of packages there?"
+                    " (sudo apt-get update)",
+                    file=sys.stderr,
+                )
+                return 2
+            archive = next(Path(folder).glob("*.deb"))
+            subprocess.run(["dpkg-deb", "--extract", str(archive), str(UNPACKED_IN)], check=True)
+    return 0
+
+
+def _downloaded(package: str, folder: str) -> bool:
+    """Download into `folder`; root refreshes the list of packages when that is what's missing."""
+    download = ["apt-get", "download", "--quiet", "-o", "APT::Sandbox::User=root", package]
+    if subprocess.run(download, cwd=folder, check=False).returncode == 0:
+        return True
+    if os.geteuid() != 0:
+        return False
+    subprocess.run(["apt-get", "update", "--quiet"], check=False)
+    return subprocess.run(download, cwd=folder, check=False).returncode == 0
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ ARGS = [
 
 @pytest.fixture
 def page(require_tool: Callable[[str], str]) -> Iterator[Page]:
+    require_tool("libatomic")
     chromium = require_tool("chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=ARGS)
