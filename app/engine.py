@@ -185,7 +185,7 @@ class Engine:
     def _settle(self, record: LogRecord, step: Step) -> None:
         """Say what the new rules mean for open alerts; an alert that ended for it starts anew."""
         events = self.lifecycle.settle(record.accepted_ms)
-        row_of_rule = {rule.id: row for row, rule in enumerate(self.ruleset.rules)}
+        row_of_rule = {card.id: row for row, card in enumerate(self.ruleset.cards)}
         for event in events:
             rule = row_of_rule.get(event.data["rule"]["id"])
             # A device that has left the registry has no state that could be reset.

@@ -29,13 +29,14 @@ class Episode(IntEnum):
 class TransitionBatch:
     """Row i is one change.
 
-    rule: int32 row of the rule set. device: int32 row of the directory. change: uint8 `Change`.
-    lane: uint8 `Episode`. at_ms: int64 event time of the change (a deadline's own time).
+    rule: int32 row of the rule set's cards. device: int32 row of the directory. change: uint8
+    `Change`. lane: uint8 `Episode`. at_ms: int64 event time of the change (a deadline's own time).
     onset_ms: int64 event time at which the episode's condition began; with rule and device it
     names the episode. value, threshold: float64, the deciding reading and the limit it met (NaN
     = none). quantity: int16 of the deciding reading, -1 = none. decided_ms: int64 event time of
     the deciding reading. flags: uint16 `Flag` bits of the deciding reading. heard_ms: int64 when
-    that was accepted. position: int64, row: int32 of the record that made it known.
+    that was accepted. position: int64, row: int32 of the record that made it known. severity: uint8
+    at which the alert stands with this change, 1 to 4; 0 = that of the rule's card.
     """
 
     rule: NDArray[np.int32]
@@ -52,6 +53,7 @@ class TransitionBatch:
     heard_ms: NDArray[np.int64]
     position: NDArray[np.int64]
     row: NDArray[np.int32]
+    severity: NDArray[np.uint8]
 
     def __len__(self) -> int:
         return len(self.rule)
@@ -97,5 +99,6 @@ COLUMNS: dict[str, type] = {
     "heard_ms": np.int64,
     "position": np.int64,
     "row": np.int32,
+    "severity": np.uint8,
 }
 _EMPTY = TransitionBatch(*(np.empty(0, dtype) for dtype in COLUMNS.values()))

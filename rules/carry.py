@@ -20,6 +20,7 @@ from rules.instances import NAMES, NEVER_MS, State
 from rules.members import NOT_WATCHED
 from rules.memory import Memory
 from rules.parts import Parts
+from rules.ruleset import Rule
 from rules.scan import Scan, Stream
 
 VERSION = 1
@@ -40,9 +41,16 @@ class Carried(msgspec.Struct, frozen=True):
 
 
 class _SavedRule(msgspec.Struct, frozen=True, array_like=True):
+    """A machine row. part: "" also in snapshots that knew one row a rule."""
+
     id: str
     hash: str
     shape: str
+    part: str = ""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return (self.id, self.part)
 
 
 class _SavedColumn(msgspec.Struct, frozen=True, array_like=True):
@@ -69,6 +77,7 @@ class _Saved(msgspec.Struct, frozen=True, kw_only=True):
     heard_device: _SavedColumn
     heard_ms: _SavedColumn
     told: dict[str, _SavedColumn]
+    """By rule id; a part stands behind it as in `efire.off/missing`."""
 
 
 def pack(parts: Parts) -> bytes:
@@ -79,14 +88,18 @@ def pack(parts: Parts) -> bytes:
     saved = _Saved(
         version=VERSION,
         quantities=tuple(q.name for q in QUANTITIES),
-        rules=tuple(_SavedRule(r.id, r.card.hash, r.shape) for r in parts.ruleset.rules),
+        rules=tuple(_SavedRule(r.id, r.card.hash, r.shape, r.part) for r in parts.ruleset.rules),
         instances={name: _save(getattr(state, name)) for name in NAMES},
         memories=tuple(_pack_memories(parts)),
         heard_device=_save(heard.astype(np.int32)),
         heard_ms=_save(parts.silence.heard_ms[heard]),
-        told={parts.ruleset.rules[n].id: _save(_told(parts, n)) for n in parts.silence.rules},
+        told={_name(rule): _save(_told(parts, n)) for n, rule in parts.silence.rules.items()},
     )
     return msgspec.msgpack.encode(saved)
+
+
+def _name(rule: Rule | _SavedRule) -> str:
+    return f"{rule.id}/{rule.part}" if rule.part else rule.id
 
 
 def _told(parts: Parts, number: int) -> NDArray[np.int32]:
@@ -133,9 +146,9 @@ class _Rows:
 
 
 def _matching(parts: Parts, saved: _Saved) -> NDArray[np.int16]:
-    """Per saved rule: its row now, -1 where its state can't be used."""
-    now = {rule.id: (row, rule.shape) for row, rule in enumerate(parts.ruleset.rules)}
-    found = [now.get(old.id, (-1, "")) for old in saved.rules]
+    """Per saved machine row: its row now, -1 where its state can't be used."""
+    now = {rule.key: (row, rule.shape) for row, rule in enumerate(parts.ruleset.rules)}
+    found = [now.get(old.key, (-1, "")) for old in saved.rules]
     usable = [
         row if shape == old.shape else -1
         for (row, shape), old in zip(found, saved.rules, strict=True)
@@ -165,7 +178,7 @@ def _unpack_instances(
         family = parts.members.family_of(rule)
         same = int(parts.directory.family[state.device[row]]) == family
         keep[row] = same and parts.members.slots(Episode.LIVE, rule)[rank] != NOT_WATCHED
-    left.update(names[rule] for rule in old_rule[~keep].tolist())
+    left.update(names[rule] for rule in old_rule[~keep & (state.rule >= 0)].tolist())
     parts.insert(state.take(keep))
     return left
 
@@ -173,23 +186,38 @@ def _unpack_instances(
 def _report(
     parts: Parts, saved: _Saved, rule_of: NDArray[np.int16], left: Counter[str]
 ) -> tuple[Carried, ...]:
-    now = {rule.id: rule for rule in parts.ruleset.rules}
-    report = []
+    """One entry for each public rule of then or now."""
+    now = {card.id: card for card in parts.ruleset.cards}
+    then: dict[str, list[tuple[_SavedRule, int]]] = {}
     for old, row in zip(saved.rules, rule_of.tolist(), strict=True):
-        rule = now.pop(old.id, None)
-        if rule is None:
-            report.append(Carried(old.id, "reset", "the rule is gone"))
-        elif row < 0:
-            why = f"it asks something else: {old.shape} became {rule.shape}"
-            report.append(Carried(old.id, "reset", why))
-        else:
-            outcome: Outcome = "kept" if rule.card.hash == old.hash else "migrated"
-            why = "unchanged" if outcome == "kept" else "only its numbers or selection changed"
-            if left[old.id]:
-                why += f"; {left[old.id]} instances left: their devices are no longer watched"
-            report.append(Carried(old.id, outcome, why))
-    report.extend(Carried(name, "reset", "the rule is new") for name in now)
+        then.setdefault(old.id, []).append((old, row))
+    report = [Carried(name, "reset", "the rule is new") for name in now if name not in then]
+    for name, rows in then.items():
+        if name not in now:
+            report.append(Carried(name, "reset", "the rule is gone"))
+            continue
+        outcome, why = _became(parts, now[name].hash, rows)
+        if outcome != "reset" and left[name]:
+            why += f"; {left[name]} instances left: their devices are no longer watched"
+        report.append(Carried(name, outcome, why))
     return tuple(sorted(report, key=lambda carried: carried.rule))
+
+
+def _became(parts: Parts, new_hash: str, rows: list[tuple[_SavedRule, int]]) -> tuple[Outcome, str]:
+    """What became of the machine rows of one public rule, and why."""
+    if all(row >= 0 and old.hash == new_hash for old, row in rows):
+        return "kept", "unchanged"
+    lost = [old for old, row in rows if row < 0]
+    if not lost:
+        return "migrated", "only its numbers or selection changed"
+    shape_of = {rule.key: rule.shape for rule in parts.ruleset.rules}
+    told = [
+        f"{old.part or 'it'} asks something else: {old.shape} became {shape_of[old.key]}"
+        if old.key in shape_of
+        else f"{old.part or 'what it was as a whole'} is gone"
+        for old in lost
+    ]
+    return ("reset" if len(lost) == len(rows) else "migrated"), "; ".join(told)
 
 
 def _pack_memories(parts: Parts) -> list[_SavedMemory]:
@@ -242,7 +270,7 @@ def _unpack_silence(parts: Parts, saved: _Saved, rule_of: NDArray[np.int16], row
         device = rows.new(_load(saved.heard_device))
         there = np.flatnonzero(device >= 0)
         silence.heard_ms[device[there]] = _load(saved.heard_ms)[there]
-    names = {old.id: row for old, row in zip(saved.rules, rule_of.tolist(), strict=True)}
+    names = {_name(old): row for old, row in zip(saved.rules, rule_of.tolist(), strict=True)}
     for name, column in saved.told.items():
         number = names[name]
         if number not in silence.rules:

@@ -92,6 +92,7 @@ class Changes:
                 heard_ms=deciding.heard_ms,
                 position=revealed.position,
                 row=revealed.row,
+                severity=np.zeros(n, np.uint8),
             )
         )
 

@@ -34,27 +34,27 @@ def compile_rules(files: Mapping[str, str]) -> RuleSet:
     ()
     """
     findings: list[Finding] = []
-    rules: dict[str, Rule] = {}
+    rules: dict[str, tuple[Rule, ...]] = {}
     for file in sorted(files):
         reader = Reader(file)
         for written in read_rules(reader, files[file]):
-            rule = _compiled(reader, written)
-            if rule is None:
+            rows = _compiled(reader, written)
+            if not rows:
                 continue
-            first = rules.setdefault(rule.id, rule)
-            if first is not rule:
-                problem = f"{rule.id} is already defined in {first.file}:{first.line}"
+            first = rules.setdefault(written.id, rows)
+            if first is not rows:
+                problem = f"{written.id} is already defined in {first[0].file}:{first[0].line}"
                 reader.fault(_line(written, "id"), f"{written.path}.id", problem, "rename one")
         findings.extend(reader.findings)
     if len(rules) > MAX_RULES:
         findings.append(Finding(sorted(files)[0], 0, "rules", f"more than {MAX_RULES} rules"))
     if findings:
         raise RulesInvalid(findings)
-    return RuleSet.of(rules.values())
+    return RuleSet.of(row for rows in rules.values() for row in rows)
 
 
-def _compiled(reader: Reader, written: WrittenRule) -> Rule | None:
-    """The rule, or None when a finding says why not."""
+def _compiled(reader: Reader, written: WrittenRule) -> tuple[Rule, ...]:
+    """The machine rows of the rule; none when a finding says why not."""
     before = len(reader.findings)
     when = _expression(reader, written, "when")
     clear = _expression(reader, written, "clear") if "clear" in written.lines else None
@@ -62,7 +62,7 @@ def _compiled(reader: Reader, written: WrittenRule) -> Rule | None:
         _check_plans(reader, written, when, clear)
     _check_options(reader, written)
     if when is None or len(reader.findings) > before or not written.id or not written.severity:
-        return None
+        return ()
     return _built(written, when, clear)
 
 
@@ -135,7 +135,7 @@ def _check_options(reader: Reader, written: WrittenRule) -> None:
         _fault(reader, written, "missing", problem, "make it longer than clear_for")
 
 
-def _built(written: WrittenRule, when: Truth, clear: Truth | None) -> Rule:
+def _built(written: WrittenRule, when: Truth, clear: Truth | None) -> tuple[Rule, ...]:
     quantities = quantities_of(when)
     timed = bool(written.for_ms or silences_of(when))
     card = RuleCard(
@@ -165,13 +165,16 @@ def _built(written: WrittenRule, when: Truth, clear: Truth | None) -> Rule:
         clear_for_ms=written.clear_for_ms,
         missing_ms=written.missing_ms,
     )
-    return Rule(
+    row = Rule(
         card=msgspec.structs.replace(card, hash=digest(said)),
         selectors=selectors,
         when=when,
         clear=clear,
+        for_ms=written.for_ms,
         clear_for_ms=written.clear_for_ms,
         missing_ms=written.missing_ms,
+        timed=timed,
         file=written.file,
         line=written.line,
     )
+    return (row,)

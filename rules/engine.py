@@ -6,6 +6,8 @@ time. Nothing depends on how rows are cut into calls of `on_rows`.
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,7 +28,8 @@ from rules.watermarks import Watermarks
 
 
 class RuleEngine:
-    """Implements `contracts.operator.Operator`. Rule rows are those of `ruleset.cards`.
+    """Implements `contracts.operator.Operator`. Rule rows of answers and of `reset` are those of
+    `ruleset.cards`; inside, a rule is a machine row of `ruleset.rules`.
 
     carried: what became of each rule's state at the last `restore`.
     """
@@ -34,6 +37,7 @@ class RuleEngine:
     def __init__(self, ruleset: RuleSet, directory: DeviceDirectory) -> None:
         self._parts = Parts(ruleset, directory)
         self._parameters = Parameters(ruleset)
+        self._public_row = ruleset.public
         self._due_version = -1
         self._due_ms = AFTER_ALL_MS
         self.carried: tuple[Carried, ...] = ()
@@ -54,7 +58,7 @@ class RuleEngine:
         parts.instant.collect(Sheet(batch, parts.directory.family), hot)
         changes = Changes()
         self._play(hot, batch, None, Machine(self._parameters, changes))
-        return changes.in_log_order()
+        return self._public(changes.in_log_order())
 
     def on_time(self, batch: TaggedBatch, progress: Progress) -> TransitionBatch:
         """Rows behind the watermark in event-time order, then deadlines up to it.
@@ -75,7 +79,7 @@ class RuleEngine:
         parts.silence.expire(watermarks, hot)
         self._play(hot, batch, progress, machine)
         self._expire(machine, watermarks, progress)
-        return changes.in_time_order()
+        return self._public(changes.in_time_order())
 
     def next_ms(self) -> int | None:
         """The earliest event time at which `on_time` has something to do; None = never."""
@@ -90,7 +94,8 @@ class RuleEngine:
     def reset(self, rule_row: int, device_row: int) -> None:
         """An operator reset a latched alert: the instance is inactive, a new onset raises anew."""
         self._parts.grow()
-        self._parts.drop(rule_row, device_row)
+        for row in np.flatnonzero(self._public_row == rule_row).tolist():
+            self._parts.drop(row, device_row)
 
     def snapshot(self) -> bytes:
         return pack(self._parts)
@@ -108,6 +113,12 @@ class RuleEngine:
     def state_bytes(self) -> int:
         """Bytes of state that grow with devices and rules."""
         return self._parts.members.state_bytes() + len(self._parts.instances) * State.BYTES
+
+    def _public(self, found: TransitionBatch) -> TransitionBatch:
+        """Changes of machine rows as changes of their public rules."""
+        if not len(found):
+            return found
+        return dataclasses.replace(found, rule=self._public_row[found.rule])
 
     def _play(
         self, hot: Hot, batch: TaggedBatch, progress: Progress | None, machine: Machine

@@ -1,4 +1,12 @@
-"""Compiled rules: what the engine runs and what dispatch is told."""
+"""Compiled rules: what the engine runs and what dispatch is told.
+
+Two kinds of rows. A **public rule** is what a file names: one id, one card, one alert for a
+device. It compiles to one or more **machine rows** (`Rule`), each a question with its own
+durations: one for each level, one for the silence that counts as a breach, and so on. Scans,
+instances and snapshots know machine rows only, by (rule id, part); a merge at the end of the
+engine turns their changes into those of the public rule. Whoever stands behind
+the engine, dispatch above all, sees public rows only.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +15,9 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from contracts.quantities import QUANTITIES
 from contracts.rulebook import RuleCard
@@ -18,8 +29,12 @@ Mode = Literal["instant", "timed", "silence"]
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One compiled rule. Durations in ms, 0 = none.
+    """One machine row. Durations in ms, 0 = none.
 
+    card: of its public rule; every row of a public rule has the same. part: which row of that
+    rule this is, unique there; "" = the rule has no other. order: rows of one public rule stand
+    by (order, part). severity: 1 to 4 while this row is what the alert stands at, 0 = the card's.
+    timed: decided in event time at marks, whether or not it has a duration.
     selectors: (attribute, accepted values), sorted. clear: None = when `when` is false.
     file, line: where it was written; no part of its meaning.
     """
@@ -28,25 +43,32 @@ class Rule:
     selectors: tuple[tuple[str, tuple[str, ...]], ...]
     when: Truth
     clear: Truth | None
+    for_ms: int
     clear_for_ms: int
     missing_ms: int
+    timed: bool
+    part: str = ""
+    order: int = 0
+    severity: int = 0
     file: str = field(default="", compare=False)
     line: int = field(default=0, compare=False)
 
     @property
     def id(self) -> str:
+        """Of the public rule."""
         return self.card.id
 
     @property
-    def for_ms(self) -> int:
-        return self.card.for_ms
+    def key(self) -> tuple[str, str]:
+        """(rule id, part): the name of this row in snapshots."""
+        return (self.card.id, self.part)
 
     @property
     def mode(self) -> Mode:
         """Where it is decided: on rows in log order, in event time, or by absence of rows."""
         if self.silence_ms:
             return "silence"
-        return "timed" if self.card.timed else "instant"
+        return "timed" if self.timed else "instant"
 
     @property
     def silence_ms(self) -> int:
@@ -100,28 +122,38 @@ def digest(content: Any) -> str:
 
 @dataclass(frozen=True, slots=True)
 class RuleSet:
-    """Rules sorted by id: row i of transitions is rule i. hash: of meanings and texts."""
+    """rules: machine rows by (rule id, order, part); their index is `rule` inside the engine.
+
+    cards: one for each public rule, by id; their index is `rule` in transitions.
+    hash: of all meanings and texts.
+    """
 
     rules: tuple[Rule, ...]
     hash: str
 
     @property
     def cards(self) -> tuple[RuleCard, ...]:
-        return tuple(rule.card for rule in self.rules)
+        return tuple({rule.id: rule.card for rule in self.rules}.values())
+
+    @property
+    def public(self) -> NDArray[np.int32]:
+        """int32 per machine row: its row of `cards`. Ascending."""
+        rows = {card.id: row for row, card in enumerate(self.cards)}
+        return np.array([rows[rule.id] for rule in self.rules], np.int32)
 
     @staticmethod
     def of(rules: Iterable[Rule]) -> RuleSet:
-        ordered = tuple(sorted(rules, key=lambda rule: rule.id))
+        ordered = tuple(sorted(rules, key=lambda rule: (rule.id, rule.order, rule.part)))
         content = [
             [
-                rule.card.hash,
-                [rule.card.title.zh, rule.card.title.en],
-                [rule.card.reason.zh, rule.card.reason.en],
-                [rule.card.runbook.zh, rule.card.runbook.en],
-                rule.card.standard,
-                rule.card.owner,
+                card.hash,
+                [card.title.zh, card.title.en],
+                [card.reason.zh, card.reason.en],
+                [card.runbook.zh, card.runbook.en],
+                card.standard,
+                card.owner,
             ]
-            for rule in ordered
+            for card in {rule.id: rule.card for rule in ordered}.values()
         ]
         return RuleSet(ordered, digest(content))
 

@@ -135,7 +135,7 @@ def _serve(folder: Path) -> dict[str, float]:
         "active_mb": _rss_mb(),
         "readings": counts["accepted"],
         "events": events,
-        "rules": len(engine.ruleset.rules),
+        "rules": len(engine.ruleset.cards),
     }
 
 

@@ -67,7 +67,7 @@ def _checked(
         ruleset = compile_rules(files)
     except RulesInvalid as error:
         return 0, list(error.findings)
-    return len(ruleset.rules), lint(ruleset, attributes)
+    return len(ruleset.cards), lint(ruleset, attributes)
 
 
 def _print_json(folder: Path, rules: int, findings: list[Finding]) -> None:

@@ -194,7 +194,7 @@ class Server:
         if done:
             self._say(f"read on {done} records of the log")
         self.execution.snapshot()
-        rules, devices = len(engine.ruleset.rules), len(engine.registry.devices)
+        rules, devices = len(engine.ruleset.cards), len(engine.registry.devices)
         self._say(f"{rules} rules, {devices} devices, log at {engine.position}")
 
     def _start_dispatch(self) -> None:

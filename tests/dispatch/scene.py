@@ -126,6 +126,7 @@ def change(
     flags: int = 0,
     heard_ms: int | None = None,
     position: int = 1,
+    severity: int = 0,
 ) -> dict[str, float]:
     """One row of a `TransitionBatch`; the onset defaults to the time of the change."""
     return {
@@ -143,6 +144,7 @@ def change(
         "heard_ms": at_ms + 200 if heard_ms is None else heard_ms,
         "position": position,
         "row": 0,
+        "severity": severity,
     }
 
 

@@ -28,7 +28,7 @@ def shipped() -> RuleSet:
 def raised(rules: RuleSet, device: Device, records: list[Row | str]) -> set[str]:
     runner = Whole(rules, directory_of([device]))
     told = runner.run(admitted([*records, "mark", "end"], [0]))
-    return {rules.rules[t.rule].id for t in told if t.change == 1}
+    return {rules.cards[t.rule].id for t in told if t.change == 1}
 
 
 def test_no_findings(shipped: RuleSet) -> None:
