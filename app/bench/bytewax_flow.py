@@ -4,13 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import Protocol
 
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 from bytewax.operators import StatefulBatchLogic
 from bytewax.testing import TestingSink, TestingSource, run_main
 
-Reading = tuple[int, int, float]
+
+class Reading(Protocol):
+    """What the flow reads of a decoded reading."""
+
+    @property
+    def device(self) -> str: ...
+
+    @property
+    def ts_ms(self) -> int: ...
+
+    @property
+    def value(self) -> float: ...
+
+
 BATCH = 1_000
 
 
@@ -50,7 +64,7 @@ def run(readings: Sequence[Reading], *, limit: float, for_ms: int) -> int:
     told: list[tuple[str, int]] = []
     flow = Dataflow("hold")
     rows = op.input("readings", flow, TestingSource(readings, batch_size=BATCH))
-    keyed = op.map("key", rows, lambda row: (str(row[0]), (row[1], row[2])))
+    keyed = op.map("key", rows, lambda row: (row.device, (row.ts_ms, row.value)))
     changes = op.stateful_batch("hold", keyed, lambda _: _Hold(limit, for_ms))
     op.output("told", changes, TestingSink(told))
     run_main(flow)  # type: ignore[no-untyped-call]

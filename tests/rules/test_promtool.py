@@ -4,8 +4,8 @@ The same random series are given to both. The two meet where samples and deadlin
 Prometheus's ticks and gaps are shorter than its look-back of 5 minutes; there an alert must be
 firing at the same ticks. `clear_for` without `clear` is what Prometheus calls `keep_firing_for`.
 
-They differ at one moment: a reading exactly when a delay runs out comes after it here (the alert has
-changed, and the reading may change it again) and before it in Prometheus. Series in which such a
+They differ at one moment: a reading exactly when a delay runs out comes after it here (the alert
+has changed, and the reading may change it again) and before it there. Series in which such a
 reading says otherwise are left out.
 """
 
