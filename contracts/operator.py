@@ -17,7 +17,8 @@ class Progress:
     """How far event time has got, at one time mark of the log.
 
     position, heard_ms: of the mark's record. watermark_ms: int64 per gateway row of the
-    directory: all that is on time up to this event time (inclusive) has been handed over.
+    directory: all that is on time up to this event time (inclusive) has been handed over. It
+    stays behind what is known to be complete while a backlog is handed over bit by bit.
     """
 
     position: int

@@ -40,7 +40,8 @@ from ingest.watermark import NEVER, TimedRows, Watermarks
 
 __all__ = ["Admission", "AdmissionSettings", "Admitted", "RowReject"]
 
-SNAPSHOT_VERSION = 1
+SNAPSHOT_VERSION = 2
+_UNBOUNDED_VERSION = 1
 
 _COUNTED = {
     "late": Flag.LATE,
@@ -160,14 +161,20 @@ class Admission:
             self._buffer.push(batch, home)
 
     def mark(self, record: LogRecord) -> tuple[TaggedBatch, Progress]:
-        """Release rows for timed rules at a MARK record, by (ts_ms, order, position, row)."""
+        """Release rows for timed rules at a MARK record, by (ts_ms, order, position, row).
+
+        A portion of them, where very many have become due at once (`reorder`): the progress told
+        is that of the released rows, and `next_ms` asks for another mark at once. Which rows are
+        late follows from the true watermarks alone, so nothing comes behind told progress but
+        what is flagged late.
+        """
         self._accepted_ms = max(self._accepted_ms, record.accepted_ms)
         gateways = len(self._directory.gateways)
         self._watermarks.grow(gateways)
         self._watermarks.pass_mark(record.accepted_ms)
-        watermark_ms = self._watermarks.at_ms[:gateways].copy()
-        released = self._buffer.release(watermark_ms)
-        return released, Progress(record.position, record.accepted_ms, watermark_ms)
+        released = self._buffer.release(self._watermarks.at_ms[:gateways])
+        progress_ms = self._buffer.progress_ms.copy()
+        return released, Progress(record.position, record.accepted_ms, progress_ms)
 
     def next_ms(self) -> int | None:
         """The earliest `accepted_ms` at which a mark would release something; None = nothing waits.
@@ -180,6 +187,11 @@ class Admission:
             return self._accepted_ms
         due = self._watermarks.due_ms(*self._buffer.heads())
         return max(self._accepted_ms, int(due.min()))
+
+    @property
+    def is_behind(self) -> bool:
+        """The last mark left rows that were due: it's better decided before the next is made."""
+        return self._buffer.is_behind
 
     def watermark_lag_ms(self, now_ms: int) -> int:
         """`now_ms` minus the least watermark of a gateway that moved its own in the last minute."""
@@ -212,7 +224,10 @@ class Admission:
         or -1, and the strangers have been added to the directory before. Raises `SnapshotRefused`.
         """
         state: dict[str, Any] = msgspec.msgpack.decode(blob)
-        if state["version"] != SNAPSHOT_VERSION:
+        if state["version"] == _UNBOUNDED_VERSION:
+            # It released up to the watermarks at each mark, so progress isn't beyond them.
+            state["waiting"] |= {"came": 0, "progress": state["watermarks"]["at"]}
+        elif state["version"] != SNAPSHOT_VERSION:
             raise SnapshotRefused(
                 f"admission snapshot version {state['version']}, this is {SNAPSHOT_VERSION}"
             )

@@ -48,7 +48,8 @@ class Timing:
 
 
 class Acceptance:
-    """Loops until told to stop. `engine_due_ms` is when the engine next wants a time mark."""
+    """Loops until told to stop. `engine_due_ms(position)` is when the engine next wants a time
+    mark; position: of the last one."""
 
     def __init__(
         self,
@@ -58,7 +59,7 @@ class Acceptance:
         *,
         timing: Timing,
         clock: Callable[[], int],
-        engine_due_ms: Callable[[], int | None],
+        engine_due_ms: Callable[[int], int | None],
         on_full: Callable[[], None],
         metrics: Metrics,
         log: structlog.stdlib.BoundLogger,
@@ -71,6 +72,7 @@ class Acceptance:
         self._cut = False
         self._order = threading.Lock()
         self._marked_ms = 0
+        self._marked = 0
         self._resent_ms = 0
         self.disk_full = False
 
@@ -128,6 +130,7 @@ class Acceptance:
             self._answer(messages, accepted)
             if mark:
                 self._marked_ms = accepted.records[-1].accepted_ms
+                self._marked = accepted.records[-1].position
             return accepted.records
 
         return self._guarded(append)
@@ -159,7 +162,7 @@ class Acceptance:
         waited = now_ms - self._marked_ms
         if waited >= IDLE_MARK_MS or waited < 0:
             return True
-        due = self._due_ms()
+        due = self._due_ms(self._marked)
         return due is not None and due <= now_ms and waited >= self._timing.mark_ms
 
     def _ask_for_missing(self) -> None:

@@ -237,7 +237,7 @@ class Server:
             records,
             timing=Timing(settings.engine.commit_ms, settings.engine.mark_ms),
             clock=now_ms,
-            engine_due_ms=lambda: self.execution.due_ms,
+            engine_due_ms=self.execution.due_after,
             on_full=self.housekeeping.make_room,
             metrics=self.metrics,
             log=self._log,

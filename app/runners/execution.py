@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 import structlog
 
@@ -47,8 +48,19 @@ class Outlets:
     telemetry: TelemetryStore | None
 
 
+class Due(NamedTuple):
+    """When the engine, at a position of the log, wants the next time mark; None = never.
+
+    is_behind: the last mark left rows that were due.
+    """
+
+    position: int
+    at_ms: int | None
+    is_behind: bool
+
+
 class Execution:
-    """Feeds the engine. `due_ms` is read by the accepting thread: when a mark is wanted next."""
+    """Feeds the engine. `due_after` is asked by the accepting thread."""
 
     def __init__(
         self,
@@ -72,13 +84,22 @@ class Execution:
         self._snapshot_ms = clock()
         self._snapshot_took_ms = 0
         self._saving: threading.Thread | None = None
-        self.due_ms: int | None = None
+        self._due = Due(0, None, False)
         self.heard_ms = log.last_accepted_ms
         self.stepped_ms = clock()
 
     @property
     def position(self) -> int:
         return self.engine.position
+
+    def due_after(self, mark: int) -> int | None:
+        """When another time mark is wanted, after the one at position `mark`; None = no need.
+
+        A backlog is worked off mark by mark: the next is made when the last one is decided, or
+        marks would pile up in front of an alarm that comes now.
+        """
+        due = self._due
+        return None if due.is_behind and due.position < mark else due.at_ms
 
     def watermark_lag_s(self) -> float:
         """Of the slowest gateway heard in the last minute; see the metric."""
@@ -115,7 +136,8 @@ class Execution:
             raise OutOfStep(f"{records[0].position} doesn't follow {self.engine.position}")
         started = time.perf_counter()
         step = self.engine.step(records)
-        self.due_ms = self.engine.next_ms()
+        engine = self.engine
+        self._due = Due(engine.position, engine.next_ms(), engine.admission.is_behind)
         self.heard_ms = records[-1].accepted_ms
         self._keep(step)
         self._metrics.step.observe(time.perf_counter() - started)

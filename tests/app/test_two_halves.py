@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import structlog
 
+import ingest.reorder as reorder
 from app.engine import Engine
 from app.metrics import Metrics
 from app.runners.acceptance import Acceptance, Timing
@@ -95,7 +96,7 @@ def test_an_engine_that_died_with_a_full_queue_doesnt_keep_the_server_from_endin
         outlet,
         timing=Timing(0, 1),
         clock=lambda: scene.T0 + 2000 * (1 + stores.log.last_position),
-        engine_due_ms=lambda: None,
+        engine_due_ms=lambda _: None,
         on_full=lambda: None,
         metrics=stores.metrics,
         log=LOG,
@@ -134,6 +135,27 @@ def test_records_that_dont_follow_are_read_from_the_log_instead(stores: Stores) 
     with pytest.raises(OutOfStep, match="5 doesn't follow 3"):
         execution.step(records[4:6])
     assert execution.position == 3
+
+
+def test_marks_dont_pile_up_before_a_backlog(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a mark left over asks for the next one, but not before it is decided."""
+    execution = stores.execution(fresh())
+    minute = [one for one in scene.log() if one.accepted_ms <= scene.T0 + 60_000]
+    execution.step(minute)
+    monkeypatch.setattr(reorder, "PORTION_ROWS", 1)
+    # All gateways have fallen silent: everything that waits is due at once.
+    first, second = (
+        LogRecord(RecordKind.MARK, scene.T0 + 90_000, "", b"", minute[-1].position + n)
+        for n in (1, 2)
+    )
+    assert execution.due_after(first.position) is not None
+    execution.step([first])
+    assert execution.due_after(first.position) is not None
+    assert execution.due_after(second.position) is None
+    execution.step([second])
+    assert execution.due_after(second.position) is not None
 
 
 def test_alerts_wait_for_a_disk_that_is_full_and_are_recorded_once_it_has_room(

@@ -6,11 +6,13 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import ingest.reorder as reorder
 from contracts.batch import Flag, TaggedBatch
 from contracts.directory import DeviceDirectory
 from contracts.log import LogRecord, RecordKind
@@ -72,6 +74,22 @@ class Whole:
         pass
 
 
+class Portions(Whole):
+    """Also: nothing on time comes behind the progress that was told."""
+
+    def mark(self, record: LogRecord) -> None:
+        told = self.admission._buffer.progress_ms.copy()
+        directory = self.admission._directory
+        super().mark(record)
+        progress = self.admission._buffer.progress_ms
+        assert (progress[: len(told)] >= told).all()
+        assert (progress <= self.admission._watermarks.at_ms[: len(progress)]).all()
+        for row in self.marks[-1][1]:
+            gateway = int(directory.gateway[int(row[0])])
+            if not int(row[4]) & int(Flag.LATE) and gateway < len(told):
+                assert told[gateway] < int(row[2]) <= progress[gateway]
+
+
 class OneByOne(Whole):
     def admit(self, records: list[LogRecord]) -> None:
         for record in records:
@@ -90,6 +108,12 @@ class Forgetful(OneByOne):
 def rows_of(batch: TaggedBatch) -> list[tuple[Any, ...]]:
     columns = [getattr(batch, name).tolist() for name in COLUMNS]
     return [tuple(map(repr, row)) for row in zip(*columns, strict=True)]
+
+
+@pytest.fixture(params=[1, 50_000], ids=["tiny-portions", "portions"])
+def portion(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setattr(reorder, "PORTION_ROWS", request.param)
+    return request.param
 
 
 @pytest.fixture(params=[OneByOne, Forgetful])
@@ -162,13 +186,38 @@ def record(log: Log, wait_ms: int, step: tuple[Any, ...]) -> LogRecord:
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(script=scripts)
-def test_no_cut_changes_an_answer(hostile: Callable[[], Whole], script: list[Any]) -> None:
+def test_no_cut_changes_an_answer(
+    hostile: Callable[[], Whole], portion: int, script: list[Any]
+) -> None:
     records = written(script)
 
-    got, want = hostile().run(records), Whole().run(records)
+    got, want = hostile().run(records), Portions().run(records)
 
     for mine, whole in zip(got, want, strict=True):
         assert mine == whole
+
+
+@settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(script=scripts)
+def test_portions_change_when_a_row_is_released_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch, script: list[Any]
+) -> None:
+    """The same rows, the same late ones, the same refusals; marks go on until nothing is due."""
+    records = written(script)
+    log = Log(records[-1].accepted_ms + 60 * S if records else T0)
+    log.position = len(records)
+    records += [log.mark() for _ in range(len(script) * 6 + 1)]
+    answers = []
+    for rows_at_once in (1, 50_000):
+        monkeypatch.setattr(reorder, "PORTION_ROWS", rows_at_once)
+        rows, rejects, counts, marks, names = Portions().run(records)
+        released = sorted(row for _, mark, *_ in marks for row in mark)
+        answers.append((rows, rejects, counts, released, marks[-1][2:], names))
+    assert answers[0] == answers[1]
 
 
 @settings(max_examples=60, deadline=None)
@@ -204,6 +253,38 @@ def test_the_time_of_a_row_decides_its_flag_not_the_cut() -> None:
     runner.run(records)
 
     assert [int(row[4]) for row in runner.rows] == [0, int(Flag.LATE)]
+
+
+def test_a_mark_hands_over_a_portion_and_asks_for_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Load stops: everything that waits becomes due at one mark, and comes bit by bit."""
+    monkeypatch.setattr(reorder, "PORTION_ROWS", 10)
+    log, runner = Log(), Portions()
+    runner.run([log.mark()])
+    flow = [("fw-1", "flow", T0 + 1 + n, float(n)) for n in range(95)]
+    runner.run([log.pack(flow), log.mark()])
+    log.now += 60 * S
+    runner.run([log.mark() for _ in range(10)])
+    marks = runner.marks[2:]
+    assert [len(rows) for _, rows, *_ in marks] == [10] * 9 + [5]
+    assert [due for *_, due in marks] == [log.now] * 9 + [None]
+    assert marks[3][2] == [T0 + 40] * 2, "no gateway is ahead of what has been handed over"
+    assert marks[-1][2] == [log.now - 5 * S] * 2
+
+
+def test_a_snapshot_from_before_portions_is_taken_over() -> None:
+    log, runner = Log(), Whole()
+    runner.run([log.pack([("fw-1", "flow", T0 + n, float(n)) for n in range(9)]), log.mark()])
+    state = msgspec.msgpack.decode(runner.admission.snapshot())
+    del state["waiting"]["came"], state["waiting"]["progress"]
+    again = runner.build()
+    again.restore(msgspec.msgpack.encode(state | {"version": 1}))
+    log.now += 60 * S
+    mark = log.mark()
+    got, want = again.mark(mark), runner.admission.mark(mark)
+    assert rows_of(got[0]) == rows_of(want[0])
+    assert got[1].watermark_ms.tolist() == want[1].watermark_ms.tolist()
 
 
 def test_a_snapshot_brings_back_what_waits(hostile: Callable[[], Whole]) -> None:

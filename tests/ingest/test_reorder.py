@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import ingest.reorder as reorder
 from contracts.batch import Flag, TaggedBatch
 from ingest.ordering import event_order, stable_order
 from ingest.reorder import ReorderBuffer
+from ingest.watermark import NEVER
 from tests.ingest.scene import DAY, T0
 
 Row = tuple[int, int, int, bool]
 """(gateway, ts offset, order, is late); the position follows from the push, the row from both."""
+
+GATEWAYS = 4
+EVERYTHING = np.full(GATEWAYS, 1 << 61)
 
 offsets = st.sampled_from((0, 1, 2, 3, 50, 51, 2000, -DAY, 10**9))
 rows = st.lists(
@@ -61,27 +65,132 @@ def block_rows(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
     return request.param
 
 
-@settings(max_examples=150, deadline=None)
+@pytest.fixture(params=[3, 50_000], ids=["tiny-portions", "portions"])
+def portion(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setattr(reorder, "PORTION_ROWS", request.param)
+    return request.param
+
+
+Waiting = tuple[int, int, int, int, int, bool]
+"""(ts, order, position, row, gateway, is late)"""
+
+
+class SortedList:
+    """What waits as a list, and what a release takes of it."""
+
+    def __init__(self) -> None:
+        self.waiting: list[Waiting] = []
+        self.progress = [NEVER] * GATEWAYS
+        self.came = 0
+
+    def push(self, position: int, told: list[Row]) -> None:
+        order = told[0][2]
+        for row, (gateway, offset, _, late) in enumerate(told):
+            self.waiting.append((T0 + offset, order, position, row, gateway, late))
+            self.came += not late
+
+    def release(self, watermark: list[int], portion: int) -> list[tuple[int, ...]]:
+        before = self.progress
+        limit = [max(pair) for pair in zip(before, watermark, strict=True)]
+        due = sorted(w[0] for w in self.waiting if not w[5] and w[0] <= limit[w[4]])
+        portion = max(portion, self.came * 5 // 4)
+        if len(due) > portion:
+            # The greatest time with no more than a portion up to it; the earliest time at least.
+            end = max(due[portion] - 1, due[0])
+            limit = [
+                mark if was == NEVER else max(was, min(mark, end))
+                for was, mark in zip(before, watermark, strict=True)
+            ]
+        taken = [w for w in self.waiting if w[5] or w[0] <= limit[w[4]]]
+        self.waiting = [w for w in self.waiting if w not in taken]
+        self.progress, self.came = limit, 0
+        return sorted(w[:4] for w in taken)
+
+
+@settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(script=steps)
 @pytest.mark.usefixtures("block_rows")
-def test_same_as_a_sorted_list(script: list[tuple]) -> None:
-    buffer, waiting = ReorderBuffer(), []
+def test_same_as_a_sorted_list(portion: int, script: list[tuple]) -> None:
+    buffer, model = ReorderBuffer(), SortedList()
     for position, step in enumerate(script):
         if step[0] == "push":
-            batch, home = pushed(position, step[1])
-            buffer.push(batch, home)
-            waiting += [
-                (T0 + offset, step[1][0][2], position, row, gateway, late)
-                for row, (gateway, offset, _, late) in enumerate(step[1])
-            ]
+            buffer.push(*pushed(position, step[1]))
+            model.push(position, step[1])
         elif step[0] == "snapshot":
             buffer = reborn(buffer)
         else:
-            watermark = np.array([T0 + offset for offset in step[1]], np.int64)
-            due = [w for w in waiting if w[5] or w[0] <= watermark[w[4]]]
-            waiting = [w for w in waiting if w not in due]
-            assert names(buffer.release(watermark)) == sorted(w[:4] for w in due)
-        assert len(buffer) == len(waiting)
+            watermark = [T0 + offset for offset in step[1]]
+            released = buffer.release(np.array(watermark, np.int64))
+            assert names(released) == model.release(watermark, portion)
+            assert buffer.progress_ms.tolist() == model.progress
+        assert len(buffer) == len(model.waiting)
+
+
+def on_time(position: int, times: list[int], gateway: int = 0) -> tuple[TaggedBatch, np.ndarray]:
+    return pushed(position, [(gateway, offset, 0, False) for offset in times])
+
+
+def known() -> ReorderBuffer:
+    """A buffer whose gateways have had a release before."""
+    buffer = ReorderBuffer()
+    buffer.release(np.full(GATEWAYS, T0 - 1))
+    return buffer
+
+
+def drained(buffer: ReorderBuffer) -> list[list[int]]:
+    """The event times of each release until nothing waits."""
+    parts = []
+    while len(buffer):
+        parts.append((buffer.release(EVERYTHING).ts_ms - T0).tolist())
+        if len(buffer):
+            assert buffer.progress_ms.tolist() == [T0 + parts[-1][-1]] * GATEWAYS
+    assert buffer.progress_ms.tolist() == EVERYTHING.tolist()
+    return parts
+
+
+def test_a_release_takes_a_portion(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reorder, "PORTION_ROWS", 10)
+    buffer = known()
+    for position in range(10):
+        buffer.push(*on_time(position, list(range(position, 100, 10)), position % GATEWAYS))
+    buffer.release(np.full(GATEWAYS, T0 - 1))
+    assert drained(buffer) == [list(range(at, at + 10)) for at in range(0, 100, 10)]
+
+
+def test_rows_of_one_time_go_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reorder, "PORTION_ROWS", 10)
+    buffer = known()
+    buffer.push(*on_time(1, [1] * 15 + [5] * 8 + [9] * 4))
+    buffer.release(np.full(GATEWAYS, T0 - 1))
+    got = [[*map(int, part)] for part in (buffer.release(EVERYTHING).ts_ms - T0 for _ in range(3))]
+    assert got == [[1] * 15, [5] * 8, [9] * 4]
+
+
+def test_what_keeps_coming_does_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reorder, "PORTION_ROWS", 10)
+    buffer, most = known(), 0
+    buffer.push(*on_time(0, list(range(100))))
+    buffer.release(np.full(GATEWAYS, T0 - 1))
+    for position in range(1, 30):
+        buffer.push(*on_time(position, list(range(100 * position, 100 * position + 40))))
+        most = max(most, len(buffer.release(EVERYTHING)))
+    assert most == 50
+    assert len(buffer) == 0
+
+
+def test_a_new_gateway_is_not_dated_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another one's old rows bound the release; what is new begins at its own watermark."""
+    monkeypatch.setattr(reorder, "PORTION_ROWS", 10)
+    buffer = ReorderBuffer()
+    buffer.release(np.array([T0 - DAY]))
+    buffer.push(*on_time(1, [*range(-2000, 0, 100)]))
+    buffer.release(np.array([T0 - DAY]))
+    buffer.release(np.array([T0, T0 + 5]))
+    assert (buffer.progress_ms - T0).tolist() == [-1001, 5]
 
 
 def reborn(buffer: ReorderBuffer) -> ReorderBuffer:
