@@ -21,8 +21,9 @@ from rules.expr.plan import (
 )
 from rules.expr.syntax import ExpressionError
 from rules.finding import Finding, RulesInvalid
+from rules.named import gathered
 from rules.ruleset import Rule, RuleSet, digest, meaning
-from rules.schema import WrittenRule, read_rules
+from rules.schema import WrittenRule, read_file
 
 MAX_RULES = 4_096
 
@@ -35,9 +36,11 @@ def compile_rules(files: Mapping[str, str]) -> RuleSet:
     """
     findings: list[Finding] = []
     rules: dict[str, tuple[Rule, ...]] = {}
-    for file in sorted(files):
-        reader = Reader(file)
-        for written in read_rules(reader, files[file]):
+    readers = [Reader(file) for file in sorted(files)]
+    documents = [(reader, read_file(reader, files[reader.file])) for reader in readers]
+    gathered(documents)
+    for reader, document in documents:
+        for written in document.rules:
             rows = _compiled(reader, written)
             if not rows:
                 continue

@@ -5,10 +5,13 @@ The reader in `rules.schema` has the last word; the schema knows no units and no
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from contracts.quantities import FAMILIES
-from rules import durations, schema
+from rules import durations, read_schedule, schema
+from rules.calendar import DAY_WORDS
+from rules.zones import DEFAULT_ZONE
 
 NAME = "rules.schema.json"
 
@@ -20,8 +23,52 @@ def json_schema() -> dict[str, Any]:
         "title": "gridwarden rules",
         "type": "object",
         "additionalProperties": False,
-        "required": ["rules"],
-        "properties": {"rules": {"type": "array", "items": _rule()}},
+        "minProperties": 1,
+        "properties": {
+            "rules": {"type": "array", "items": _rule()},
+            "schedules": _named(_schedule(), read_schedule.NAME, "Times that `during` may name"),
+            "calendar": _named(_day(), read_schedule.DATES, "Holidays and worked weekend days"),
+        },
+    }
+
+
+def _named(value: dict[str, Any], name: re.Pattern[str], description: str) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "description": description,
+        "propertyNames": {"pattern": f"^{name.pattern}$"},
+        "additionalProperties": value,
+    }
+
+
+def _schedule() -> dict[str, Any]:
+    hours = {"type": "string", "pattern": f"^{read_schedule.HOURS.pattern}$"}
+    day = {"enum": list(DAY_WORDS)}
+    part = {
+        "type": "object",
+        "additionalProperties": False,
+        "anyOf": [{"required": ["hours"]}, {"required": ["days"]}],
+        "properties": {
+            "hours": _one_or_more(hours | {"examples": ["22:00-06:00"]}),
+            "days": _one_or_more(day),
+            "zone": {"type": "string", "examples": [DEFAULT_ZONE], "default": DEFAULT_ZONE},
+        },
+    }
+    return _one_or_more(part)
+
+
+def _one_or_more(value: dict[str, Any]) -> dict[str, Any]:
+    return {"anyOf": [value, {"type": "array", "minItems": 1, "items": value}]}
+
+
+def _day() -> dict[str, Any]:
+    name = {"type": "string", "minLength": 1}
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "minProperties": 1,
+        "maxProperties": 1,
+        "properties": dict.fromkeys(read_schedule.KINDS, name),
     }
 
 

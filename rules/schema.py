@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import date
 
 import yaml
 
@@ -13,7 +14,9 @@ from contracts.rulebook import Text
 from rules.document import Reader
 from rules.durations import parse_duration
 from rules.finding import suggest
+from rules.read_schedule import WrittenDay, WrittenSchedule, read_calendar, read_schedules
 
+TOP_KEYS = ("rules", "schedules", "calendar")
 KEYS = (
     "id",
     "title",
@@ -79,19 +82,33 @@ class WrittenRule:
     lines: dict[str, int] = field(default_factory=dict)
 
 
-def read_rules(reader: Reader, text: str) -> list[WrittenRule]:
-    """The rules of one file; faults go to `reader.findings`."""
+@dataclass(slots=True)
+class WrittenFile:
+    """All that one file says. schedules: by name. calendar: every day that is named."""
+
+    rules: list[WrittenRule] = field(default_factory=list)
+    schedules: dict[str, WrittenSchedule] = field(default_factory=dict)
+    calendar: dict[date, WrittenDay] = field(default_factory=dict)
+
+
+def read_file(reader: Reader, text: str) -> WrittenFile:
+    """One file; faults go to `reader.findings`."""
+    made = WrittenFile()
     root = reader.compose(text)
     if root is None:
-        return []
+        return made
     top = reader.mapping(root, "")
-    reader.known(top, "", ("rules",))
-    if "rules" not in top:
-        if top:
-            reader.fault(root, "", "no rules", "write rules: [...]")
-        return []
-    listed = reader.items(top["rules"][1], "rules")
-    return [_rule(reader, node, path) for path, node in listed]
+    reader.known(top, "", TOP_KEYS)
+    if top and not set(TOP_KEYS) & top.keys():
+        reader.fault(root, "", "no rules", "write rules: [...]")
+    if "rules" in top:
+        listed = reader.items(top["rules"][1], "rules")
+        made.rules = [_rule(reader, node, path) for path, node in listed]
+    if "schedules" in top:
+        made.schedules = read_schedules(reader, top["schedules"][1], "schedules")
+    if "calendar" in top:
+        made.calendar = read_calendar(reader, top["calendar"][1], "calendar")
+    return made
 
 
 def _rule(reader: Reader, node: yaml.Node, path: str) -> WrittenRule:

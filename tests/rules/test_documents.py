@@ -13,7 +13,7 @@ from tests.rules.naive import Row
 from tests.rules.scene import Device, Whole, admitted, directory_of, row, short
 
 PAGE = (Path(__file__).parents[2] / "docs" / "rules.md").read_text(encoding="utf-8")
-(EXAMPLE,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+EXAMPLE, SCHEDULES = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
 
 
 def test_every_word_of_the_language_is_explained() -> None:
@@ -38,3 +38,7 @@ def test_the_example_rings_as_described() -> None:
     )
 
     assert short(told) == [(70, "raised"), (230, "cleared")]
+
+
+def test_the_schedules_can_be_read() -> None:
+    assert compile_rules({"example.yml": SCHEDULES}).rules == ()

@@ -40,6 +40,33 @@ WHEN = "residual_current >= 500 mA"
         pytest.param("a: [", 1, "no YAML", "", id="yaml"),
         pytest.param("", 1, "the file is empty", "rules", id="empty"),
         pytest.param("rule: []", 1, "unknown key rule", "did you mean rules?", id="top"),
+        pytest.param("schedules: {night: 3}", 1, "keys and values", "", id="schedule"),
+        pytest.param("schedules: {night: {}}", 1, "neither hours", "22:00", id="schedule-empty"),
+        pytest.param("schedules: {night: []}", 1, "0 parts", "1 to", id="schedule-no-parts"),
+        pytest.param("schedules: {Night: {days: sat}}", 1, "no name", "a-z", id="schedule-name"),
+        pytest.param("schedules: {n: {hour: 1}}", 1, "unknown key hour", "hours?", id="part-key"),
+        pytest.param("schedules: {n: {hours: 22-6}}", 1, "no range", "22:00-06:00", id="hours"),
+        pytest.param("schedules: {n: {hours: '00:00-24:30'}}", 1, "after 24:00", "", id="past-24"),
+        pytest.param("schedules: {n: {hours: '06:00-06:00'}}", 1, "is empty", "24:00",
+                     id="no-hours"),
+        pytest.param("schedules: {n: {days: [mon, thu, monday]}}", 1, "unknown day monday", "mon",
+                     id="day"),
+        pytest.param("schedules: {n: {days: sat, zone: Asia/Beijing}}", 1,
+                     "unknown time zone Asia/Beijing", "", id="zone"),
+        pytest.param("schedules: {n: {days: sat, zone: Asia/Shanghia}}", 1,
+                     "unknown time zone", "Asia/Shanghai", id="zone-misspelt"),
+        pytest.param("calendar: {2026-02-30: {holiday: x}}", 1, "no date", "2026-01-01", id="date"),
+        pytest.param("calendar: {2026-01-03..2026-01-01: {holiday: x}}", 1, "no range", "first",
+                     id="dates-backwards"),
+        pytest.param("calendar: {2026-01-01: holiday}", 1, "keys and values", "", id="day-kind"),
+        pytest.param("calendar: {2026-01-01: {workday: x, holiday: y}}", 1,
+                     "a holiday or a workday", "holiday:", id="day-both"),
+        pytest.param("calendar: {2026-01-01: {freeday: x}}", 1, "unknown key freeday", "",
+                     id="day-other"),
+        pytest.param(
+            "calendar: {2026-01-01..2026-01-03: {holiday: x}, 2026-01-03: {workday: y}}", 1,
+            "2026-01-03 is there twice", "remove", id="day-twice",
+        ),
         pytest.param("rules: 3", 1, "a list is needed", "-", id="no-list"),
         pytest.param("rules: [3]", 1, "keys and values are needed", "", id="no-rule"),
         pytest.param(
@@ -112,6 +139,16 @@ def test_a_second_rule_of_the_same_id_is_refused() -> None:
     with pytest.raises(RulesInvalid) as refused:
         compile_rules({"a.yml": GOOD, "b.yml": GOOD})
     assert str(refused.value).startswith("b.yml:2: rules[0].id: efire.high is already defined")
+
+
+def test_what_files_share_is_said_once() -> None:
+    said = "schedules: {night: {hours: '22:00-06:00'}}\ncalendar: {2026-01-01: {holiday: x}}"
+    with pytest.raises(RulesInvalid) as refused:
+        compile_rules({"a.yml": said, "b.yml": said})
+    assert [str(f).split("; ")[0] for f in refused.value.findings] == [
+        "b.yml:1: schedules.night: night is already defined in a.yml:1",
+        "b.yml:2: calendar: 2026-01-01 is already named in a.yml:2",
+    ]
 
 
 @pytest.mark.parametrize("depth", [60, 5_000])
