@@ -27,6 +27,9 @@ class GatewayStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     wall_ms, mono_ms: the agent's two clocks at the same moment (unix ms, ms since its boot).
     connection: counts the agent's connections, so that a will is matched to its connection.
+    evicted_packs, tombstones: packs with readings that were given up, and packs made to say so,
+    over the life of the outbox. A tombstone has a sequence of its own and may be folded into a
+    later one: sequences that are lost = evicted packs + tombstones that never came.
     """
 
     type: Literal["birth", "heartbeat", "offline"]
@@ -40,6 +43,7 @@ class GatewayStatus(msgspec.Struct, frozen=True, kw_only=True):
     outbox_bytes: int = 0
     outbox_limit: int = 0
     evicted_packs: int = 0
+    tombstones: int = 0
     disk_full: bool = False
 
 

@@ -297,6 +297,7 @@ class Link:
                 outbox_bytes=outbox.held_bytes,
                 outbox_limit=outbox.limits.bytes,
                 evicted_packs=outbox.evicted_packs,
+                tombstones=outbox.tombstones,
                 disk_full=outbox.disk_full,
             )
         )

@@ -108,6 +108,11 @@ class Outbox:
         """Packs given up over the life of the file."""
         return self._table.counts.evicted_packs
 
+    @property
+    def tombstones(self) -> int:
+        """Packs made over the life of the file to say what was given up."""
+        return self._table.counts.tombstones
+
     def next_seq(self, gateway: int) -> int:
         return self._table.counts.next_seq[gateway]
 

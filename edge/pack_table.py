@@ -54,16 +54,22 @@ class Counts:
     next_seq: list[int]
     held_bytes: int = 0
     evicted_packs: int = 0
+    tombstones: int = 0
     remembered: dict[int, list[Evicted]] = field(default_factory=dict)
 
     def copy(self) -> Counts:
         return Counts(
-            list(self.next_seq), self.held_bytes, self.evicted_packs, dict(self.remembered)
+            list(self.next_seq),
+            self.held_bytes,
+            self.evicted_packs,
+            self.tombstones,
+            dict(self.remembered),
         )
 
 
 SHOWN_BOOTS = 4
 """Boots without a pack left that are still named in the status."""
+TOLD = "tombstones"
 _NOTHING = ReadingBatch.of([])
 
 
@@ -81,14 +87,17 @@ class PackTable:
 
     def _counted(self) -> Counts:
         held = self.db.execute("SELECT coalesce(sum(size), 0) FROM packs").fetchone()[0]
-        evicted = self.db.execute("SELECT value FROM meta WHERE key = 'evicted'").fetchone()
-        counts = Counts([1] * len(self.ids), int(held), int(evicted[0]) if evicted else 0)
+        counts = Counts([1] * len(self.ids), int(held), self._meta("evicted"), self._meta(TOLD))
         rows = self.db.execute("SELECT * FROM tombstones ORDER BY gateway, boot, first")
         for number, *rest in rows.fetchall():
             if number in self.ids:
                 gateway = self.ids.index(number)
                 counts.remembered.setdefault(gateway, []).append(Evicted(*rest))
         return counts
+
+    def _meta(self, key: str) -> int:
+        row = self.db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return int(row[0]) if row else 0
 
     def start_boot(self) -> None:
         """The boot exists from its first transaction on; its number is never used again."""
@@ -133,6 +142,8 @@ class PackTable:
             self.gateways[gateway], self.boot, seq, wall_ms, mono_ms, tombstone=True
         )
         data = encode(Pack(header, _NOTHING, tuple(lost)))
+        self.counts.tombstones += 1
+        self.db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (TOLD, self.counts.tombstones))
         return Row(gateway, Kind.TOMBSTONE, self.boot, seq, len(data), 0, 0, 0, data)
 
     def _take_seq(self, gateway: int) -> int:

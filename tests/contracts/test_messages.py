@@ -28,7 +28,7 @@ MESSAGES: dict[str, tuple[msgspec.Struct, bytes]] = {
         b'{"type":"birth","gateway":"gw-1","boot":"000000039f2c0001","wall_ms":1,"mono_ms":2,'
         b'"connection":3,"boots":[{"boot":"000000039f2c0001","oldest":4,"next":9}],'
         b'"version":"0.1.0","outbox_bytes":0,"outbox_limit":0,"evicted_packs":0,'
-        b'"disk_full":false}',
+        b'"tombstones":0,"disk_full":false}',
     ),
     "confirm": (
         Confirm(confirms=(BootConfirm(boot=BOOT, upto=7, ranges=((9, 9), (12, 20))),)),

@@ -156,6 +156,10 @@ def test_full_gives_up_the_oldest_and_says_so(tmp_path: Path) -> None:
     assert not any(row.readings for row in folded)  # Tombstones that this one replaces.
     assert gone.from_ms == closed(10).batch.ts_ms[0]
     assert outbox.evicted_packs + len(seqs) == 100
+    # Sequences that are gone are those of evicted packs and of all tombstones but the last.
+    lost = sum(row.last - row.first + 1 for row in [gone, *folded])
+    assert lost == outbox.evicted_packs + outbox.tombstones - 1
+    assert gone.last > outbox.evicted_packs, "no tombstone's sequence lies in the range"
     # A month without a link: one tombstone, not a heap of them.
     assert sum(kind == Kind.TOMBSTONE for kind, *_ in held(outbox)) == 1
     outbox.close()
