@@ -9,7 +9,7 @@ BIN := .venv/bin
 UV = $(firstword $(wildcard .tools/uv-*/uv))
 TYPED := deploy/setup/bootstrap.py deploy/setup/system_tools.py tests/conftest.py tests/parts tests/house
 
-.PHONY: help run test setup setup-dev tools lint types lock-check format schema-check unit torture \
+.PHONY: help run test setup setup-dev tools lint types lock-check format schema-check rules unit torture \
 	bench prove-bare clean
 
 help: ## this list
@@ -18,7 +18,7 @@ help: ## this list
 run: setup ## set up, then run the whole pipeline with a simulated district
 	$(BIN)/gridwarden up --demo
 
-test: setup-dev tools lint schema-check unit ## set up, then check everything that CI checks
+test: setup-dev tools lint schema-check rules unit ## set up, then check everything that CI checks
 
 setup: ## the environment that `make run` needs
 	@$(PYTHON) deploy/setup/bootstrap.py server
@@ -49,6 +49,10 @@ format: setup-dev ## rewrite the code in the house's format
 
 schema-check: setup-dev ## the schemas in the tree are those of the types
 	$(BIN)/gridwarden schema --check
+
+rules: setup-dev ## the shipped rules: lint, and their own tests
+	$(BIN)/gridwarden rules check deploy/rules
+	$(BIN)/gridwarden rules test deploy/rules
 
 unit: setup-dev ## the tests alone; for a few: make unit ARGS="tests/edge -k outbox"
 	$(BIN)/pytest $(ARGS)

@@ -19,6 +19,7 @@ from ingest.limits import AdmissionSettings
 from ingest.registry import load as load_registry
 from rules import compile_rules
 from rules.ruleset import RuleSet
+from rules.testing.document import is_test
 
 RULE_SUFFIXES = (".yml", ".yaml")
 
@@ -40,7 +41,7 @@ def read_rule_files(folder: Path) -> dict[str, str]:
     files = {
         str(path.relative_to(folder)): path.read_text(encoding="utf-8")
         for path in sorted(folder.rglob("*"))
-        if path.suffix in RULE_SUFFIXES and not path.stem.endswith(".test")
+        if path.suffix in RULE_SUFFIXES and not is_test(path.name)
     }
     if not files:
         raise ContentError(f"{folder}: holds no *.yml rule file")

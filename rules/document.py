@@ -21,7 +21,7 @@ class Reader:
         line = node if isinstance(node, int) else node.start_mark.line + 1
         self.findings.append(Finding(self.file, line, path, problem, mend))
 
-    def compose(self, text: str) -> yaml.Node | None:
+    def compose(self, text: str, mend: str = "write rules: [...]") -> yaml.Node | None:
         """The root node; None when the file is empty or no YAML, with a finding."""
         try:
             root = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -34,7 +34,7 @@ class Reader:
             self.fault(0, "", f"no YAML: {str(error).splitlines()[0]}")
             return None
         if root is None:
-            self.fault(1, "", "the file is empty", "write rules: [...]")
+            self.fault(1, "", "the file is empty", mend)
         return root
 
     def mapping(self, node: yaml.Node, path: str) -> dict[str, tuple[yaml.Node, yaml.Node]]:

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from app.cli import rules_test
 from app.cli.outcome import FINDINGS, fail
 from app.content import ContentError, read_rule_files
 from ingest.registry import RegistryError
@@ -22,6 +23,9 @@ app = typer.Typer(help="Alert rules / 告警规则.", no_args_is_help=True, add_
 @app.callback()
 def rules() -> None:
     """Alert rules / 告警规则."""
+
+
+app.command("test")(rules_test.command)
 
 
 @app.command("check")

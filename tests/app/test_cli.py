@@ -23,6 +23,7 @@ STABLE = {
     "simulate": {"--out", "--json"},
     "receiver": {"--out", "--json"},
     "rules check": {"DIR", "--json"},
+    "rules test": {"DIR", "--json"},
     "registry check": {"DIR", "--json"},
     "log dump": {"--data", "--out", "--json"},
     "log info": {"--data", "--json"},

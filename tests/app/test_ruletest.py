@@ -1,0 +1,274 @@
+"""Rule tests are what replay makes of the same readings, byte for byte; and their faults."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from textwrap import dedent
+
+import msgspec
+import pytest
+
+from app.content import shipped_rules
+from app.runners.recording import open_recording
+from app.runners.replay import replay
+from app.runners.rulesuite import Result, Suite, load_suite, run_suite
+from app.runners.ruletest import play
+from app.runners.ruletest_dump import keep
+from contracts.alerts import NOT_COMPARED, AlertEvent, encode_event
+from contracts.batch import Flag
+from contracts.log import RecordKind
+from contracts.pack import decode_raw
+from rules import RulesInvalid
+from rules.testing.case import Case
+from rules.testing.traffic import traffic
+
+RULES = """\
+rules:
+  - id: firewater.pressure_low
+    title: {zh: 压力低, en: Pressure low}
+    on: {family: firewater}
+    when: static_pressure < 0.07 MPa
+    for: 60s
+    clear_for: 30s
+    severity: 2
+    missing: unknown after 5m
+  - id: firewater.fire
+    title: {zh: 火, en: Fire}
+    on: {family: firewater}
+    when: fire != 0
+    severity: 1
+    class: safety
+    latched: true
+"""
+HEAD = """\
+devices:
+  h1: {family: firewater}
+tests:
+  - name: one
+    rule: firewater.pressure_low
+"""
+
+
+def suite_of(folder: Path, test: str) -> Suite:
+    (folder / "a.yml").write_text(RULES)
+    body = dedent(test).replace("\n", "\n    ").strip()
+    (folder / "a.test.yml").write_text(f"{HEAD}    {body}\n")
+    return load_suite(folder)
+
+
+def run(folder: Path, test: str) -> Result:
+    (result,) = run_suite(suite_of(folder, test), lambda *_: None)
+    return result
+
+
+def compared(event: AlertEvent) -> bytes:
+    return encode_event(msgspec.structs.replace(event, **dict.fromkeys(NOT_COMPARED, "")))
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Suite:
+    return load_suite(shipped_rules())
+
+
+def chosen(suite: Suite) -> list[Case]:
+    """The shipped tests with faults, and a few others."""
+    return [case for i, case in enumerate(suite.cases) if case.faults or i % 9 == 0]
+
+
+def test_replay_of_the_same_log_gives_the_same_bytes(shipped: Suite, tmp_path: Path) -> None:
+    for case in chosen(shipped):
+        played = play(case, shipped.ruleset, shipped.registries.of(case))
+        dump = keep(tmp_path, shipped.folder, case, played)
+        replayed: list[bytes] = []
+
+        replay(
+            open_recording(dump),
+            ruleset=None,
+            registry=None,
+            settings=None,
+            on_step=lambda step, to=replayed: to.extend(map(compared, step.events)),
+        )
+
+        assert replayed == [compared(event) for event in played.events], case.name
+
+
+def test_marks_that_are_left_out_change_nothing(shipped: Suite) -> None:
+    for case in chosen(shipped):
+        registry = shipped.registries.of(case)
+        sparse = play(case, shipped.ruleset, registry)
+        whole = play(case, shipped.ruleset, registry, every_mark=True)
+        assert len(whole.records) > len(sparse.records)
+        assert [compared(e) for e in whole.events] == [compared(e) for e in sparse.events]
+        assert [c.known_ms for c in whole.came] == [c.known_ms for c in sparse.came]
+
+
+def test_what_rings_unexpected_fails_and_nearest_is_named(tmp_path: Path) -> None:
+    result = run(
+        tmp_path,
+        """
+        series:
+          - static_pressure: 0.12x5 0.05x10 0.12x5
+        expect:
+          - {at: 2m10s, is: raised}
+        """,
+    )
+    said = "\n".join(result.problems)
+    assert "expected (line 9): at 2m10s firewater.pressure_low of h1 is raised" in said
+    assert "it differs in: at 2m and not 2m10s" in said
+    assert "not expected: at 3m20s firewater.pressure_low of h1 is cleared" in said
+
+
+def test_why_nothing_rang(tmp_path: Path) -> None:
+    test = """
+        series:
+          - static_pressure: 0.12x5 {values} 0.12x9
+        expect:
+          - {{at: 2m, is: raised}}
+        """
+    short = "\n".join(run(tmp_path, test.format(values="0.05x4")).problems)
+    assert "static_pressure < 0.07 MPa held at most 50s, from 1m to 1m50s; for: 1m" in short
+    never = "\n".join(run(tmp_path, test.format(values="0.08x9")).problems)
+    assert "never held: static_pressure was 0.08 to 0.12" in never
+
+
+def test_nothing_may_ring_when_nothing_is_listed(tmp_path: Path) -> None:
+    result = run(tmp_path, "series: [{static_pressure: 0.05x20}]\nexpect: []")
+    assert not result.passed
+    assert run(tmp_path, "series: [{static_pressure: 0.12x20}]\nexpect: []").passed
+
+
+def test_commands_end_a_latched_alert(tmp_path: Path) -> None:
+    result = run(
+        tmp_path,
+        """
+        series:
+          - fire: 0 1 0x5
+        commands:
+          - {at: 30s, acknowledge: firewater.fire}
+          - {at: 40s, reset: firewater.fire}
+        expect:
+          - {at: 10s, rule: firewater.fire, is: raised, class: safety}
+          - {at: 20s, rule: firewater.fire, is: latched, acknowledged: false}
+          - {at: 40s, rule: firewater.fire, is: reset, acknowledged: true, by: test}
+        """,
+    )
+    assert result.problems == ()
+
+
+def test_a_command_without_an_alert_and_a_fault_without_a_reading_fail(tmp_path: Path) -> None:
+    result = run(
+        tmp_path,
+        """
+        series: [{static_pressure: 0.12x5}]
+        faults: [{drop: h1 10m..11m}]
+        commands: [{at: 30s, reset: firewater.fire}]
+        expect: []
+        """,
+    )
+    assert "the fault 'drop: h1 10m..11m' met nothing" in result.problems[0]
+    assert "reset firewater.fire of h1 at 30s: there is no such alert" in result.problems[1]
+
+
+def test_an_unknown_rule_is_a_fault_of_the_file(tmp_path: Path) -> None:
+    with pytest.raises(RulesInvalid) as refused:
+        run(tmp_path, "series: [{fire: 1}]\nexpect: [{at: 0s, rule: firewater.fier, is: raised}]")
+    assert "a.test.yml:7" in str(refused.value)
+    assert "did you mean firewater.fire?" in str(refused.value)
+
+
+# Faults, as the log sees them.
+
+STEADY = "series: [{{static_pressure: 0.12x9}}]\nfaults: [{{{fault}}}]\nexpect: []"
+
+
+def packs(folder: Path, fault: str) -> list[tuple[int, int, int, int, int, list[float]]]:
+    """(arrived s, boot number, seq, wall s, mono s, values) of each pack, in order."""
+    case = suite_of(folder, STEADY.format(fault=fault)).cases[0]
+    found = []
+    for record in traffic(case).records:
+        if record.kind is RecordKind.PACK:
+            raw = decode_raw(record.payload)
+            head, start = raw.header, case.start_ms
+            found.append(
+                (
+                    (record.accepted_ms - start) // 1000,
+                    head.boot >> 32,
+                    head.seq,
+                    (head.wall_ms - start) // 1000,
+                    head.mono_ms // 1000,
+                    raw.value.tolist(),
+                )
+            )
+    return found
+
+
+def test_drop_loses_packs_but_not_their_numbers(tmp_path: Path) -> None:
+    found = packs(tmp_path, "drop: gw1 10s..40s")
+    assert [(at, seq) for at, _, seq, *_ in found[:3]] == [(0, 1), (40, 5), (50, 6)]
+
+
+def test_drop_of_a_device_loses_readings_only(tmp_path: Path) -> None:
+    found = packs(tmp_path, "drop: h1 10s..40s")
+    assert [(at, seq) for at, _, seq, *_ in found[:3]] == [(0, 1), (40, 2), (50, 3)]
+
+
+def test_duplicates_are_the_same_pack_again(tmp_path: Path) -> None:
+    found = packs(tmp_path, "duplicate: gw1 10s..20s")
+    assert [seq for _, _, seq, *_ in found] == [1, 2, 2, 3, 4, 5, 6, 7, 8, 9, 10]
+
+
+def test_reorder_keeps_to_its_bound(tmp_path: Path) -> None:
+    found = packs(tmp_path, "reorder: gw1 within 25s")
+    order = [seq for _, _, seq, *_ in found]
+    assert order != sorted(order)
+    assert sorted(order) == list(range(1, 11))
+    assert all(wall <= at <= wall + 25 for at, _, _, wall, *_ in found)
+
+
+def test_skew_moves_the_wall_clock_and_not_the_monotonic_one(tmp_path: Path) -> None:
+    found = packs(tmp_path, "skew: gw1 -5m 20s..40s")
+    assert [wall - at for at, _, _, wall, *_ in found[:5]] == [0, 0, -300, -300, 0]
+    assert [mono - at for at, _, _, _, mono, _ in found] == [3600] * 10
+
+
+def test_reboot_begins_anew(tmp_path: Path) -> None:
+    found = packs(tmp_path, "reboot: gw1 at 35s")
+    assert [(boot, seq, mono) for _, boot, seq, _, mono, _ in found[3:6]] == [
+        (1, 4, 3630),
+        (2, 1, 6),
+        (2, 2, 16),
+    ]
+
+
+def test_backlog_and_delay_arrive_later(tmp_path: Path) -> None:
+    found = packs(tmp_path, "backlog: gw1 20s..40s arrives at 1m")
+    assert [at for at, *_ in found] == [0, 10, 40, 50, 60, 60, 60, 70, 80, 90]
+    assert [seq for _, _, seq, *_ in found[4:7]] == [3, 4, 7]
+    assert [at for at, *_ in packs(tmp_path, "delay: gw1 ..20s by 15s")[:3]] == [15, 20, 25]
+
+
+def test_flap_toggles_the_value(tmp_path: Path) -> None:
+    found = packs(tmp_path, "flap: h1 static_pressure 0.05/0.2 20s..1m")
+    assert [values[0] for *_, values in found[:7]] == [0.12, 0.12, 0.05, 0.2, 0.05, 0.2, 0.12]
+    slow = packs(tmp_path, "flap: h1 static_pressure 0.05 / 0.2 20s..1m every 20s")
+    assert [values[0] for *_, values in slow[2:6]] == [0.05, 0.05, 0.2, 0.2]
+
+
+def test_equal_seeds_give_equal_logs(tmp_path: Path) -> None:
+    assert packs(tmp_path, "reorder: gw1 within 1m") == packs(tmp_path, "reorder: gw1 within 1m")
+
+
+def test_marks_travel(tmp_path: Path) -> None:
+    case = suite_of(tmp_path, "series: [{static_pressure: 0.1!bad 0.1}]\nexpect: []").cases[0]
+    sent = [r for r in traffic(case).records if r.kind is RecordKind.PACK]
+    assert [decode_raw(r.payload).flags.tolist() for r in sent] == [[Flag.BAD], [0]]
+
+
+def test_the_registry_of_a_test_has_what_its_devices_say(tmp_path: Path) -> None:
+    result = run(
+        tmp_path, "series: [{fire: 1}]\nexpect: [{at: 0s, rule: firewater.fire, is: raised}]"
+    )
+    place = result.played.came[0].data["place"]
+    assert place["grid"]["code"] == "340199001001001"
+    assert json.dumps(place["district"]) == '{"code": "340199", "name": "340199"}'
