@@ -8,14 +8,16 @@ survive a changed threshold, and are judged by the new rule from the next readin
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from contracts.quantities import FAMILIES, FAMILY_INDEX, QUANTITIES, QUANTITY_INDEX
+from contracts.quantities import FAMILIES, FAMILY_INDEX
 from contracts.transitions import Episode
+from rules.entries import names
 from rules.instances import NAMES, NEVER_MS, State
 from rules.members import NOT_WATCHED
 from rules.memory import Memory
@@ -23,7 +25,7 @@ from rules.parts import Parts
 from rules.ruleset import Rule
 from rules.scan import Scan, Stream
 
-VERSION = 1
+VERSION = 2
 
 Outcome = Literal["kept", "migrated", "reset"]
 
@@ -78,6 +80,7 @@ class _Saved(msgspec.Struct, frozen=True, kw_only=True):
     heard_ms: _SavedColumn
     told: dict[str, _SavedColumn]
     """By rule id; a part stands behind it as in `efire.off/missing`."""
+    derived: dict[str, dict[str, dict[str, _SavedColumn]]]
 
 
 def pack(parts: Parts) -> bytes:
@@ -87,13 +90,14 @@ def pack(parts: Parts) -> bytes:
     heard = np.flatnonzero(parts.silence.heard_ms > NEVER_MS)
     saved = _Saved(
         version=VERSION,
-        quantities=tuple(q.name for q in QUANTITIES),
+        quantities=names(parts.ruleset.derived),
         rules=tuple(_SavedRule(r.id, r.card.hash, r.shape, r.part) for r in parts.ruleset.rules),
         instances={name: _save(getattr(state, name)) for name in NAMES},
         memories=tuple(_pack_memories(parts)),
         heard_device=_save(heard.astype(np.int32)),
         heard_ms=_save(parts.silence.heard_ms[heard]),
         told={_name(rule): _save(_told(parts, n)) for n, rule in parts.silence.rules.items()},
+        derived={name: _save_all(kept) for name, kept in parts.derive.state()},
     )
     return msgspec.msgpack.encode(saved)
 
@@ -123,6 +127,9 @@ def unpack(parts: Parts, blob: bytes, remap: NDArray[np.int32] | None) -> tuple[
     rule_of = _matching(parts, saved)
     left = _unpack_instances(parts, saved, rule_of, rows)
     _unpack_memories(parts, saved, rows)
+    for name, kept in saved.derived.items():
+        loaded = {key: _load_all(columns) for key, columns in kept.items()}
+        parts.derive.load(name, loaded, rows.new)
     _unpack_silence(parts, saved, rule_of, rows)
     return _report(parts, saved, rule_of, left)
 
@@ -166,7 +173,8 @@ def _unpack_instances(
         return left
     names = [old.id for old in saved.rules]
     old_rule = state.rule
-    quantity_of = np.array([QUANTITY_INDEX.get(name, -1) for name in saved.quantities] + [-1])
+    index = _index(parts)
+    quantity_of = np.array([index.get(name, -1) for name in saved.quantities] + [-1])
     state.rule = rule_of[old_rule]
     state.device = rows.new(state.device)
     state.quantity = quantity_of[state.quantity].astype(np.int16)
@@ -181,6 +189,11 @@ def _unpack_instances(
     left.update(names[rule] for rule in old_rule[~keep & (state.rule >= 0)].tolist())
     parts.insert(state.take(keep))
     return left
+
+
+def _index(parts: Parts) -> dict[str, int]:
+    """Quantities by name, derived ones too."""
+    return {name: number for number, name in enumerate(names(parts.ruleset.derived))}
 
 
 def _report(
@@ -222,6 +235,7 @@ def _became(parts: Parts, new_hash: str, rows: list[tuple[_SavedRule, int]]) -> 
 
 def _pack_memories(parts: Parts) -> list[_SavedMemory]:
     saved = []
+    name_of = names(parts.ruleset.derived)
     for mode, scan in _scans(parts):
         for (family, stream), memory in sorted(scan.memories.items()):
             rows = parts.members.rows(family)
@@ -232,7 +246,7 @@ def _pack_memories(parts: Parts) -> list[_SavedMemory]:
                         mode,
                         FAMILIES[family],
                         stream,
-                        QUANTITIES[quantity].name,
+                        name_of[quantity],
                         _save(rows[known]),
                         _save(kept.value[known]),
                         _save(kept.ts_ms[known]),
@@ -243,10 +257,11 @@ def _pack_memories(parts: Parts) -> list[_SavedMemory]:
 
 def _unpack_memories(parts: Parts, saved: _Saved, rows: _Rows) -> None:
     scans = dict(_scans(parts))
+    index = _index(parts)
     for part in saved.memories:
         family = FAMILY_INDEX.get(part.family, -1)
         memory = scans[part.mode].known_memory(family, part.stream)
-        quantity = QUANTITY_INDEX.get(part.quantity, -1)
+        quantity = index.get(part.quantity, -1)
         if memory is not None and quantity in memory.kept:
             _fill(parts, memory, quantity, family, part, rows)
 
@@ -290,6 +305,19 @@ def _scans(parts: Parts) -> tuple[tuple[str, Scan], ...]:
 def _save(column: NDArray[np.generic]) -> _SavedColumn:
     dtype = column.dtype.newbyteorder("<")
     return _SavedColumn(dtype.str, column.astype(dtype, copy=False).tobytes())
+
+
+def _save_all(
+    kept: Mapping[str, Mapping[str, NDArray[Any]]],
+) -> dict[str, dict[str, _SavedColumn]]:
+    return {
+        key: {name: _save(column) for name, column in sorted(columns.items())}
+        for key, columns in sorted(kept.items())
+    }
+
+
+def _load_all(columns: dict[str, _SavedColumn]) -> dict[str, NDArray[Any]]:
+    return {name: _load(column) for name, column in columns.items()}
 
 
 def _load(column: _SavedColumn) -> NDArray[Any]:

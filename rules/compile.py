@@ -15,7 +15,8 @@ from rules.expr.plan import (
     Silent,
     Truth,
     attributes_of,
-    quantities_of,
+    bases_of,
+    readings_of,
     show,
     silences_of,
 )
@@ -91,7 +92,7 @@ def _expression(reader: Reader, written: WrittenRule, key: str) -> Truth | None:
 def _check_plans(reader: Reader, written: WrittenRule, when: Truth, clear: Truth | None) -> None:
     plans = [("when", when)] if clear is None else [("when", when), ("clear", clear)]
     for key, plan in plans:
-        for quantity in quantities_of(plan):
+        for quantity in bases_of(plan):
             families = QUANTITIES[quantity].families
             if written.family and families and written.family not in families:
                 name = QUANTITIES[quantity].name
@@ -103,14 +104,14 @@ def _check_plans(reader: Reader, written: WrittenRule, when: Truth, clear: Truth
             _fault(reader, written, key, problem, mend)
     if silences_of(when):
         _check_silence(reader, written, when, clear)
-    elif not quantities_of(when):
+    elif not bases_of(when):
         _fault(reader, written, "when", "looks at no reading", "name a quantity or absent(24h)")
     if clear is not None and silences_of(clear):
         _fault(reader, written, "clear", "absent can't clear", "leave clear out")
 
 
 def _check_silence(reader: Reader, written: WrittenRule, when: Truth, clear: Truth | None) -> None:
-    if len(silences_of(when)) > 1 or quantities_of(when):
+    if len(silences_of(when)) > 1 or readings_of(when):
         problem = "absent stands alone or with attributes"
         _fault(reader, written, "when", problem, "write a rule of its own for the rest")
     if _speaks(when):
@@ -139,8 +140,10 @@ def _check_options(reader: Reader, written: WrittenRule) -> None:
 
 
 def _built(written: WrittenRule, when: Truth, clear: Truth | None) -> tuple[Rule, ...]:
-    quantities = quantities_of(when)
-    timed = bool(written.for_ms or silences_of(when))
+    read = readings_of(when)
+    plans = (when,) if clear is None else (when, clear)
+    derived = any(r.derived is not None for plan in plans for r in readings_of(plan))
+    timed = bool(written.for_ms or silences_of(when) or derived)
     card = RuleCard(
         id=written.id,
         hash="",
@@ -156,7 +159,7 @@ def _built(written: WrittenRule, when: Truth, clear: Truth | None) -> tuple[Rule
         latched=written.latched,
         timed=timed,
         for_ms=written.for_ms,
-        unit=QUANTITIES[quantities[0]].unit if quantities else "1",
+        unit=read[0].unit if read else "1",
         condition_text=show(when),
     )
     selectors = tuple(sorted(written.selectors.items()))

@@ -6,7 +6,7 @@ time. Nothing depends on how rows are cut into calls of `on_rows`.
 
 from __future__ import annotations
 
-import dataclasses
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from contracts.operator import Progress
 from contracts.transitions import Episode, TransitionBatch
 from rules.carry import Carried, pack, unpack
 from rules.changes import Changes, Revealed
+from rules.entries import FIRST, bases
 from rules.hot import Hot
 from rules.instances import AFTER_ALL_MS, NEVER_MS, State
 from rules.machine import Machine
@@ -38,6 +39,7 @@ class RuleEngine:
         self._parts = Parts(ruleset, directory)
         self._parameters = Parameters(ruleset)
         self._public_row = ruleset.public
+        self._bases = bases(ruleset.derived)
         self._due_version = -1
         self._due_ms = AFTER_ALL_MS
         self.carried: tuple[Carried, ...] = ()
@@ -45,7 +47,8 @@ class RuleEngine:
     def wanted_quantities(self) -> NDArray[np.bool_]:
         """bool[len(QUANTITIES)]: what timed rules look at; other rows need no waiting."""
         wanted = self._parts.silence.wanted()
-        wanted[list(self._parts.timed.quantities())] = True
+        asked = {quantity for quantity in self._parts.timed.quantities() if quantity < FIRST}
+        wanted[sorted(asked | self._parts.derive.wanted())] = True
         return wanted
 
     def on_rows(self, batch: TaggedBatch) -> TransitionBatch:
@@ -71,9 +74,10 @@ class RuleEngine:
         machine = Machine(self._parameters, changes)
         watermarks = Watermarks(parts.directory, progress.watermark_ms)
         hot = Hot(parts.members)
+        batch, beside = parts.derive.extended(_ascending(batch), watermarks, progress)
         if len(batch):
-            batch = _ascending(batch)
-            sheet = Sheet(batch, parts.directory.family)
+            derived = len(parts.ruleset.derived)
+            sheet = Sheet(batch, parts.directory.family, beside, derived=derived)
             parts.timed.collect(sheet, hot)
             parts.silence.hear(sheet, hot)
         parts.silence.expire(watermarks, hot)
@@ -87,8 +91,8 @@ class RuleEngine:
             state = self._parts.instances.gather(self._parts.instances.slots())
             machine = Machine(self._parameters, Changes())
             self._remember_due(state, machine.deadlines(state))
-        silence = self._parts.silence.next_ms()
-        due = min(self._due_ms, AFTER_ALL_MS if silence is None else silence)
+        others = (self._parts.silence.next_ms(), self._parts.derive.next_ms())
+        due = min([self._due_ms, *(at for at in others if at is not None)])
         return max(due, 0) if due < AFTER_ALL_MS else None
 
     def reset(self, rule_row: int, device_row: int) -> None:
@@ -112,13 +116,22 @@ class RuleEngine:
 
     def state_bytes(self) -> int:
         """Bytes of state that grow with devices and rules."""
-        return self._parts.members.state_bytes() + len(self._parts.instances) * State.BYTES
+        active = len(self._parts.instances) * State.BYTES
+        return self._parts.members.state_bytes() + active + self._parts.derive.state_bytes()
+
+    def counts(self) -> dict[str, int]:
+        """What couldn't be kept or computed since the state began, by reason."""
+        return self._parts.derive.counts()
 
     def _public(self, found: TransitionBatch) -> TransitionBatch:
-        """Changes of machine rows as changes of their public rules."""
+        """Changes of machine rows as changes of their public rules, and in place of derived
+        quantities those that they are made of."""
         if not len(found):
             return found
-        return dataclasses.replace(found, rule=self._public_row[found.rule])
+        quantity = found.quantity
+        if self._parts.ruleset.derived:
+            quantity = self._bases[quantity]
+        return replace(found, rule=self._public_row[found.rule], quantity=quantity)
 
     def _play(
         self, hot: Hot, batch: TaggedBatch, progress: Progress | None, machine: Machine

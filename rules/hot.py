@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from rules.machine import Events
 from rules.members import LATE, LIVE, NOT_WATCHED, Members
-from rules.sheet import Index, Sheet, begins
-from rules.verdict import BREACH
+from rules.sheet import LOSES, Beside, Index, Sheet, begins
+from rules.verdict import BREACH, HOLDS
 
 Bools = NDArray[np.bool_]
 Codes = NDArray[np.uint8]
@@ -45,13 +45,22 @@ class Hot:
         code: Codes,
         start: Bools,
         reading: Index,
+        tick: Bools | None = None,
+        seen_ms: NDArray[np.int64] | None = None,
     ) -> None:
-        """Events of one rule and lane, in their order inside each device."""
+        """Events of one rule and lane, in their order inside each device.
+
+        tick: which of them time alone made; None = none. seen_ms: the newest reading behind each;
+        None = at the event itself.
+        """
         n = len(device)
         if n:
             slot = self._members.slots(lane, rule)[self._members.rank[device]]
             numbers = np.full(n, rule, np.int16), np.full(n, lane, np.uint8)
-            self._parts.append((*numbers, device, slot, ts_ms, code, start, reading))
+            tick = np.zeros(n, np.bool_) if tick is None else tick
+            seen_ms = ts_ms if seen_ms is None else seen_ms
+            made = (*numbers, device, slot, ts_ms, code, start, reading, tick, seen_ms)
+            self._parts.append(made)
 
     def grouped(self) -> Grouped | None:
         """All events by instance, order inside kept; None when there are none."""
@@ -64,11 +73,11 @@ class Hot:
             order = np.argsort(key, kind="stable")
             columns = [column[order] for column in columns]
             key = key[order]
-        rule, lane, device, slot, ts_ms, code, start, reading = columns
+        rule, lane, device, slot, ts_ms, code, start, reading, tick, seen_ms = columns
         fresh = begins(key)
         first = np.flatnonzero(fresh)
         instance = np.cumsum(fresh) - 1
-        events = Events(instance, ts_ms, code, start, reading)
+        events = Events(instance, ts_ms, code, start, reading, tick, seen_ms)
         return Grouped(events, rule[first], lane[first], device[first], slot[first])
 
 
@@ -112,6 +121,9 @@ class Picker:
         late_hits = hits[:0] if past is None else hits[past[hits]]
         if late or len(late_hits):
             at = self._of_hot(members.slots(LATE, rule), rank, late_hits, late)
+            if sheet.beside is not None:
+                # There, time is what the readings say.
+                at = at[sheet.beside.tick[rows[at]] != LOSES]
             start = np.zeros(len(at), np.bool_) if past is None else past[at]
             self._push(rule, LATE, rows, at, coded, start)
 
@@ -147,6 +159,9 @@ class Picker:
             if safety and alarming is not None:
                 sure |= alarming[rows[at]] & ((code & BREACH) != 0)
             at, code, start = at[sure], code[sure], start[sure]
+        if self._sheet.beside is not None:
+            self._push_beside(rule, lane, rows[at], code, start, self._sheet.beside)
+            return
         batch, picked = self._sheet.batch, rows[at]
         self._hot.add(
             rule=rule,
@@ -156,4 +171,31 @@ class Picker:
             code=code,
             start=start,
             reading=picked,
+        )
+
+    def _push_beside(
+        self,
+        rule: int,
+        lane: int,
+        picked: Index,
+        code: Codes,
+        start: Bools,
+        beside: Beside,
+    ) -> None:
+        """Of a tick for want of readings only what begins or keeps a breach counts."""
+        tick = beside.tick[picked]
+        code = np.where(tick == LOSES, code & (BREACH | HOLDS), code)
+        says = (code != 0) | (tick == 0)
+        picked, code, start = picked[says], code[says], start[says]
+        batch = self._sheet.batch
+        self._hot.add(
+            rule=rule,
+            lane=lane,
+            device=batch.device[picked],
+            ts_ms=batch.ts_ms[picked],
+            code=code,
+            start=start,
+            reading=picked,
+            tick=beside.tick[picked] != 0,
+            seen_ms=beside.seen_ms[picked],
         )

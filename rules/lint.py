@@ -23,6 +23,7 @@ from rules.expr.plan import (
     Reading,
     Truth,
     attributes_of,
+    bases_of,
     walk,
 )
 from rules.finding import Finding, suggest
@@ -70,7 +71,7 @@ def _texts(rule: Rule) -> _Said:
 
 def _safety(rule: Rule) -> _Said:
     if not rule.card.safety:
-        names = [QUANTITIES[q].name for q in rule.quantities if _is_life(q)]
+        names = [QUANTITIES[q].name for q in _bases(rule) if _is_life(q)]
         if names:
             problem = f"{names[0]} means that a life may be at stake, the rule isn't of that class"
             yield "class", problem, "write class: safety"
@@ -78,6 +79,11 @@ def _safety(rule: Rule) -> _Said:
     if rule.for_ms > SAFETY_FOR_MS:
         floor = duration_text(SAFETY_FOR_MS)
         yield "for", "a safety rule that waits this long", f"at most {floor} (a proposal)"
+
+
+def _bases(rule: Rule) -> tuple[int, ...]:
+    clear = () if rule.clear is None else bases_of(rule.clear)
+    return tuple(dict.fromkeys(bases_of(rule.when) + clear))
 
 
 def _is_life(quantity: int) -> bool:
@@ -91,6 +97,8 @@ def _signals(rule: Rule) -> _Said:
             continue
         for side, other in ((part.left, part.right), (part.right, part.left)):
             if not isinstance(side, Reading) or not isinstance(other, Constant):
+                continue
+            if side.derived is not None:
                 continue
             if QUANTITIES[side.quantity].kind is Kind.SIGNAL and other.value != 0:
                 name = QUANTITIES[side.quantity].name
@@ -135,7 +143,7 @@ class _Trial:
 
     def __init__(self, rule: Rule) -> None:
         plans = (rule.when,) if rule.clear is None else (rule.when, rule.clear)
-        columns = [_tries(quantity, plans) for quantity in rule.quantities]
+        columns = [_tries(reading, plans) for reading in rule.readings]
         attributes = tuple(dict.fromkeys(a for plan in plans for a in attributes_of(plan)))
         answers = [[1.0, 2.0] for _ in attributes]
         grid: Floats = np.array(list(islice(product(*columns, *answers), _POINTS)))
@@ -157,8 +165,11 @@ class _Trial:
         return np.zeros(self._rows, np.bool_)
 
 
-def _tries(quantity: int, plans: tuple[Truth, ...]) -> list[float]:
+def _tries(reading: Reading, plans: tuple[Truth, ...]) -> list[float]:
     """Each constant of the rule, and values below, above and between them."""
+    derived = reading.derived
+    if derived is not None and derived.boolean:
+        return [0.0, 1.0]
     found = {0.0}
     for plan in plans:
         for part in walk(plan):
@@ -166,7 +177,7 @@ def _tries(quantity: int, plans: tuple[Truth, ...]) -> list[float]:
                 found.add(part.value)
             elif isinstance(part, OneOf):
                 found.update(part.choices)
-    if QUANTITIES[quantity].kind not in (Kind.MEASURE, Kind.COUNTER):
+    if derived is None and QUANTITIES[reading.quantity].kind not in (Kind.MEASURE, Kind.COUNTER):
         return sorted({value + step for value in found for step in (-1.0, 0.0, 1.0)} - {-1.0})
     known = sorted(found)
     between = [(a + b) / 2 for a, b in pairwise(known)]

@@ -33,7 +33,9 @@ class Events:
     """What instances meet, grouped by instance, in order inside each.
 
     instance: intp, ascending from 0. ts_ms: int64. code: uint8 verdict. start: whether it may
-    begin an episode. reading: intp row of the batch, -1 = none (the device was silent).
+    begin an episode. reading: intp row of the batch, -1 = none (the device was silent). tick:
+    time alone made it, so it is no sign that there is data. seen_ms: int64, the newest reading
+    behind it.
     """
 
     instance: Index
@@ -41,6 +43,8 @@ class Events:
     code: NDArray[np.uint8]
     start: Bools
     reading: Index
+    tick: Bools
+    seen_ms: Times
 
     def __len__(self) -> int:
         return len(self.ts_ms)
@@ -131,7 +135,7 @@ class Machine:
         """One event for each instance of `index`."""
         fresh = (state.phase[index] != INACTIVE) & (now.ts_ms >= state.clock[index])
         self._reveal(state, index, now, fresh)
-        lost = np.flatnonzero(fresh & state.unknown[index])
+        lost = np.flatnonzero(fresh & state.unknown[index] & ~now.tick)
         if len(lost):
             state.unknown[index[lost]] = False
             self._tell_row(Change.KNOWN, state, index, lost, now)
@@ -143,7 +147,8 @@ class Machine:
         state.phase[index[cancelled]] = INACTIVE
         state.phase[index[fresh & (phase == CLEARING) & now.holds]] = FIRING
         j = index[evidence]
-        state.seen[j] = np.maximum(state.seen[j], now.last_ms[evidence])
+        read = evidence[~now.tick[evidence]]
+        state.seen[index[read]] = np.maximum(state.seen[index[read]], now.last_ms[read])
         state.clock[j] = np.maximum(state.clock[j], now.last_ms[evidence])
         self._end(state, index, np.flatnonzero(fresh & (phase == FIRING) & now.clears), now)
 
@@ -163,7 +168,8 @@ class Machine:
             return
         j = index[hit]
         state.onset[j] = now.ts_ms[hit]
-        state.clock[j] = state.seen[j] = now.last_ms[hit]
+        state.clock[j] = now.last_ms[hit]
+        state.seen[j] = np.where(now.tick[hit], now.seen_ms[hit], now.last_ms[hit])
         state.unknown[j] = False
         _keep(state, j, now.deciding.take(hit))
         waits = self._parameters.for_ms[state.rule[j]] > 0
@@ -199,7 +205,7 @@ class Machine:
         limits = self._parameters.when_limit
         if change == Change.CLEARED:
             limits = self._parameters.clear_limit
-        threshold = limits[state.rule[index], deciding.quantity]
+        threshold = limits.of(state.rule[index], deciding.quantity)
         self._changes.add(
             change,
             state,
@@ -222,6 +228,8 @@ class _Round:
     breach: Bools
     holds: Bools
     start: Bools
+    tick: Bools
+    seen_ms: Times
     deciding: Deciding
     revealed: Revealed
 
@@ -239,6 +247,8 @@ class _Round:
             breach=(code & BREACH) != 0,
             holds=(code & HOLDS) != 0,
             start=events.start[picked],
+            tick=events.tick[picked],
+            seen_ms=events.seen_ms[picked],
             deciding=_deciding(batch, events.reading[picked], ts_ms, shown.heard_ms),
             revealed=shown,
         )
@@ -292,6 +302,7 @@ def _compressed(state: State, events: Events, parameters: Parameters) -> tuple[I
     untidy = np.zeros(len(state), np.bool_)
     untidy[instance[1:][same & (ts[1:] < ts[:-1])]] = True
     changed = (events.code[1:] != events.code[:-1]) | (events.start[1:] != events.start[:-1])
+    changed |= events.tick[1:] != events.tick[:-1]
     gap = (missing > 0) & (ts[1:] - ts[:-1] >= missing)
     reaches = (ts[1:] >= clock) & (ts[:-1] < clock)
     keep = np.ones(len(events), np.bool_)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from rules.entries import FIRST
 from rules.instances import NEVER_MS
 from rules.sheet import Index, Sheet, begins
 
@@ -54,7 +55,8 @@ class Memory:
     ) -> dict[int, NDArray[np.float64]]:
         """Per quantity a float64 for each of `rows`: its value known at that row, NaN = none.
 
-        rows: of the batch, in order. Bad readings show their own value but aren't remembered.
+        rows: of the batch, in order. Bad readings show their own value but aren't remembered; of
+        what is derived it is remembered too that it is no longer known.
         """
         for remembered in self.kept.values():
             remembered.make_room(room)
@@ -85,7 +87,7 @@ class _Filled:
 
     def column(self, quantity: int, kept: Remembered, *, timed: bool) -> NDArray[np.float64]:
         own = self._quantity == quantity
-        carried = own & self._sure
+        carried = own & self._sure if quantity < FIRST else own
         if not timed:
             carried &= self._is_newest(carried, kept)
         at = np.maximum.accumulate(np.where(carried, np.arange(len(own)), -1))

@@ -5,16 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from contracts.quantities import QUANTITIES
 from rules.expr.plan import limits_of
 from rules.ruleset import Rule, RuleSet
 
 
 class Parameters:
-    """for_ms, clear_for_ms, missing_ms: int64, 0 = none.
-
-    when_limit, clear_limit: float64[rules, quantities + 1], NaN = no single limit; the last
-    column, which the quantity -1 names, is for transitions without a reading.
+    """for_ms, clear_for_ms, missing_ms: int64, 0 = none. when_limit, clear_limit: what their
+    quantities are compared with.
     """
 
     def __init__(self, ruleset: RuleSet) -> None:
@@ -22,14 +19,28 @@ class Parameters:
         self.for_ms = np.array([rule.for_ms for rule in rules], np.int64)
         self.clear_for_ms = np.array([rule.clear_for_ms for rule in rules], np.int64)
         self.missing_ms = np.array([rule.missing_ms for rule in rules], np.int64)
-        self.when_limit = _limits(rules, clear=False)
-        self.clear_limit = _limits(rules, clear=True)
+        self.when_limit = Limits(rules, clear=False)
+        self.clear_limit = Limits(rules, clear=True)
 
 
-def _limits(rules: tuple[Rule, ...], *, clear: bool) -> NDArray[np.float64]:
-    table = np.full((len(rules), len(QUANTITIES) + 1), np.nan)
-    for row, rule in enumerate(rules):
-        plan = rule.clear if clear and rule.clear is not None else rule.when
-        for quantity, limit in limits_of(plan).items():
-            table[row, quantity] = limit
-    return table
+class Limits:
+    """The one constant that a rule compares a quantity with. Few pairs have one: a sorted list."""
+
+    def __init__(self, rules: tuple[Rule, ...], *, clear: bool) -> None:
+        found = {_NONE: np.nan}
+        for row, rule in enumerate(rules):
+            plan = rule.clear if clear and rule.clear is not None else rule.when
+            for quantity, limit in limits_of(plan).items():
+                found[row << 16 | quantity] = limit
+        self._keys = np.array(sorted(found), np.int64)
+        self._limits = np.array([found[key] for key in sorted(found)])
+
+    def of(self, rule: NDArray[np.int16], quantity: NDArray[np.int16]) -> NDArray[np.float64]:
+        """float64 per pair, NaN = no single limit; quantity -1 has none."""
+        key = (rule.astype(np.int64) << 16) | quantity
+        at = np.searchsorted(self._keys, key)
+        found: NDArray[np.float64] = np.where(self._keys[at] == key, self._limits[at], np.nan)
+        return found
+
+
+_NONE = 2**62

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from contracts.directory import DeviceDirectory
 from contracts.transitions import Episode
+from rules.derived.stage import Derive
 from rules.hot import Grouped
 from rules.instances import Instances, Phase, State
 from rules.members import INACTIVE, Members
@@ -32,6 +33,7 @@ class Parts:
         self.instant = Scan(by_mode["instant"], self.members, timed=False)
         self.timed = Scan(by_mode["timed"], self.members, timed=True)
         self.silence = Silence(ruleset, self.members, directory)
+        self.derive = Derive(ruleset.derived, directory)
 
     def grow(self) -> None:
         """Take in devices that the directory has got since."""

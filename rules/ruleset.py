@@ -13,16 +13,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from contracts.quantities import QUANTITIES
 from contracts.rulebook import RuleCard
 from rules.durations import duration_text
-from rules.expr.plan import Truth, quantities_of, show, silences_of
+from rules.entries import Asked, Entries, Entry
+from rules.expr.plan import Reading, Truth, readings_of, show, silences_of
 
 Mode = Literal["instant", "timed", "silence"]
 
@@ -77,13 +77,18 @@ class Rule:
     @property
     def quantities(self) -> tuple[int, ...]:
         """Indices of all quantities that it looks at, those of `when` first."""
-        clear = () if self.clear is None else quantities_of(self.clear)
-        return tuple(dict.fromkeys(quantities_of(self.when) + clear))
+        return tuple(reading.quantity for reading in self.readings)
+
+    @property
+    def readings(self) -> tuple[Reading, ...]:
+        """The same as the plans have them."""
+        clear = () if self.clear is None else readings_of(self.clear)
+        return tuple(dict.fromkeys(readings_of(self.when) + clear))
 
     @property
     def shape(self) -> str:
         """State may be carried over to a changed rule of the same shape."""
-        names = sorted(QUANTITIES[quantity].name for quantity in self.quantities)
+        names = sorted({reading.name for reading in self.readings})
         lanes = "safety" if self.card.safety else "ordinary"
         return f"{self.mode} {lanes} {self.card.family} {' '.join(names)}".strip()
 
@@ -126,10 +131,12 @@ class RuleSet:
 
     cards: one for each public rule, by id; their index is `rule` in transitions.
     hash: of all meanings and texts.
+    derived: what its rules ask for beyond plain quantities, by index.
     """
 
     rules: tuple[Rule, ...]
     hash: str
+    derived: tuple[Entry, ...] = ()
 
     @property
     def cards(self) -> tuple[RuleCard, ...]:
@@ -155,8 +162,21 @@ class RuleSet:
             ]
             for card in {rule.id: rule.card for rule in ordered}.values()
         ]
-        return RuleSet(ordered, digest(content))
+        entries = Entries([asked for rule in ordered for asked in _asked(rule)])
+        settled = tuple(_settled(rule, entries) for rule in ordered) if entries.all else ordered
+        return RuleSet(settled, digest(content), entries.all)
 
     @staticmethod
     def empty() -> RuleSet:
         return RuleSet.of(())
+
+
+def _asked(rule: Rule) -> list[Asked]:
+    plans = (rule.when,) if rule.clear is None else (rule.when, rule.clear)
+    return [Asked(plan, rule.card.safety, rule.card.family) for plan in plans]
+
+
+def _settled(rule: Rule, entries: Entries) -> Rule:
+    safety = rule.card.safety
+    clear = None if rule.clear is None else entries.settle(rule.clear, safety=safety)
+    return replace(rule, when=entries.settle(rule.when, safety=safety), clear=clear)

@@ -13,13 +13,14 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from rules.entries import FIRST
 from rules.expr.evaluate import Bools, Floats, maybe
 from rules.expr.plan import AttributeIs
 from rules.hot import Codes, Hot, Picker
 from rules.members import Members
 from rules.memory import Memory
 from rules.ruleset import Rule
-from rules.sheet import Index, Sheet
+from rules.sheet import Index, Sheet, begins
 from rules.verdict import verdicts
 
 Stream = Literal["all", "live", "late"]
@@ -88,6 +89,9 @@ class Scan:
                 continue
             rows = sheet.rows_of(group.family, group.quantities)
             usable = sheet.usable(rows, safety=group.safety)
+            if usable is not None and sheet.beside is not None:
+                # What can't be derived any more must be forgotten.
+                usable |= sheet.batch.quantity[rows] >= FIRST
             rows = rows if usable is None else rows[usable]
             if len(rows):
                 self._collect_combined(group, rows, sheet, picker)
@@ -113,8 +117,9 @@ class Scan:
         for number in group.numbers:
             rule = self.rules[number]
             own = np.flatnonzero(np.isin(quantity, rule.quantities))
+            at, known = (own, own) if sheet.beside is None else _settled(sheet, rows, own)
             columns = _Columns(
-                self._members, sheet, rows[own], {q: values[q][own] for q in rule.quantities}
+                self._members, sheet, rows[at], {q: values[q][known] for q in rule.quantities}
             )
             columns.rule = number
             hits = np.flatnonzero(maybe(rule.when, columns))
@@ -146,6 +151,25 @@ class Scan:
                 for quantity, known in memory.recall(sheet, rows[at], rank[at], room).items():
                     values[quantity][at] = known
         return values
+
+
+def _settled(sheet: Sheet, rows: Index, own: Index) -> tuple[Index, Index]:
+    """Of each group of rows with one cause: the row that speaks for it, and the last one, beside
+    which all values are those of that moment. Positions in `rows`.
+
+    own: positions that the rule looks at. The last row with a value speaks; without one, none.
+    """
+    if sheet.beside is None or not len(own):
+        return own, own
+    ends = np.append(begins(sheet.beside.cause[rows[own]])[1:], True)
+    last = np.flatnonzero(ends)
+    sure = np.arange(len(own))
+    if sheet.unsure is not None:
+        unsure = sheet.unsure[rows[own]] & (sheet.batch.quantity[rows[own]] >= FIRST)
+        sure = np.maximum.accumulate(np.where(unsure, -1, sure))
+    speaks = sure[last]
+    there = speaks >= np.concatenate([[0], last[:-1] + 1])
+    return own[speaks[there]], own[last[there]]
 
 
 class _Columns:

@@ -3,23 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from contracts.batch import Flag, TaggedBatch
-from contracts.quantities import QUANTITIES, Kind
+from contracts.quantities import FAMILIES, QUANTITIES, Kind
 
 Index = NDArray[np.intp]
 Bools = NDArray[np.bool_]
 
-_QUANTITIES = len(QUANTITIES)
-_UNSURE = int(Flag.BAD | Flag.STALE)
-_PAST = int(Flag.LATE | Flag.HISTORICAL | Flag.CLOCK_UNKNOWN)
+UNSURE = int(Flag.BAD | Flag.STALE)
+PAST = int(Flag.LATE | Flag.HISTORICAL | Flag.CLOCK_UNKNOWN)
 _IS_ALARM = np.array([q.kind in (Kind.SIGNAL, Kind.CODE) for q in QUANTITIES])
-
-
 _NO_ROWS = np.empty(0, np.intp)
+
+LOSES = 1
+"""A tick: time has passed and readings are missing. It may begin or keep a breach, never end it."""
+
+ENDS = 2
+"""A tick that may end a breach too: what it says hangs on no reading."""
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What rows say beyond their columns, where a batch has derived ones; one entry a row.
+
+    cause: int64, the same for rows that came of the same reading, or of time at the same moment
+    for one device; such rows stand together. tick: uint8, 0 = a reading stands behind the row,
+    else `LOSES` or `ENDS`. seen_ms: int64 event time of the newest reading behind it.
+    """
+
+    cause: NDArray[np.int64]
+    tick: NDArray[np.uint8]
+    seen_ms: NDArray[np.int64]
 
 
 class Sheet:
@@ -31,24 +50,34 @@ class Sheet:
     all but safety rules (late, historical, clock unknown); None = there are none.
     """
 
-    def __init__(self, batch: TaggedBatch, families: NDArray[np.int8]) -> None:
+    def __init__(
+        self,
+        batch: TaggedBatch,
+        families: NDArray[np.int8],
+        beside: Beside | None = None,
+        *,
+        derived: int = 0,
+    ) -> None:
+        """derived: how many quantities there are behind those of `QUANTITIES`."""
         self.batch = batch
-        key = families[batch.device].astype(np.int16)
-        key *= _QUANTITIES
+        self.beside = beside
+        width = len(QUANTITIES) + derived
+        key: NDArray[Any] = families[batch.device].astype(_key_type(width))
+        key *= width
         key += batch.quantity
-        self.rows = _by_key(key)
+        self.rows = _by_key(key, width)
         self.families = {family for family, _ in self.rows}
         said = int(np.bitwise_or.reduce(batch.flags)) if len(batch) else 0
         unsure = np.isnan(batch.value)
-        if said & _UNSURE:
-            unsure |= (batch.flags & _UNSURE) != 0
+        if said & UNSURE:
+            unsure |= (batch.flags & UNSURE) != 0
         self.unsure = unsure if unsure.any() else None
-        self.past = (batch.flags & _PAST) != 0 if said & _PAST else None
+        self.past = (batch.flags & PAST) != 0 if said & PAST else None
         self.alarming = None if self.unsure is None else self._alarming(self.unsure)
 
     def _alarming(self, unsure: Bools) -> Bools:
         batch = self.batch
-        said = ((batch.flags & int(Flag.ALARM)) != 0) | _IS_ALARM[batch.quantity]
+        said = ((batch.flags & int(Flag.ALARM)) != 0) | _is_alarm(batch.quantity)
         alarming: Bools = unsure & said & ~np.isnan(batch.value)
         return alarming
 
@@ -58,8 +87,14 @@ class Sheet:
         return _joined([rows for rows in found if rows is not None])
 
     def family_rows(self, family: int) -> Index:
-        """All rows of a family, ascending."""
-        return _joined([rows for (found, _), rows in self.rows.items() if found == family])
+        """All readings of a family, ascending; what was derived of them is none."""
+        return _joined(
+            [
+                rows
+                for (found, quantity), rows in self.rows.items()
+                if found == family and quantity < len(QUANTITIES)
+            ]
+        )
 
     def usable(self, rows: Index, *, safety: bool) -> Bools | None:
         """Which rows a rule may look at; None = all."""
@@ -76,14 +111,25 @@ def begins(column: NDArray[np.generic]) -> Bools:
     return first
 
 
-def _by_key(key: NDArray[np.int16]) -> dict[tuple[int, int], Index]:
+def _is_alarm(quantity: NDArray[np.int16]) -> Bools:
+    plain = quantity < len(_IS_ALARM)
+    said: Bools = plain & _IS_ALARM[np.where(plain, quantity, 0)]
+    return said
+
+
+def _key_type(width: int) -> type[np.signedinteger[Any]]:
+    """The smaller it is, the faster it sorts."""
+    return np.int16 if len(FAMILIES) * width < 2**15 else np.int32
+
+
+def _by_key(key: NDArray[Any], width: int) -> dict[tuple[int, int], Index]:
     order = np.argsort(key, kind="stable")
     counts = np.bincount(key)
     present = np.flatnonzero(counts)
     ends = np.cumsum(counts[present]).tolist()
     rows, start = {}, 0
     for pair, end in zip(present.tolist(), ends, strict=True):
-        rows[divmod(pair, _QUANTITIES)] = order[start:end]
+        rows[divmod(pair, width)] = order[start:end]
         start = end
     return rows
 

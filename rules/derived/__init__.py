@@ -1,1 +1,4 @@
-"""What a rule may ask of the past and of the calendar, worked out over columns."""
+"""Quantities made of readings and time: rows that rules read like any others.
+
+`stage.Derive` adds them to the rows of a time mark; each kind of them is a `stage.Deriver`.
+"""

@@ -8,7 +8,8 @@ from contracts.quantities import QUANTITIES, QUANTITY_INDEX
 from contracts.units import UNITS
 from rules.durations import parse_duration
 from rules.expr import syntax
-from rules.expr.dimension import Dimension, constant_in, difference, of_unit, times
+from rules.expr.dimension import Dimension, constant_in, difference, of_unit, of_written, times
+from rules.expr.functions import aged, early, is_age, windowed
 from rules.expr.parse import parse
 from rules.expr.plan import (
     AttributeIs,
@@ -26,9 +27,12 @@ from rules.expr.plan import (
     quantities_of,
 )
 from rules.expr.syntax import ExpressionError
+from rules.expr.window import FUNCTIONS as WINDOWS
 from rules.finding import suggest
 
-FUNCTIONS = ("absent",)
+CONDITIONS = ("absent",)
+NUMBERS = (*WINDOWS, "age")
+FUNCTIONS = CONDITIONS + NUMBERS
 _PLAIN = Dimension()
 
 
@@ -64,7 +68,9 @@ def _truth(node: syntax.Node) -> Truth:
 
 
 def _call(node: syntax.Call) -> Truth:
-    if node.name not in FUNCTIONS:
+    if node.name in NUMBERS:
+        raise ExpressionError(f"{node.name} is a number", node.at, "compare it with something")
+    if node.name not in CONDITIONS:
         mend = suggest(node.name, FUNCTIONS)
         raise ExpressionError(f"unknown function {node.name}", node.at, mend)
     given = node.arguments[0] if len(node.arguments) == 1 else None
@@ -81,6 +87,8 @@ def _is_text(node: syntax.Node) -> bool:
 
 def _comparison(node: syntax.Comparison) -> Truth:
     left, right = node.left, node.right
+    if is_age(left) or is_age(right):
+        return aged(node)
     if _is_text(left) or _is_text(right):
         name, text = (left, right) if _is_text(right) else (right, left)
         if node.operator not in ("==", "!="):
@@ -92,7 +100,7 @@ def _comparison(node: syntax.Comparison) -> Truth:
     found = Compared(node.operator, a.plan, b.plan)
     if not quantities_of(found):
         raise ExpressionError("compares two constants", node.at, "name a quantity")
-    return found
+    return early(found)
 
 
 def _attribute(name: syntax.Node, texts: tuple[syntax.Node, ...]) -> AttributeIs:
@@ -134,13 +142,21 @@ def _number(node: syntax.Node) -> _Typed:
         return _arithmetic(node)
     if isinstance(node, syntax.Name):
         return _quantity(node)
+    if isinstance(node, syntax.Call) and node.name in WINDOWS:
+        return _Typed(*windowed(node))
+    if is_age(node):
+        mend = "write age(co2) > 10m"
+        raise ExpressionError("an age is compared with a duration only", node.at, mend)
+    if isinstance(node, syntax.Call) and node.name not in CONDITIONS:
+        mend = suggest(node.name, FUNCTIONS)
+        raise ExpressionError(f"unknown function {node.name}", node.at, mend)
     if isinstance(node, syntax.Quoted):
         raise ExpressionError("a text stands where a number is needed", node.at)
     raise ExpressionError("a condition stands where a number is needed", node.at)
 
 
 def _literal(node: syntax.Number) -> _Typed:
-    dimension = of_unit(node.unit)
+    dimension = of_written(node.unit)
     if dimension is None:
         mend = suggest(node.unit, UNITS)
         raise ExpressionError(f"unknown unit {node.unit!r}", node.at, mend)

@@ -35,6 +35,9 @@ class Dimension:
         return not self.powers
 
 
+SECOND = Dimension((("time", 1),), Fraction(1), unit="s")
+
+
 def of_unit(name: str) -> Dimension | None:
     """The dimension of a unit; None when the unit isn't known."""
     unit = UNITS.get(name)
@@ -45,8 +48,23 @@ def of_unit(name: str) -> Dimension | None:
     return Dimension(tuple(sorted(powers.items())), unit.scale, absolute, name or "1")
 
 
+def of_written(name: str) -> Dimension | None:
+    """The same, and one unit over another where that is none by itself: K/min, MPa/h."""
+    found = of_unit(name)
+    above, slash, below = name.partition("/")
+    if found is not None or not slash:
+        return found
+    over, under = of_unit(above), of_unit(below)
+    if over is None or under is None or not above or not below:
+        return None
+    return replace(times(over, under, -1), unit=name)
+
+
 def constant_in(digits: str, unit: str, wanted: Dimension) -> float:
     """A written number in the unit of `wanted`, exact until the last step."""
+    quotient = None if unit in UNITS else of_written(unit)
+    if quotient is not None:
+        return float(Fraction(digits) * quotient.scale / wanted.scale)
     given: Unit = UNITS[unit or "1"]
     base = Fraction(digits) * given.scale
     if wanted.absolute:

@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TypeAlias
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Protocol, TypeAlias
 
 from contracts.quantities import QUANTITIES
 from rules.durations import duration_text
@@ -21,11 +21,67 @@ class Constant:
     unit: str = "1"
 
 
+class Derived(Protocol):
+    """A quantity that is made of readings and time: a window, a sequence, a schedule.
+
+    Frozen and hashable. Equal ones are made once for a rule set; see `rules.entries`.
+    """
+
+    @property
+    def name(self) -> str:
+        """How an expression writes it, in canonical units; what people see."""
+        ...
+
+    @property
+    def key(self) -> str:
+        """Tells it from every other one of a rule set; it may say more than the name."""
+        ...
+
+    @property
+    def unit(self) -> str: ...
+
+    @property
+    def boolean(self) -> bool:
+        """Whether it is 1 (true) or 0 (false), and is written without `== 1`."""
+        ...
+
+    @property
+    def base(self) -> int:
+        """Index into `QUANTITIES` of the quantity that alerts are about, -1 = none."""
+        ...
+
+    @property
+    def conditions(self) -> tuple[Truth, ...]:
+        """What it asks of other quantities."""
+        ...
+
+    def with_conditions(self, conditions: tuple[Truth, ...]) -> Derived:
+        """The same with others in their places."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The newest value of a quantity of the device; quantity: index into `QUANTITIES`."""
+    """The newest value of a quantity of the device.
+
+    quantity: index into `QUANTITIES`; a derived one gets an index behind them from its rule set,
+    and has -1 until then.
+    """
 
     quantity: int
+    derived: Derived | None = None
+
+    @property
+    def name(self) -> str:
+        return QUANTITIES[self.quantity].name if self.derived is None else self.derived.name
+
+    @property
+    def unit(self) -> str:
+        return QUANTITIES[self.quantity].unit if self.derived is None else self.derived.unit
+
+    @property
+    def base(self) -> int:
+        return self.quantity if self.derived is None else self.derived.base
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +163,23 @@ def quantities_of(plan: Plan) -> tuple[int, ...]:
     return tuple(dict.fromkeys(p.quantity for p in walk(plan) if isinstance(p, Reading)))
 
 
+def readings_of(plan: Plan) -> tuple[Reading, ...]:
+    """What is read, in the order of its first use."""
+    return tuple(dict.fromkeys(p for p in walk(plan) if isinstance(p, Reading)))
+
+
+def bases_of(plan: Plan) -> tuple[int, ...]:
+    """Indices into `QUANTITIES` of all that stands behind the plan, derived or not."""
+    found: dict[int, None] = {}
+    for reading in readings_of(plan):
+        if reading.base >= 0:
+            found[reading.base] = None
+        if reading.derived is not None:
+            for condition in reading.derived.conditions:
+                found.update(dict.fromkeys(bases_of(condition)))
+    return tuple(found)
+
+
 def attributes_of(plan: Plan) -> tuple[AttributeIs, ...]:
     return tuple(dict.fromkeys(p for p in walk(plan) if isinstance(p, AttributeIs)))
 
@@ -114,6 +187,37 @@ def attributes_of(plan: Plan) -> tuple[AttributeIs, ...]:
 def silences_of(plan: Plan) -> tuple[int, ...]:
     """The durations of `absent`, ms."""
     return tuple(dict.fromkeys(p.for_ms for p in walk(plan) if isinstance(p, Silent)))
+
+
+Placing: TypeAlias = Callable[[Reading], Reading]
+
+
+def placed(plan: Truth, place: Placing) -> Truth:
+    """The plan with other readings in the places of its own; derived ones are not entered."""
+    if isinstance(plan, Compared):
+        return replace(plan, left=_placed(plan.left, place), right=_placed(plan.right, place))
+    if isinstance(plan, OneOf):
+        return replace(plan, item=_placed(plan.item, place))
+    if isinstance(plan, Negated):
+        return Negated(placed(plan.operand, place))
+    if isinstance(plan, Both):
+        return Both(tuple(placed(part, place) for part in plan.parts))
+    if isinstance(plan, Either):
+        return Either(tuple(placed(part, place) for part in plan.parts))
+    return plan
+
+
+def _placed(plan: Number, place: Placing) -> Number:
+    if isinstance(plan, Reading):
+        return place(plan)
+    if isinstance(plan, Computed):
+        return replace(plan, left=_placed(plan.left, place), right=_placed(plan.right, place))
+    return plan
+
+
+def holds(derived: Derived) -> Compared:
+    """The condition that a boolean derived quantity is true."""
+    return Compared("==", Reading(-1, derived), Constant(1.0))
 
 
 _MIRRORED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "==", "!=": "!="}
@@ -136,13 +240,15 @@ def show(plan: Plan) -> str:
     if isinstance(plan, Constant):
         return f"{plan.value:.15g}" if plan.unit == "1" else f"{plan.value:.15g} {plan.unit}"
     if isinstance(plan, Reading):
-        return QUANTITIES[plan.quantity].name
+        return plan.name
     if isinstance(plan, Computed):
         return f"({show(plan.left)} {plan.operator} {show(plan.right)})"
     if isinstance(plan, Compared):
         left, right, operator = plan.left, plan.right, plan.operator
         if isinstance(left, Constant) and not isinstance(right, Constant):
             left, right, operator = right, left, _MIRRORED[operator]
+        if isinstance(left, Reading) and left.derived is not None and left.derived.boolean:
+            return left.name
         return f"{show(left)} {operator} {show(right)}"
     if isinstance(plan, OneOf):
         return f"{show(plan.item)} in [{', '.join(f'{c:.15g}' for c in plan.choices)}]"

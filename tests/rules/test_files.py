@@ -106,7 +106,7 @@ WHEN = "residual_current >= 500 mA"
         pytest.param(changed(WHEN, "zone < 'a'"), 5, "no order", "==", id="text-order"),
         pytest.param(changed(WHEN, "cable_temperature + temperature > 3 degC"), 5,
                      "can't be added", "", id="two-temperatures"),
-        pytest.param(changed(WHEN, "missing(24h)"), 5, "unknown function", "absent", id="function"),
+        pytest.param(changed(WHEN, "absant(24h)"), 5, "unknown function", "absent", id="function"),
         pytest.param(changed(WHEN, "absent(24)"), 5, "one duration", "absent(24h)", id="absent"),
         pytest.param(changed(WHEN, "absent(24h) or arc == 1"), 5, "stands alone", "",
                      id="absent-and-more"),

@@ -1,0 +1,116 @@
+"""Derived rows, and how they are put among the readings that made them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contracts.batch import TaggedBatch
+from rules.entries import FIRST
+from rules.sheet import ENDS, Beside
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Row i is one value of one derived quantity.
+
+    device: int32 row of the directory. quantity: int16 index of the `Entry`. ts_ms: int64. value:
+    float64, NaN = not known any more. cause: intp row of the batch that made it, -1 = time did.
+    tick: uint8, 0 with a cause, else `LOSES` or `ENDS`. seen_ms: int64 event time of the newest
+    reading behind it.
+    """
+
+    device: NDArray[np.int32]
+    quantity: NDArray[np.int16]
+    ts_ms: NDArray[np.int64]
+    value: NDArray[np.float64]
+    cause: NDArray[np.intp]
+    tick: NDArray[np.uint8]
+    seen_ms: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.ts_ms)
+
+    @staticmethod
+    def join(parts: Sequence[Rows]) -> Rows:
+        return Rows(*(np.concatenate([getattr(part, name) for part in parts]) for name in _NAMES))
+
+
+_NAMES = tuple(field.name for field in fields(Rows))
+
+
+def plain(batch: TaggedBatch) -> Beside:
+    """Of a batch without derived rows: each reading is its own cause."""
+    n = len(batch)
+    return Beside(np.arange(n), np.zeros(n, np.uint8), batch.ts_ms)
+
+
+def merged(
+    batch: TaggedBatch, beside: Beside, rows: Rows, *, position: int, heard_ms: int
+) -> tuple[TaggedBatch, Beside]:
+    """Both in order of event time.
+
+    At one moment ticks come first, by device. What a reading made stands before it, so that a
+    rule meets the reading when all that follows from it is known. position, heard_ms: of the
+    mark, for rows that no reading made.
+    """
+    made = rows.cause >= 0
+    at = rows.cause[made]
+    fresh = _as_batch(batch, rows, position, heard_ms)
+    cause = np.full(len(rows), -1)
+    cause[made] = beside.cause[at]
+    tick = np.where(
+        made, beside.tick[np.where(made, rows.cause, 0)] if len(batch) else 0, rows.tick
+    )
+    joined = TaggedBatch.join([batch, fresh])
+    causes = np.concatenate([beside.cause, cause])
+    ticks = np.concatenate([beside.tick, tick.astype(np.uint8)])
+    seen_ms = np.concatenate([beside.seen_ms, rows.seen_ms])
+    timed = ticks != 0
+    group = np.where(timed, joined.device, causes)
+    inner = np.where(joined.quantity >= FIRST, joined.quantity.astype(np.int64), 2**15)
+    inner += np.where(ticks == ENDS, 2**16, 0)
+    order = np.lexsort((inner, group, ~timed, joined.ts_ms))
+    joined, ticks = joined.take(order), ticks[order]
+    causes = _numbered(causes[order], ticks != 0, joined)
+    return joined, Beside(causes, ticks, seen_ms[order])
+
+
+def _as_batch(batch: TaggedBatch, rows: Rows, position: int, heard_ms: int) -> TaggedBatch:
+    n = len(rows)
+    made = np.flatnonzero(rows.cause >= 0)
+    at = rows.cause[made]
+
+    def told(column: NDArray[Any], otherwise: int) -> NDArray[Any]:
+        filled = np.full(n, otherwise, column.dtype)
+        filled[made] = column[at]
+        return filled
+
+    return TaggedBatch(
+        device=rows.device,
+        quantity=rows.quantity,
+        ts_ms=rows.ts_ms,
+        value=rows.value,
+        flags=told(batch.flags, 0),
+        heard_ms=told(batch.heard_ms, heard_ms),
+        position=told(batch.position, position),
+        row=told(batch.row, -1),
+        order=told(batch.order, 0),
+    )
+
+
+def _numbered(
+    cause: NDArray[np.int64], timed: NDArray[np.bool_], batch: TaggedBatch
+) -> NDArray[np.int64]:
+    """Causes of ticks anew, below 0: one for each device and moment."""
+    at = np.flatnonzero(timed)
+    if len(at):
+        device, ts_ms = batch.device[at], batch.ts_ms[at]
+        other = np.ones(len(at), np.bool_)
+        other[1:] = (device[1:] != device[:-1]) | (ts_ms[1:] != ts_ms[:-1])
+        cause[at] = -np.cumsum(other, dtype=np.int64)
+    return cause

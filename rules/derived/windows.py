@@ -1,0 +1,100 @@
+"""Windows over event time, and ages: derived at each usable reading, and whenever a reading
+leaves a window.
+
+One history serves all functions and windows on a quantity in one stream. Ticks are made in the
+streams that are watched live; in history, time is what the readings say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contracts.batch import TaggedBatch
+from contracts.directory import DeviceDirectory
+from contracts.quantities import FAMILY_INDEX, QUANTITIES
+from rules.derived.rows import Rows
+from rules.derived.track import Fed, Track
+from rules.entries import Entry
+from rules.expr.window import Age, Window
+from rules.instances import AFTER_ALL_MS
+from rules.sheet import PAST, UNSURE, Beside, Index
+from rules.watermarks import Watermarks
+
+
+class Windows:
+    """Implements `stage.Deriver`."""
+
+    name = "windows"
+
+    def __init__(self, entries: tuple[Entry, ...], directory: DeviceDirectory) -> None:
+        self._directory = directory
+        by_quantity: dict[tuple[int, bool], list[Entry]] = {}
+        for entry in entries:
+            by_quantity.setdefault((entry.derived.base, entry.safety), []).append(entry)
+        self._tracks: dict[tuple[int, str], Track] = {}
+        self._families: dict[tuple[int, str], NDArray[np.bool_]] = {}
+        for (quantity, safety), asked in sorted(by_quantity.items()):
+            for stream in ("all",) if safety else ("live", "late"):
+                track = Track(tuple(asked), directory, ticks=stream != "late")
+                self._tracks[quantity, stream] = track
+                names = {FAMILY_INDEX[name] for entry in asked for name in entry.families}
+                self._families[quantity, stream] = np.isin(np.arange(128), sorted(names))
+
+    @staticmethod
+    def of(entries: tuple[Entry, ...], directory: DeviceDirectory) -> Windows | None:
+        mine = tuple(e for e in entries if isinstance(e.derived, Window | Age))
+        return Windows(mine, directory) if mine else None
+
+    def wanted(self) -> set[int]:
+        return {quantity for quantity, _ in self._tracks}
+
+    def feed(self, batch: TaggedBatch, beside: Beside, watermarks: Watermarks) -> Rows | None:
+        del beside
+        found = []
+        for (quantity, stream), track in self._tracks.items():
+            at = self._rows(batch, quantity, stream)
+            found += track.feed(
+                Fed(batch.device[at], batch.ts_ms[at], batch.value[at], at), watermarks
+            )
+        return Rows.join(found) if found else None
+
+    def _rows(self, batch: TaggedBatch, quantity: int, stream: str) -> Index:
+        """Usable rows of a stream; a bad reading is no evidence, in safety rules neither."""
+        at: Index = np.flatnonzero(batch.quantity == quantity)
+        if not len(at):
+            return at
+        usable = ~np.isnan(batch.value[at]) & ((batch.flags[at] & UNSURE) == 0)
+        usable &= self._families[quantity, stream][self._directory.family[batch.device[at]]]
+        if stream != "all":
+            usable &= ((batch.flags[at] & PAST) != 0) == (stream == "late")
+        found: Index = at[usable]
+        return found
+
+    def next_ms(self) -> int | None:
+        due = min((track.due_ms() for track in self._tracks.values()), default=AFTER_ALL_MS)
+        return due if due < AFTER_ALL_MS else None
+
+    def state(self) -> Mapping[str, Mapping[str, NDArray[Any]]]:
+        return {
+            f"{QUANTITIES[quantity].name} {stream}": track.state()
+            for (quantity, stream), track in self._tracks.items()
+        }
+
+    def load(self, kept: Mapping[str, Mapping[str, NDArray[Any]]], new_rows: Any) -> None:
+        for (quantity, stream), track in self._tracks.items():
+            columns = kept.get(f"{QUANTITIES[quantity].name} {stream}")
+            if columns is not None:
+                track.load(columns, new_rows(columns["device"]))
+
+    def state_bytes(self) -> int:
+        return sum(track.state_bytes() for track in self._tracks.values())
+
+    def counts(self) -> Mapping[str, int]:
+        return {
+            "left_early": sum(track.left_early for track in self._tracks.values()),
+            "misfits": sum(track.misfits for track in self._tracks.values()),
+        }

@@ -1,0 +1,115 @@
+"""The derived quantities of a rule set: which there are, and their indices behind `QUANTITIES`.
+
+Rules that ask for the same thing share it. Safety rules read all rows, other rules keep rows on
+time and history apart, so the same words mean two quantities in the two classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contracts.quantities import QUANTITIES
+from rules.expr.plan import Derived, Placing, Plan, Reading, Truth, placed, readings_of
+
+FIRST = len(QUANTITIES)
+"""Indices from here on are derived."""
+
+MAX_DERIVED = 16_384
+"""Derived quantities of one rule set; an index is an int16."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """index: its quantity in batches. name: unique in the rule set, and the same in every one.
+
+    safety: made of all rows, else of rows on time and of history apart. families: names of those
+    whose rules ask for it, sorted.
+    """
+
+    index: int
+    name: str
+    derived: Derived
+    safety: bool
+    families: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One plan of one rule."""
+
+    plan: Truth
+    safety: bool
+    family: str
+
+
+class Entries:
+    """Gives indices by name, so that they don't hang on the order of the rules."""
+
+    def __init__(self, asked: Sequence[Asked]) -> None:
+        families: dict[str, set[str]] = {}
+        kinds: dict[str, tuple[Derived, bool]] = {}
+        for one in asked:
+            for derived in _inside(one.plan):
+                name = name_of(derived, safety=one.safety)
+                kinds[name] = derived, one.safety
+                families.setdefault(name, set()).add(one.family)
+        self._index = {name: FIRST + i for i, name in enumerate(sorted(kinds))}
+        self.all = tuple(
+            Entry(
+                self._index[name],
+                name,
+                self._settled(kinds[name][0], safety=kinds[name][1]),
+                kinds[name][1],
+                tuple(sorted(families[name])),
+            )
+            for name in sorted(kinds)
+        )
+
+    def settle(self, plan: Truth, *, safety: bool) -> Truth:
+        """The plan with an index for each derived reading."""
+        return placed(plan, self._placing(safety=safety))
+
+    def _placing(self, *, safety: bool) -> Placing:
+        def place(reading: Reading) -> Reading:
+            derived = reading.derived
+            if derived is None:
+                return reading
+            index = self._index[name_of(derived, safety=safety)]
+            return Reading(index, self._settled(derived, safety=safety))
+
+        return place
+
+    def _settled(self, derived: Derived, *, safety: bool) -> Derived:
+        place = self._placing(safety=safety)
+        return derived.with_conditions(tuple(placed(c, place) for c in derived.conditions))
+
+
+def name_of(derived: Derived, *, safety: bool) -> str:
+    return f"{derived.key} of all rows" if safety else derived.key
+
+
+def _inside(plan: Plan) -> Iterator[Derived]:
+    """All derived quantities of a plan, and what they are made of."""
+    for reading in readings_of(plan):
+        if reading.derived is not None:
+            for condition in reading.derived.conditions:
+                yield from _inside(condition)
+            yield reading.derived
+
+
+def bases(entries: Sequence[Entry]) -> NDArray[np.int16]:
+    """int16 by quantity index, derived ones too: the plain quantity behind it, -1 = none.
+
+    The last entry is for the index -1.
+    """
+    behind = [entry.derived.base for entry in entries]
+    return np.array([*range(FIRST), *behind, -1], np.int16)
+
+
+def names(entries: Sequence[Entry]) -> tuple[str, ...]:
+    """By quantity index, derived ones too."""
+    return (*(quantity.name for quantity in QUANTITIES), *(entry.name for entry in entries))
