@@ -212,6 +212,10 @@ class Engine:
 
     def snapshot(self) -> dict[str, bytes]:
         """All state as named chunks; `restore` on a new engine carries on from there."""
+        return self.freeze()()
+
+    def freeze(self) -> Callable[[], dict[str, bytes]]:
+        """`snapshot` of this moment, to be packed later and in any thread."""
         head = SnapshotHead(
             version=SNAPSHOT_VERSION,
             position=self.position,
@@ -219,12 +223,15 @@ class Engine:
             registry=self.content.get("registry", ""),
             settings=self.content.get("settings", ""),
         )
-        return {
-            "head": msgspec.json.encode(head),
-            "admission": self.admission.snapshot(),
-            "rules": self.rules.snapshot(),
-            "lifecycle": self.lifecycle.snapshot(),
-        }
+        admission, rest = (
+            self.admission.freeze(),
+            {
+                "head": msgspec.json.encode(head),
+                "rules": self.rules.snapshot(),
+                "lifecycle": self.lifecycle.snapshot(),
+            },
+        )
+        return lambda: rest | {"admission": admission()}
 
     def restore(self, chunks: dict[str, bytes]) -> None:
         """Carry on from a snapshot. Raises `SnapshotMismatch` for another version.

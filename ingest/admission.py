@@ -14,7 +14,7 @@ Safety signals pass every judgement; their flags say what was wrong.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any
@@ -199,23 +199,29 @@ class Admission:
 
     def snapshot(self) -> bytes:
         """All state, and the directory's strangers, as MessagePack with little-endian columns."""
+        return self.freeze()()
+
+    def freeze(self) -> Callable[[], bytes]:
+        """`snapshot` of this moment, to be packed later and in any thread."""
         directory = self._directory
-        return msgspec.msgpack.encode(
-            {
-                "version": SNAPSHOT_VERSION,
-                "registered": directory.registered,
-                "strangers": directory.strangers(),
-                "adopted": _adopted(directory),
-                "gateways": directory.gateways,
-                "quantities": [quantity.name for quantity in QUANTITIES],
-                "accepted_ms": self._accepted_ms,
-                "clocks": self._decoder.clocks.state(),
-                "sessions": self._decoder.sessions.state(),
-                "dedup": self._dedup.state(),
-                "watermarks": self._watermarks.state(len(directory.gateways)),
-                "waiting": self._buffer.state(),
-            }
-        )
+        head = {
+            "version": SNAPSHOT_VERSION,
+            "registered": directory.registered,
+            "strangers": directory.strangers(),
+            "adopted": _adopted(directory),
+            "gateways": list(directory.gateways),
+            "quantities": [quantity.name for quantity in QUANTITIES],
+            "accepted_ms": self._accepted_ms,
+            "clocks": self._decoder.clocks.state(),
+            "sessions": self._decoder.sessions.state(),
+            "dedup": self._dedup.state(),
+            "watermarks": self._watermarks.state(len(directory.gateways)),
+        }
+        # Encoded here, since what it is made of goes on changing; the waiting rows are the bulk.
+        encode = msgspec.msgpack.encode
+        packed = {name: msgspec.Raw(encode(value)) for name, value in head.items()}
+        waiting = self._buffer.freeze()
+        return lambda: encode(packed | {"waiting": waiting()})
 
     def restore(self, blob: bytes, remap: NDArray[np.int32] | None = None) -> None:
         """Carry on from a snapshot; this admission and its directory are newly built.

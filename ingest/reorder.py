@@ -13,6 +13,8 @@ earliest `PORTION_ROWS` only and leaves the rest for the next one: what has been
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -46,13 +48,18 @@ SPARSE = 8
 
 
 class _Block:
-    """Columns for `capacity` rows. A stretch is rows next..end, all of one gateway, by time."""
+    """Columns for `capacity` rows. A stretch is rows next..end, all of one gateway, by time.
+
+    A row that was put stays as it is until the block is used again. shared: somebody looks at
+    the rows (`view`), so it isn't.
+    """
 
     def __init__(self, capacity: int) -> None:
         self.columns: dict[str, NDArray[Any]] = {
             name: np.empty(capacity, dtype) for name, dtype in _COLUMNS.items()
         }
         self.capacity = capacity
+        self.shared = False
         self.clear()
 
     def clear(self) -> None:
@@ -108,10 +115,13 @@ class _Block:
         self.home, self.next, self.end = self.home[left], self.next[left], self.end[left]
         return self._take(index)
 
+    def view(self) -> _View:
+        """What waits now, for somebody who looks later and in another thread."""
+        self.shared = True
+        return _View(self.columns, self.home, self.next.copy(), self.end)
+
     def everything(self) -> tuple[TaggedBatch, NDArray[np.int32]]:
-        """All waiting rows and the gateway that each waits for."""
-        size = self.end - self.next
-        return self._take(ranges(self.next, size)), np.repeat(self.home, size)
+        return _View(self.columns, self.home, self.next, self.end).rows()
 
     def _take(self, index: NDArray[np.int64]) -> TaggedBatch:
         return TaggedBatch(*(column[index] for column in self.columns.values()))
@@ -130,6 +140,23 @@ class _Block:
             passed = searching & (ts[middle] <= limit_ms)
             low = np.where(passed, middle + 1, low)
             high = np.where(searching & ~passed, middle, high)
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """The waiting rows of a block at one moment."""
+
+    columns: dict[str, NDArray[Any]]
+    home: NDArray[np.int32]
+    next: NDArray[np.int64]
+    end: NDArray[np.int64]
+
+    def rows(self) -> tuple[TaggedBatch, NDArray[np.int32]]:
+        """All waiting rows and the gateway that each waits for."""
+        size = self.end - self.next
+        index = ranges(self.next, size)
+        taken = TaggedBatch(*(column[index] for column in self.columns.values()))
+        return taken, np.repeat(self.home, size)
 
 
 class ReorderBuffer:
@@ -241,7 +268,8 @@ class ReorderBuffer:
                 order = _by_home(home, rows.ts_ms)
                 self._room(len(rows)).append(rows, home if order is None else home[order], order)
             block.clear()
-            if block.capacity == BLOCK_ROWS and len(self._spare) < SPARE_BLOCKS:
+            reusable = block.capacity == BLOCK_ROWS and not block.shared
+            if reusable and len(self._spare) < SPARE_BLOCKS:
                 self._spare.append(block)
 
     def heads(self) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
@@ -253,17 +281,26 @@ class ReorderBuffer:
             np.concatenate([block.heads() for block in self._blocks]),
         )
 
-    def state(self) -> dict[str, Any]:
-        """For the snapshot: the waiting rows with their gateway, the late ones, and progress."""
-        everything = [block.everything() for block in self._blocks]
-        home = [block_home for _, block_home in everything]
-        return {
-            "waiting": _packed(TaggedBatch.join([rows for rows, _ in everything])),
-            "home": b"".join(column.astype("<i4").tobytes() for column in home),
-            "late": _packed(TaggedBatch.join(self._late)),
-            "came": self._came,
-            "progress": self.progress_ms.astype("<i8").tobytes(),
-        }
+    def freeze(self) -> Callable[[], dict[str, Any]]:
+        """For the snapshot: the waiting rows with their gateway, the late ones, and progress.
+
+        What is returned packs them as they are now, later and in any thread: millions of rows
+        take a second, and who decides can't wait for that.
+        """
+        views = [block.view() for block in self._blocks]
+        late, came, progress_ms = list(self._late), self._came, self.progress_ms
+
+        def state() -> dict[str, Any]:
+            taken = [view.rows() for view in views]
+            return {
+                "waiting": _packed([rows for rows, _ in taken]),
+                "home": b"".join(_bytes(home, np.int32) for _, home in taken),
+                "late": _packed(late),
+                "came": came,
+                "progress": _bytes(progress_ms, np.int64),
+            }
+
+        return state
 
     def load(
         self,
@@ -307,11 +344,15 @@ def _by_home(home: NDArray[np.int32], ts_ms: NDArray[np.int64]) -> NDArray[np.in
     return stable_order(key, bits)
 
 
-def _packed(batch: TaggedBatch) -> dict[str, bytes]:
+def _packed(batches: Sequence[TaggedBatch]) -> dict[str, bytes]:
     return {
-        name: getattr(batch, name).astype(np.dtype(dtype).newbyteorder("<")).tobytes()
+        name: b"".join(_bytes(getattr(batch, name), dtype) for batch in batches)
         for name, dtype in _COLUMNS.items()
     }
+
+
+def _bytes(column: NDArray[Any], dtype: type) -> bytes:
+    return column.astype(np.dtype(dtype).newbyteorder("<"), copy=False).tobytes()
 
 
 def _unpacked(

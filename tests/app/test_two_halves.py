@@ -15,7 +15,7 @@ import ingest.reorder as reorder
 from app.engine import Engine
 from app.metrics import Metrics
 from app.runners.acceptance import Acceptance, Timing
-from app.runners.execution import Execution, Outlets, OutOfStep
+from app.runners.execution import Execution, Outlets, OutOfStep, portions
 from contracts.log import LogRecord, RecordKind
 from contracts.messages import OperatorCommand
 from dispatch.store import Store
@@ -156,6 +156,18 @@ def test_marks_dont_pile_up_before_a_backlog(
     assert execution.due_after(second.position) is None
     execution.step([second])
     assert execution.due_after(second.position) is not None
+
+
+def test_steps_are_cut_by_what_they_hold() -> None:
+    sizes = [10, 30, 10, 200, 0, 0, 60, 40, 1]
+    records = [
+        LogRecord(RecordKind.PACK, scene.T0, "gw", bytes(size), n) for n, size in enumerate(sizes)
+    ]
+    parts = list(portions(records, 100))
+    assert [one for part in parts for one in part] == records
+    assert [[len(one.payload) for one in part] for part in parts] == [
+        [10, 30, 10], [200], [0, 0, 60, 40], [1],
+    ]  # fmt: skip
 
 
 def test_alerts_wait_for_a_disk_that_is_full_and_are_recorded_once_it_has_room(

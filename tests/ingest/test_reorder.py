@@ -116,7 +116,9 @@ class SortedList:
 @pytest.mark.usefixtures("block_rows")
 def test_same_as_a_sorted_list(portion: int, script: list[tuple]) -> None:
     buffer, model = ReorderBuffer(), SortedList()
+    frozen = []
     for position, step in enumerate(script):
+        frozen.append((buffer.freeze(), buffer.freeze()()))
         if step[0] == "push":
             buffer.push(*pushed(position, step[1]))
             model.push(position, step[1])
@@ -128,6 +130,9 @@ def test_same_as_a_sorted_list(portion: int, script: list[tuple]) -> None:
             assert names(released) == model.release(watermark, portion)
             assert buffer.progress_ms.tolist() == model.progress
         assert len(buffer) == len(model.waiting)
+    # What was frozen is packed as it was then, whatever has become of the rows.
+    for later, then in frozen:
+        assert later() == then
 
 
 def on_time(position: int, times: list[int], gateway: int = 0) -> tuple[TaggedBatch, np.ndarray]:
@@ -197,7 +202,7 @@ def reborn(buffer: ReorderBuffer) -> ReorderBuffer:
     again = ReorderBuffer()
     same = np.arange(64, dtype=np.int32)
     unknown = np.full(64, -1, np.int32)
-    again.load(buffer.state(), same, same.astype(np.int16), [0, 1, 2, 3], unknown)
+    again.load(buffer.freeze()(), same, same.astype(np.int16), [0, 1, 2, 3], unknown)
     return again
 
 
@@ -206,7 +211,7 @@ def test_rows_of_devices_that_are_gone_are_gone() -> None:
     buffer.push(*pushed(1, [(0, 5, 0, False), (1, 6, 0, False), (1, 7, 0, True)]))
     again = ReorderBuffer()
     remap, known = np.array([-1, 0, 1], np.int32), np.arange(8, dtype=np.int16)
-    again.load(buffer.state(), remap, known, [3, 2, 1, 0], np.array([-1, -1], np.int32))
+    again.load(buffer.freeze()(), remap, known, [3, 2, 1, 0], np.array([-1, -1], np.int32))
     released = again.release(np.array([T0, T0, T0 + 6, T0], np.int64))
     assert released.device.tolist() == [0, 1]
     assert released.ts_ms.tolist() == [T0 + 6, T0 + 7]
