@@ -3,13 +3,18 @@
 State is kept under the ids of rules and the names of quantities. A rule keeps its state when it
 is unchanged, and when only its numbers changed (`Rule.shape` is the same): running durations
 survive a changed threshold, and are judged by the new rule from the next reading or mark on.
+
+While rules change at an event time, devices move from one engine to another one by one, so both
+ways know a `Subset`. A kind of state joins by three habits: `pack` writes it only when its kind
+is in `subset.kinds`, `unpack` places rows through `_Rows.new` (which gives -1 for devices that
+aren't meant), and `unpack` adds to what is there instead of replacing it.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -17,6 +22,7 @@ from numpy.typing import NDArray
 
 from contracts.quantities import FAMILIES, FAMILY_INDEX
 from contracts.transitions import Episode
+from rules.compared import Carried, Known, compared, known
 from rules.entries import names
 from rules.instances import NAMES, NEVER_MS, State
 from rules.members import NOT_WATCHED
@@ -24,35 +30,16 @@ from rules.memory import Memory
 from rules.parts import Parts
 from rules.ruleset import Rule
 from rules.scan import Scan, Stream
+from rules.subset import EVERYTHING, Subset
 
 VERSION = 2
 
-Outcome = Literal["kept", "migrated", "reset"]
+
+_NO_ROWS = np.empty(0, np.intp)
 
 
 class SnapshotInvalid(Exception):
     """A snapshot that this version can't read."""
-
-
-class Carried(msgspec.Struct, frozen=True):
-    """What became of one rule's state."""
-
-    rule: str
-    outcome: Outcome
-    why: str
-
-
-class _SavedRule(msgspec.Struct, frozen=True, array_like=True):
-    """A machine row. part: "" also in snapshots that knew one row a rule."""
-
-    id: str
-    hash: str
-    shape: str
-    part: str = ""
-
-    @property
-    def key(self) -> tuple[str, str]:
-        return (self.id, self.part)
 
 
 class _SavedColumn(msgspec.Struct, frozen=True, array_like=True):
@@ -73,7 +60,7 @@ class _SavedMemory(msgspec.Struct, frozen=True, array_like=True):
 class _Saved(msgspec.Struct, frozen=True, kw_only=True):
     version: int
     quantities: tuple[str, ...]
-    rules: tuple[_SavedRule, ...]
+    rules: tuple[Known, ...]
     instances: dict[str, _SavedColumn]
     memories: tuple[_SavedMemory, ...]
     heard_device: _SavedColumn
@@ -83,26 +70,33 @@ class _Saved(msgspec.Struct, frozen=True, kw_only=True):
     derived: dict[str, dict[str, dict[str, _SavedColumn]]]
 
 
-def pack(parts: Parts) -> bytes:
-    """All state as bytes, little-endian; the same state gives the same bytes."""
+def pack(parts: Parts, subset: Subset = EVERYTHING) -> bytes:
+    """State as bytes, little-endian; the same state gives the same bytes."""
     state = parts.instances.gather(parts.instances.slots())
+    if subset is not EVERYTHING:
+        covered = np.array([subset.covers(rule.mode) for rule in parts.ruleset.rules], np.bool_)
+        state = state.take(covered[state.rule] & subset.has(state.device))
     state = state.take(np.lexsort((state.device, state.lane, state.rule)))
-    heard = np.flatnonzero(parts.silence.heard_ms > NEVER_MS)
+    silence = parts.silence
+    timed = "timed" in subset.kinds
+    heard = subset.of(np.flatnonzero(silence.heard_ms > NEVER_MS)) if timed else _NO_ROWS
+    told = {n: subset.of(_told(parts, n)) for n in silence.rules} if timed else {}
+    derived = parts.derive.state() if timed else ()
     saved = _Saved(
         version=VERSION,
         quantities=names(parts.ruleset.derived),
-        rules=tuple(_SavedRule(r.id, r.card.hash, r.shape, r.part) for r in parts.ruleset.rules),
+        rules=known(parts.ruleset),
         instances={name: _save(getattr(state, name)) for name in NAMES},
-        memories=tuple(_pack_memories(parts)),
+        memories=tuple(_pack_memories(parts, subset)),
         heard_device=_save(heard.astype(np.int32)),
-        heard_ms=_save(parts.silence.heard_ms[heard]),
-        told={_name(rule): _save(_told(parts, n)) for n, rule in parts.silence.rules.items()},
-        derived={name: _save_all(kept) for name, kept in parts.derive.state()},
+        heard_ms=_save(silence.heard_ms[heard]),
+        told={_name(parts.ruleset.rules[n]): _save(rows) for n, rows in told.items()},
+        derived={name: _save_all(kept) for name, kept in derived},
     )
     return msgspec.msgpack.encode(saved)
 
 
-def _name(rule: Rule | _SavedRule) -> str:
+def _name(rule: Rule | Known) -> str:
     return f"{rule.id}/{rule.part}" if rule.part else rule.id
 
 
@@ -112,10 +106,13 @@ def _told(parts: Parts, number: int) -> NDArray[np.int32]:
     return rows[parts.silence.told[number][: len(rows)]]
 
 
-def unpack(parts: Parts, blob: bytes, remap: NDArray[np.int32] | None) -> tuple[Carried, ...]:
-    """Fill freshly built parts. remap: old directory row -> new row or -1, None = the same.
+def unpack(
+    parts: Parts, blob: bytes, remap: NDArray[np.int32] | None, subset: Subset = EVERYTHING
+) -> tuple[Carried, ...]:
+    """Add the state to parts that hold nothing yet of the devices and kinds that come.
 
-    Raises `SnapshotInvalid`.
+    remap: old directory row -> new row or -1, None = the same. subset: what `pack` was asked
+    for, in old rows. Raises `SnapshotInvalid`.
     """
     try:
         saved = msgspec.msgpack.decode(blob, type=_Saved)
@@ -123,26 +120,31 @@ def unpack(parts: Parts, blob: bytes, remap: NDArray[np.int32] | None) -> tuple[
         raise SnapshotInvalid(f"no snapshot of rules: {error}") from None
     if saved.version != VERSION:
         raise SnapshotInvalid(f"snapshot version {saved.version}, this is {VERSION}")
-    rows = _Rows(len(parts.directory), remap)
+    rows = _Rows(len(parts.directory), remap, subset)
     rule_of = _matching(parts, saved)
     left = _unpack_instances(parts, saved, rule_of, rows)
     _unpack_memories(parts, saved, rows)
-    for name, kept in saved.derived.items():
-        loaded = {key: _load_all(columns) for key, columns in kept.items()}
-        parts.derive.load(name, loaded, rows.new)
-    _unpack_silence(parts, saved, rule_of, rows)
-    return _report(parts, saved, rule_of, left)
+    if "timed" in subset.kinds:
+        for name, kept in saved.derived.items():
+            loaded = {key: _load_all(columns) for key, columns in kept.items()}
+            parts.derive.load(name, loaded, rows.new)
+        _unpack_silence(parts, saved, rule_of, rows)
+    return compared(saved.rules, parts.ruleset, left)
 
 
 class _Rows:
     """Old directory rows to new ones."""
 
-    def __init__(self, known: int, remap: NDArray[np.int32] | None) -> None:
-        self._known = known
+    def __init__(self, size: int, remap: NDArray[np.int32] | None, subset: Subset) -> None:
+        self._known = size
         self._remap = remap
+        self._subset = subset
 
     def new(self, old: NDArray[np.int32]) -> NDArray[np.int32]:
-        """int32, -1 = gone."""
+        """int32, -1 = gone, or not meant."""
+        return np.where(self._subset.has(old), self._moved(old), -1).astype(np.int32)
+
+    def _moved(self, old: NDArray[np.int32]) -> NDArray[np.int32]:
         if self._remap is None:
             return np.where(old < self._known, old, -1).astype(np.int32)
         if not len(self._remap):
@@ -196,60 +198,26 @@ def _index(parts: Parts) -> dict[str, int]:
     return {name: number for number, name in enumerate(names(parts.ruleset.derived))}
 
 
-def _report(
-    parts: Parts, saved: _Saved, rule_of: NDArray[np.int16], left: Counter[str]
-) -> tuple[Carried, ...]:
-    """One entry for each public rule of then or now."""
-    now = {card.id: card for card in parts.ruleset.cards}
-    then: dict[str, list[tuple[_SavedRule, int]]] = {}
-    for old, row in zip(saved.rules, rule_of.tolist(), strict=True):
-        then.setdefault(old.id, []).append((old, row))
-    report = [Carried(name, "reset", "the rule is new") for name in now if name not in then]
-    for name, rows in then.items():
-        if name not in now:
-            report.append(Carried(name, "reset", "the rule is gone"))
-            continue
-        outcome, why = _became(parts, now[name].hash, rows)
-        if outcome != "reset" and left[name]:
-            why += f"; {left[name]} instances left: their devices are no longer watched"
-        report.append(Carried(name, outcome, why))
-    return tuple(sorted(report, key=lambda carried: carried.rule))
-
-
-def _became(parts: Parts, new_hash: str, rows: list[tuple[_SavedRule, int]]) -> tuple[Outcome, str]:
-    """What became of the machine rows of one public rule, and why."""
-    if all(row >= 0 and old.hash == new_hash for old, row in rows):
-        return "kept", "unchanged"
-    lost = [old for old, row in rows if row < 0]
-    if not lost:
-        return "migrated", "only its numbers or selection changed"
-    shape_of = {rule.key: rule.shape for rule in parts.ruleset.rules}
-    told = [
-        f"{old.part or 'it'} asks something else: {old.shape} became {shape_of[old.key]}"
-        if old.key in shape_of
-        else f"{old.part or 'what it was as a whole'} is gone"
-        for old in lost
-    ]
-    return ("reset" if len(lost) == len(rows) else "migrated"), "; ".join(told)
-
-
-def _pack_memories(parts: Parts) -> list[_SavedMemory]:
+def _pack_memories(parts: Parts, subset: Subset) -> list[_SavedMemory]:
     saved = []
     name_of = names(parts.ruleset.derived)
     for mode, scan in _scans(parts):
+        if not subset.covers(mode):
+            continue
         for (family, stream), memory in sorted(scan.memories.items()):
             rows = parts.members.rows(family)
             for quantity, kept in memory.kept.items():
-                known = np.flatnonzero(kept.ts_ms > NEVER_MS)
+                there = np.flatnonzero(kept.ts_ms > NEVER_MS)
+                there = there[subset.has(rows[there])]
                 saved.append(
                     _SavedMemory(
                         mode,
                         FAMILIES[family],
                         stream,
                         name_of[quantity],
-                        _save(rows[known]),
-                        _save(kept.value[known]),
-                        _save(kept.ts_ms[known]),
+                        _save(rows[there]),
+                        _save(kept.value[there]),
+                        _save(kept.ts_ms[there]),
                     )
                 )
     return saved
@@ -285,16 +253,20 @@ def _unpack_silence(parts: Parts, saved: _Saved, rule_of: NDArray[np.int16], row
         device = rows.new(_load(saved.heard_device))
         there = np.flatnonzero(device >= 0)
         silence.heard_ms[device[there]] = _load(saved.heard_ms)[there]
-    names = {_name(old): row for old, row in zip(saved.rules, rule_of.tolist(), strict=True)}
+    known_as = {_name(old): (old, n) for old, n in zip(saved.rules, rule_of.tolist(), strict=True)}
     for name, column in saved.told.items():
-        number = names[name]
+        old, number = known_as[name]
         if number not in silence.rules:
             continue
         device = rows.new(_load(column))
         device = device[device >= 0]
         family = parts.members.family_of(number)
         device = device[parts.directory.family[device] == family]
-        silence.told[number][parts.members.rank[device]] = True
+        rank = parts.members.rank[device]
+        if parts.ruleset.rules[number].card.hash != old.hash:
+            # What an older text passed over in silence may be worth an alert by the new one.
+            rank = rank[parts.members.slots(Episode.LIVE, number)[rank] >= 0]
+        silence.told[number][rank] = True
     silence.grow()
 
 

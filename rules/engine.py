@@ -15,16 +15,19 @@ from contracts.batch import TaggedBatch
 from contracts.directory import DeviceDirectory
 from contracts.operator import Progress
 from contracts.transitions import Episode, TransitionBatch
-from rules.carry import Carried, pack, unpack
+from rules.carry import pack, unpack
 from rules.changes import Changes, Revealed
+from rules.compared import Carried
 from rules.entries import FIRST, bases
 from rules.hot import Hot
 from rules.instances import AFTER_ALL_MS, NEVER_MS, State
 from rules.machine import Machine
+from rules.members import NOT_WATCHED
 from rules.parameters import Parameters
 from rules.parts import Parts
 from rules.ruleset import RuleSet
 from rules.sheet import Sheet
+from rules.subset import Subset
 from rules.watermarks import Watermarks
 
 
@@ -113,6 +116,57 @@ class RuleEngine:
         self.carried = unpack(parts, blob, remap)
         self._parts = parts
         self._due_version = -1
+
+    @property
+    def ruleset(self) -> RuleSet:
+        return self._parts.ruleset
+
+    def watches(self, rule_row: int, device_row: int) -> bool:
+        """Whether the public rule looks at this device."""
+        parts = self._parts
+        parts.grow()
+        family, rank = int(parts.directory.family[device_row]), parts.members.rank[device_row]
+        rows = np.flatnonzero(self._public_row == rule_row).tolist()
+        return any(
+            family == parts.members.family_of(row)
+            and parts.members.slots(Episode.LIVE, row)[rank] != NOT_WATCHED
+            for row in rows
+        )
+
+    def hand_over(self, successor: RuleEngine, subset: Subset) -> tuple[Carried, ...]:
+        """Copy state to the engine of another rule set, which has nothing yet of that subset.
+
+        What stays here must be left to rest: no more rows of those devices. Both engines share
+        a directory.
+        """
+        self._parts.grow()
+        successor._parts.grow()
+        carried = unpack(successor._parts, pack(self._parts, subset), None, subset)
+        successor._due_version = -1
+        return carried
+
+    def expire(
+        self, devices: NDArray[np.int32], limit_ms: int, revealed: Revealed
+    ) -> TransitionBatch:
+        """What time alone does up to `limit_ms` to the instances of instant rules.
+
+        devices: directory rows, ascending; revealed: one entry for each of them.
+        """
+        instances, instant = self._parts.instances, self._parts.instant.rules
+        slots = instances.slots()
+        state = instances.gather(slots)
+        place = np.searchsorted(devices, state.device)
+        place[place == len(devices)] = 0
+        mine = (devices[place] == state.device) & np.isin(state.rule, list(instant))
+        changes = Changes()
+        machine = Machine(self._parameters, changes)
+        limits = np.where(state.lane == Episode.LATE, state.clock, limit_ms)
+        due = np.flatnonzero(mine & (machine.deadlines(state) <= limits))
+        if len(due):
+            part, shown = state.take(due), revealed.take(place[due])
+            machine.expire(part, np.arange(len(due)), limits[due], shown)
+            self._parts.settle(part, slots[due].astype(np.int32))
+        return self._public(changes.in_log_order())
 
     def state_bytes(self) -> int:
         """Bytes of state that grow with devices and rules."""
