@@ -245,9 +245,9 @@ class Switch:
         self.old.restore(saved.old, remap)
         self.new.restore(saved.new, remap)
         self._left = Counter(saved.left)
-        rows = [self._directory.intern_gateway(gateway) for gateway in saved.behind]
+        there = [self._directory.intern_gateway(gateway) for gateway in saved.behind]
         self._behind_ms = np.full(len(self._directory.gateways), NEVER_MS)
-        self._behind_ms[rows] = list(saved.behind.values())
+        self._behind_ms[there] = list(saved.behind.values())
         for kind, rows in (("instant", saved.instant), ("timed", saved.timed)):
             moved = np.zeros(len(self._directory), np.bool_)
             moved[_remapped(np.frombuffer(rows, "<i4"), remap)] = True
