@@ -25,20 +25,19 @@ Progress = Callable[[str, int, int], None]
 @dataclass(slots=True)
 class Suite:
     """files: of rules, name -> text. rules: as written, by id. cases: in the order of the
-    files."""
+    files. about: ids of the rules that coverage and mutation look at."""
 
     folder: Path
     files: dict[str, str]
     ruleset: RuleSet
     rules: dict[str, Written]
     cases: list[Case]
+    about: set[str]
     registries: Registries = field(default_factory=Registries)
 
     def scope(self, case: Case) -> set[str]:
         """Which rules a test judges: those of the file beside it, and all that it names."""
-        stem = case.file.rsplit(".test.", 1)[0]
-        beside = {rule.id for rule in self.rules.values() if _stem(rule.file) == stem}
-        return (beside or set(self.rules)) | case.rules_named()
+        return _beside(case.file, self.rules) | case.rules_named()
 
     def machine_rows(self) -> dict[str, list[Rule]]:
         rows: dict[str, list[Rule]] = {}
@@ -91,9 +90,19 @@ def load_suite(place: Path, rule: str = "") -> Suite:
         cases += read
     if findings:
         raise _under(folder, findings)
+    about = set(rules)
     if rule:
+        about = {rule}
         cases = [case for case in cases if rules[rule].touched_by(case)]
-    return Suite(folder, files, ruleset, rules, cases, registries)
+    elif place != folder:
+        about = _beside(place.name, rules)
+    return Suite(folder, files, ruleset, rules, cases, about, registries)
+
+
+def _beside(file: str, rules: dict[str, Written]) -> set[str]:
+    """The rules of the file that a test file stands beside; of all where there is none."""
+    stem = file.rsplit(".test.", 1)[0]
+    return {rule.id for rule in rules.values() if _stem(rule.file) == stem} or set(rules)
 
 
 def _is_test(path: Path) -> bool:

@@ -25,7 +25,7 @@ TEXTS = frozenset(
 @dataclass(frozen=True, slots=True)
 class Written:
     """One rule. selectors: attribute -> accepted values. quantities: that its conditions name.
-    node: its mapping; root: that of its file."""
+    words: all that its values name. node: its mapping; root: that of its file."""
 
     id: str
     file: str
@@ -33,8 +33,13 @@ class Written:
     family: str
     selectors: Mapping[str, tuple[str, ...]]
     quantities: frozenset[str]
+    words: frozenset[str]
     node: yaml.MappingNode
     root: yaml.MappingNode
+
+    def mentions(self, rule: str) -> bool:
+        """Whether the other rule is named here, as an inhibitor is."""
+        return rule in self.words
 
     def keys(self) -> dict[str, yaml.Node]:
         return {key.value: value for key, value in self.node.value}
@@ -88,6 +93,7 @@ def _written(file: str, node: yaml.MappingNode, root: yaml.MappingNode) -> Writt
         family=next(iter(on.pop("family", ())), ""),
         selectors=on,
         quantities=frozenset(said) & QUANTITY_INDEX.keys(),
+        words=frozenset(said),
         node=node,
         root=root,
     )

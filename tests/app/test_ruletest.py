@@ -272,3 +272,13 @@ def test_the_registry_of_a_test_has_what_its_devices_say(tmp_path: Path) -> None
     place = result.played.came[0].data["place"]
     assert place["grid"]["code"] == "340199001001001"
     assert json.dumps(place["district"]) == '{"code": "340199", "name": "340199"}'
+
+
+def test_the_tour_of_the_manual_passes(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "rules.md").read_text(encoding="utf-8")
+    tour = page.split("## Testing a rule")[1].split("\n\n")[2]
+    for name in ("firewater.yml",):
+        (tmp_path / name).write_text((shipped_rules() / name).read_text(encoding="utf-8"))
+    (tmp_path / "firewater.test.yml").write_text(dedent(tour))
+    (result,) = run_suite(load_suite(tmp_path), lambda *_: None)
+    assert result.problems == ()
