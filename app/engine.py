@@ -158,8 +158,8 @@ class Engine:
     def _on_command(self, record: LogRecord, step: Step) -> None:
         command = msgspec.json.decode(record.payload, type=OperatorCommand)
         events, resets = self.lifecycle.command(command, record.accepted_ms)
-        for rule, device in resets:
-            self.rules.reset(rule, device)
+        for rule, row in resets:
+            self.rules.reset(rule, row)
         step.events.extend(events)
 
     def _on_installed(self, record: LogRecord, step: Step) -> None:
@@ -189,9 +189,9 @@ class Engine:
         for event in events:
             rule = row_of_rule.get(event.data["rule"]["id"])
             # A device that has left the registry has no state that could be reset.
-            device = self.directory.row_of.get(event.data["device"])
-            if event.type.endswith(".cleared") and rule is not None and device is not None:
-                self.rules.reset(rule, device)
+            row = self.directory.subject_row(event.data["device"])
+            if event.type.endswith(".cleared") and rule is not None and row is not None:
+                self.rules.reset(rule, row)
         step.events.extend(events)
 
     def _reinstall(self, registry: Registry, ruleset: RuleSet) -> None:

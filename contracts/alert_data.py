@@ -82,6 +82,22 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     ts: str
 
 
+class AlertGroup(msgspec.Struct, frozen=True, kw_only=True):
+    """The group that an alert is about, as it was at the last change.
+
+    id: e.g. `group:building:340199001001001/3`. size: devices that the rule watches there.
+    breached: of how many the question was true. devices: their ids, the first 16. lost: devices
+    that had been silent for too long.
+    """
+
+    id: str
+    kind: str
+    size: int
+    breached: int
+    lost: int
+    devices: list[str]
+
+
 class Timing(msgspec.Struct, frozen=True, kw_only=True):
     """When it happened, when it was heard, and how good the clock was.
 
@@ -105,6 +121,7 @@ class AlertData(msgspec.Struct, frozen=True, kw_only=True):
     onsets counts how often the condition began while the alert was open. by, note: of the
     command behind this event. reminder: the number of a reminder, 0 for every other event.
     threshold: the limit that was met, in `unit`.
+    device: its id; of a group alert the id of the group. group: null for an alert of a device.
     """
 
     alert: str
@@ -137,3 +154,4 @@ class AlertData(msgspec.Struct, frozen=True, kw_only=True):
     by: str = ""
     note: str = ""
     reminder: int = 0
+    group: AlertGroup | None = None

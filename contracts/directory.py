@@ -12,6 +12,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from contracts.groups import PREFIX, GroupDirectory
 from contracts.quantities import FAMILIES, FAMILY_INDEX
 from contracts.registry import Place, Registry
 
@@ -38,6 +39,7 @@ class DeviceDirectory:
         self.gateway_row: dict[str, int] = {g: i for i, g in enumerate(self.gateways)}
         self._family = table.family.astype(np.int8)
         self._gateway = table.gateway.astype(np.int32)
+        self.groups = GroupDirectory(self)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -89,6 +91,12 @@ class DeviceDirectory:
 
     def family_name(self, row: int) -> str:
         return FAMILIES[int(self._family[row])]
+
+    def subject_row(self, subject: str) -> int | None:
+        """The row of a device id, or of a group id among `groups`; None = not known here."""
+        if subject.startswith(PREFIX):
+            return self.groups.row_of.get(subject)
+        return self.row_of.get(subject)
 
     def place(self, row: int, at_ms: int) -> Place:
         return self.registry.place(row, at_ms)

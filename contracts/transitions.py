@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,50 @@ class Episode(IntEnum):
     LATE = 1  # decided from data that was behind the watermark: history, unless safety
 
 
+MOST_MEMBERS = 16
+"""Devices that a change of a group names at most; their number is told beside them."""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupColumns:
+    """What changes of groups say beyond those of devices; row i is one change.
+
+    group: int32 row of the directory's groups, -1 = the change is a device's. size: int32, how
+    many devices of the group the rule watches. breached, lost: int32, of how many the question
+    was true, and how many had been silent too long. members: int32[rows, MOST_MEMBERS] directory
+    rows of the first of the breached, -1 = none.
+    """
+
+    group: NDArray[np.int32]
+    size: NDArray[np.int32]
+    breached: NDArray[np.int32]
+    lost: NDArray[np.int32]
+    members: NDArray[np.int32]
+
+    def take(self, index: NDArray[np.intp]) -> GroupColumns:
+        return GroupColumns(*(getattr(self, name)[index] for name in _GROUP_COLUMNS))
+
+    @staticmethod
+    def none(rows: int) -> GroupColumns:
+        """Of changes that are devices' own."""
+        return GroupColumns(
+            group=np.full(rows, -1, np.int32),
+            size=np.zeros(rows, np.int32),
+            breached=np.zeros(rows, np.int32),
+            lost=np.zeros(rows, np.int32),
+            members=np.full((rows, MOST_MEMBERS), -1, np.int32),
+        )
+
+    @staticmethod
+    def join(parts: Sequence[GroupColumns]) -> GroupColumns:
+        return GroupColumns(
+            *(np.concatenate([getattr(part, name) for part in parts]) for name in _GROUP_COLUMNS)
+        )
+
+
+_GROUP_COLUMNS = ("group", "size", "breached", "lost", "members")
+
+
 @dataclass(frozen=True, slots=True)
 class TransitionBatch:
     """Row i is one change.
@@ -36,7 +81,9 @@ class TransitionBatch:
     = none). quantity: int16 of the deciding reading, -1 = none. decided_ms: int64 event time of
     the deciding reading. flags: uint16 `Flag` bits of the deciding reading. heard_ms: int64 when
     that was accepted. position: int64, row: int32 of the record that made it known. severity: uint8
-    at which the alert stands with this change, 1 to 4; 0 = that of the rule's card.
+    at which the alert stands with this change, 1 to 4; 0 = that of the rule's card. groups: None
+    = all are changes of devices; where it names a group, device is -1, value how many of its
+    devices (or which share) decided, and quantity -1.
     """
 
     rule: NDArray[np.int32]
@@ -54,12 +101,14 @@ class TransitionBatch:
     position: NDArray[np.int64]
     row: NDArray[np.int32]
     severity: NDArray[np.uint8]
+    groups: GroupColumns | None = None
 
     def __len__(self) -> int:
         return len(self.rule)
 
     def take(self, index: NDArray[np.intp]) -> TransitionBatch:
-        return TransitionBatch(*(getattr(self, name)[index] for name in COLUMNS))
+        groups = None if self.groups is None else self.groups.take(index)
+        return _built((getattr(self, name)[index] for name in COLUMNS), groups)
 
     @staticmethod
     def empty() -> TransitionBatch:
@@ -73,9 +122,13 @@ class TransitionBatch:
             return TransitionBatch.empty()
         if len(full) == 1:
             return full[0]
-        return TransitionBatch(
-            *(np.concatenate([getattr(part, name) for part in full]) for name in COLUMNS)
-        )
+        groups = None
+        if any(part.groups is not None for part in full):
+            groups = GroupColumns.join(
+                [part.groups or GroupColumns.none(len(part)) for part in full]
+            )
+        columns = (np.concatenate([getattr(part, name) for part in full]) for name in COLUMNS)
+        return _built(columns, groups)
 
     def in_log_order(self) -> TransitionBatch:
         """Sorted by (position, row, at_ms, rule, device): the same however the log was cut."""
@@ -101,4 +154,10 @@ COLUMNS: dict[str, type] = {
     "row": np.int32,
     "severity": np.uint8,
 }
-_EMPTY = TransitionBatch(*(np.empty(0, dtype) for dtype in COLUMNS.values()))
+
+
+def _built(columns: Iterable[NDArray[Any]], groups: GroupColumns | None = None) -> TransitionBatch:
+    return TransitionBatch(**dict(zip(COLUMNS, columns, strict=True)), groups=groups)
+
+
+_EMPTY = _built(np.empty(0, dtype) for dtype in COLUMNS.values())

@@ -17,6 +17,15 @@ class SnapshotRefused(Exception):
     """A snapshot is damaged or of another version."""
 
 
+class GroupEvidence(msgspec.Struct, frozen=True, kw_only=True):
+    """On which devices of a group one change hangs. devices: ids of the first of the breached."""
+
+    size: int
+    breached: int
+    lost: int
+    devices: tuple[str, ...]
+
+
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """What decided one change. value, threshold: canonical unit, None = none. flags: `Flag`."""
 
@@ -32,6 +41,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
 class Alert(msgspec.Struct, kw_only=True):
     """The state of one episode; only the lifecycle changes it.
 
+    device: its id, or the id of a group (it begins with "group:").
     place is that of the onset: `source` stays the same over the life of an alert.
     why: the evidence of the last onset; last: of the last other change, None = none yet.
     sequence_ms: the greatest event time said so far, so that `sequence` never falls.
@@ -56,6 +66,7 @@ class Alert(msgspec.Struct, kw_only=True):
     onsets: int = 1
     sequence_ms: int = 0
     last_event: str = ""
+    group: GroupEvidence | None = None
 
     @property
     def key(self) -> tuple[str, str, int]:

@@ -16,6 +16,7 @@ import msgspec
 from contracts.alert_data import (
     AlertChange,
     AlertData,
+    AlertGroup,
     AlertPlace,
     Annotation,
     Area,
@@ -25,6 +26,7 @@ from contracts.alert_data import (
 )
 from contracts.alerts import SEVERITY, AlertEvent, Phase, timestamp
 from contracts.batch import Flag
+from contracts.groups import PREFIX
 from contracts.quantities import QUANTITIES, QUANTITY_INDEX
 from contracts.registry import Place
 from contracts.rulebook import Text
@@ -65,7 +67,7 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
 def event_of(alert: Alert, told: Told) -> AlertEvent:
     """The event of the alert's present revision."""
     card = alert.card
-    grid = alert.place.grid or UNKNOWN_GRID
+    grid = area_of(alert)
     number, text, _ = SEVERITY[card.severity]
     ms = min(max(alert.sequence_ms, 0), _LONGEST_SEQUENCE_MS)
     return AlertEvent(
@@ -87,6 +89,12 @@ def event_of(alert: Alert, told: Told) -> AlertEvent:
         expirytime=instant(told.at_ms) if is_late(alert) and not card.safety else "",
         data=msgspec.to_builtins(_data(alert, told)),
     )
+
+
+def area_of(alert: Alert) -> str:
+    """The code of the grid, or of the community when the alert is of all of one."""
+    whole = alert.place.community if alert.device.startswith(PREFIX) else ""
+    return alert.place.grid or whole or UNKNOWN_GRID
 
 
 def is_late(alert: Alert) -> bool:
@@ -138,6 +146,7 @@ def _data(alert: Alert, told: Told) -> AlertData:
         notify=told.notify,
         by=clip(told.by, 200),
         note=clip(told.note, 1500),
+        group=_group(alert),
     )
 
 
@@ -174,6 +183,20 @@ def _samples(alert: Alert) -> Iterator[Sample]:
             )
 
 
+def _group(alert: Alert) -> AlertGroup | None:
+    latest = alert.group
+    if latest is None:
+        return None
+    return AlertGroup(
+        id=clip(alert.device, 300),
+        kind=alert.device.split(":", 2)[1],
+        size=latest.size,
+        breached=latest.breached,
+        lost=latest.lost,
+        devices=list(latest.devices),
+    )
+
+
 def _timing(alert: Alert) -> Timing:
     return Timing(
         happened=instant(alert.onset_ms),
@@ -192,7 +215,7 @@ def _clock(why: Evidence) -> Literal["good", "repaired", "unknown"]:
 
 
 def _annotations(alert: Alert) -> Iterator[Annotation]:
-    if not alert.place.grid:
+    if area_of(alert) == UNKNOWN_GRID:
         yield "grid_unknown"
     if alert.place_at_heard:
         yield "place_at_heard"

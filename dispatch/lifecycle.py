@@ -13,8 +13,10 @@ latching alert takes the acknowledgement away: somebody has to look again.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +30,7 @@ from contracts.quantities import QUANTITIES
 from contracts.registry import Place
 from contracts.rulebook import RuleCard
 from contracts.transitions import COLUMNS, Change, TransitionBatch
-from dispatch.alert import Alert, Evidence, Snapshot, pack, unpack
+from dispatch.alert import Alert, Evidence, GroupEvidence, Snapshot, pack, unpack
 from dispatch.envelope import Told, event_of, is_late
 
 CLOSED_KEPT = 4096
@@ -92,22 +94,40 @@ class Lifecycle:
         if not len(transitions):
             return events
         columns = (getattr(transitions, name).tolist() for name in COLUMNS)
-        for row in zip(*columns, strict=True):
-            event = self._change(dict(zip(COLUMNS, row, strict=True)))
+        for number, row in enumerate(zip(*columns, strict=True)):
+            about = self._subject(transitions, number)
+            event = self._change(about, dict(zip(COLUMNS, row, strict=True)))
             if event is not None:
                 events.append(event)
         return events
 
-    def _change(self, row: dict[str, int | float]) -> AlertEvent | None:
+    def _subject(self, transitions: TransitionBatch, number: int) -> _Subject:
+        """What one change is about."""
+        groups = transitions.groups
+        if groups is None or groups.group[number] < 0:
+            row = int(transitions.device[number])
+            return _Subject(self._directory.ids[row], partial(self._directory.place, row))
+        row, known = int(groups.group[number]), self._directory.groups
+        named = groups.members[number]
+        evidence = GroupEvidence(
+            size=int(groups.size[number]),
+            breached=int(groups.breached[number]),
+            lost=int(groups.lost[number]),
+            devices=tuple(self._directory.ids[device] for device in named[named >= 0].tolist()),
+        )
+        return _Subject(known.ids[row], partial(known.place, row), evidence)
+
+    def _change(self, about: _Subject, row: dict[str, int | float]) -> AlertEvent | None:
         card = self._cards[int(row["rule"])]
-        device = self._directory.ids[int(row["device"])]
-        alert = self._open.get((card.id, device, int(row["lane"])))
+        alert = self._open.get((card.id, about.id, int(row["lane"])))
+        if alert is not None:
+            alert.group = about.group
         change = Change(int(row["change"]))
         at_ms = int(row["at_ms"])
         if change in (Change.RAISED, Change.AGAIN):
             evidence = _evidence(row, "raised" if alert is None else "again")
             if alert is None:
-                return self._raise(card, device, row, evidence)
+                return self._raise(card, about, row, evidence)
             return self._repeat_or_again(alert, change, row, evidence)
         if alert is None:
             self.counts[f"{change.name.lower()}_without_alert"] += 1
@@ -117,24 +137,26 @@ class Lifecycle:
         return self._set_unknown(alert, change is Change.UNKNOWN, row)
 
     def _raise(
-        self, card: RuleCard, device: str, row: dict[str, int | float], evidence: Evidence
+        self, card: RuleCard, about: _Subject, row: dict[str, int | float], evidence: Evidence
     ) -> AlertEvent:
         onset_ms, lane = int(row["onset_ms"]), int(row["lane"])
-        name = alert_id(card.id, device, onset_ms, lane)
+        name = alert_id(card.id, about.id, onset_ms, lane)
         closed = self._alerts.get(name)
         if closed is not None:
+            closed.group = about.group
             return self._reopen(closed, card, int(row["at_ms"]), evidence)
-        place, at_heard = self._place(int(row["device"]), onset_ms, evidence)
+        place, at_heard = _place(about, onset_ms, evidence)
         alert = Alert(
             id=name,
             card=card,
-            device=device,
+            device=about.id,
             lane=lane,
             onset_ms=onset_ms,
             place=place,
             place_at_heard=at_heard,
             why=evidence,
             slack_ms=self._slack_ms if card.timed else 0,
+            group=about.group,
         )
         self._alerts[name] = alert
         self._open[alert.key] = alert
@@ -196,7 +218,7 @@ class Lifecycle:
     def command(
         self, cmd: OperatorCommand, heard_ms: int
     ) -> tuple[list[AlertEvent], list[tuple[int, int]]]:
-        """The events of a command, and the (rule row, device row) pairs that rules must reset.
+        """The events of a command, and what rules must reset: (rule row, device or group row).
 
         A refused or repeated command gives neither; `verdict(cmd.id)` and `counts` say why.
         """
@@ -222,9 +244,9 @@ class Lifecycle:
 
     def _instance(self, alert: Alert) -> Iterator[tuple[int, int]]:
         rule = self._row_of_rule.get(alert.card.id)
-        device = self._directory.row_of.get(alert.device)
-        if rule is not None and device is not None:
-            yield rule, device
+        row = self._directory.subject_row(alert.device)
+        if rule is not None and row is not None:
+            yield rule, row
 
     # Another rule set
 
@@ -326,17 +348,27 @@ class Lifecycle:
         self.counts[f"event_{change}"] += 1
         return event
 
-    def _place(self, device: int, onset_ms: int, evidence: Evidence) -> tuple[Place, bool]:
-        """The place when it happened; when that names no grid, the one when it was heard.
 
-        A fire stamped 1970 must still find its grid: the code valid now is where people go.
-        """
-        if not evidence.flags & Flag.CLOCK_UNKNOWN:
-            place = self._directory.place(device, onset_ms)
-            if place.grid:
-                return place, False
-        place = self._directory.place(device, evidence.heard_ms)
-        return place, bool(place.grid)
+@dataclass(frozen=True, slots=True)
+class _Subject:
+    """A device or a group. place: where it is at a time."""
+
+    id: str
+    place: Callable[[int], Place]
+    group: GroupEvidence | None = None
+
+
+def _place(about: _Subject, onset_ms: int, evidence: Evidence) -> tuple[Place, bool]:
+    """The place when it happened; when that names no grid, the one when it was heard.
+
+    A fire stamped 1970 must still find its grid: the code valid now is where people go.
+    """
+    if not evidence.flags & Flag.CLOCK_UNKNOWN:
+        place = about.place(onset_ms)
+        if place.grid or place.community:
+            return place, False
+    place = about.place(evidence.heard_ms)
+    return place, bool(place.grid or place.community)
 
 
 def _judge(cmd: OperatorCommand, alert: Alert | None) -> Verdict:

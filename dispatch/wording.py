@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from contracts.groups import PREFIX
 from contracts.quantities import QUANTITIES, QUANTITY_INDEX, Kind
 from contracts.registry import Place
 from contracts.rulebook import RuleCard, Text
@@ -57,7 +58,7 @@ def _worded(form: str, text: str) -> str:
 
 def reason(card: RuleCard, device: str, place: Place, why: Evidence) -> Text:
     """Why the alert is raised: the rule's own sentence, or a plain one made from the reading."""
-    default = _default(why)
+    default = _OF_GROUP if device.startswith(PREFIX) else _default(why)
     return Text(
         zh=_filled(card.reason.zh or default.zh, _values("zh", card, device, place, why)),
         en=_filled(card.reason.en or default.en, _values("en", card, device, place, why)),
@@ -82,6 +83,12 @@ def _filled(sentence: str, values: dict[str, str]) -> str:
     """In one pass: braces inside a value stay as they are."""
     text = _PLACEHOLDER.sub(lambda match: values.get(match[1], match[0]), sentence)
     return _GAP.sub(r"\1", " ".join(text.split()))
+
+
+_OF_GROUP = Text(
+    zh="{title}：{place}，数值 {value}，限值 {limit}。",
+    en="{title}: {place}, {value}, limit {limit}.",
+)
 
 
 def _default(why: Evidence) -> Text:

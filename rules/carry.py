@@ -24,11 +24,21 @@ from contracts.quantities import FAMILIES, FAMILY_INDEX
 from contracts.transitions import Episode
 from rules.compared import Carried, Known, compared, known
 from rules.entries import names
+from rules.group.carry import (
+    SavedGroups,
+    SavedQuestions,
+    Unpacking,
+    pack_groups,
+    pack_questions,
+)
 from rules.instances import NAMES, NEVER_MS, State
 from rules.members import NOT_WATCHED
 from rules.memory import Memory
 from rules.parts import Parts
 from rules.ruleset import Rule
+from rules.saved import SavedColumn as _SavedColumn
+from rules.saved import load as _load
+from rules.saved import save as _save
 from rules.scan import Scan, Stream
 from rules.subset import EVERYTHING, Subset
 
@@ -40,11 +50,6 @@ _NO_ROWS = np.empty(0, np.intp)
 
 class SnapshotInvalid(Exception):
     """A snapshot that this version can't read."""
-
-
-class _SavedColumn(msgspec.Struct, frozen=True, array_like=True):
-    dtype: str
-    data: bytes
 
 
 class _SavedMemory(msgspec.Struct, frozen=True, array_like=True):
@@ -68,6 +73,8 @@ class _Saved(msgspec.Struct, frozen=True, kw_only=True):
     told: dict[str, _SavedColumn]
     """By rule id; a part stands behind it as in `efire.off/missing`."""
     derived: dict[str, dict[str, dict[str, _SavedColumn]]]
+    questions: SavedQuestions = SavedQuestions()
+    groups: SavedGroups = SavedGroups()
 
 
 def pack(parts: Parts, subset: Subset = EVERYTHING) -> bytes:
@@ -92,6 +99,8 @@ def pack(parts: Parts, subset: Subset = EVERYTHING) -> bytes:
         heard_ms=_save(silence.heard_ms[heard]),
         told={_name(parts.ruleset.rules[n]): _save(rows) for n, rows in told.items()},
         derived={name: _save_all(kept) for name, kept in derived},
+        questions=_pack_questions(parts, subset) if timed else SavedQuestions(),
+        groups=_pack_groups(parts) if "whole" in subset.kinds else SavedGroups(),
     )
     return msgspec.msgpack.encode(saved)
 
@@ -124,11 +133,22 @@ def unpack(
     rule_of = _matching(parts, saved)
     left = _unpack_instances(parts, saved, rule_of, rows)
     _unpack_memories(parts, saved, rows)
+    unpacking = Unpacking(
+        parts.predicates,
+        parts.groups,
+        members=parts.members,
+        directory=parts.directory,
+        new=rows.new,
+    )
     if "timed" in subset.kinds:
         for name, kept in saved.derived.items():
             loaded = {key: _load_all(columns) for key, columns in kept.items()}
             parts.derive.load(name, loaded, rows.new)
         _unpack_silence(parts, saved, rule_of, rows)
+        unpacking.fill_questions(saved.questions, rule_of, _index(parts))
+    if "whole" in subset.kinds:
+        gone = unpacking.fill_groups(saved.groups, rule_of)
+        left.update({saved.rules[row].id: number for row, number in gone.items()})
     return compared(saved.rules, parts.ruleset, left)
 
 
@@ -175,8 +195,7 @@ def _unpack_instances(
         return left
     names = [old.id for old in saved.rules]
     old_rule = state.rule
-    index = _index(parts)
-    quantity_of = np.array([index.get(name, -1) for name in saved.quantities] + [-1])
+    quantity_of = _quantity_of(parts, saved)
     state.rule = rule_of[old_rule]
     state.device = rows.new(state.device)
     state.quantity = quantity_of[state.quantity].astype(np.int16)
@@ -196,6 +215,22 @@ def _unpack_instances(
 def _index(parts: Parts) -> dict[str, int]:
     """Quantities by name, derived ones too."""
     return {name: number for number, name in enumerate(names(parts.ruleset.derived))}
+
+
+def _quantity_of(parts: Parts, saved: _Saved) -> NDArray[np.int64]:
+    """Saved quantity -> index now; the last entry serves -1."""
+    index = _index(parts)
+    return np.array([index.get(name, -1) for name in saved.quantities] + [-1], np.int64)
+
+
+def _pack_questions(parts: Parts, subset: Subset) -> SavedQuestions:
+    return pack_questions(
+        parts.predicates, parts.members, names=names(parts.ruleset.derived), of=subset.has
+    )
+
+
+def _pack_groups(parts: Parts) -> SavedGroups:
+    return pack_groups(parts.groups, parts.members, parts.directory)
 
 
 def _pack_memories(parts: Parts, subset: Subset) -> list[_SavedMemory]:
@@ -274,11 +309,6 @@ def _scans(parts: Parts) -> tuple[tuple[str, Scan], ...]:
     return ("instant", parts.instant), ("timed", parts.timed)
 
 
-def _save(column: NDArray[np.generic]) -> _SavedColumn:
-    dtype = column.dtype.newbyteorder("<")
-    return _SavedColumn(dtype.str, column.astype(dtype, copy=False).tobytes())
-
-
 def _save_all(
     kept: Mapping[str, Mapping[str, NDArray[Any]]],
 ) -> dict[str, dict[str, _SavedColumn]]:
@@ -290,8 +320,3 @@ def _save_all(
 
 def _load_all(columns: dict[str, _SavedColumn]) -> dict[str, NDArray[Any]]:
     return {name: _load(column) for name, column in columns.items()}
-
-
-def _load(column: _SavedColumn) -> NDArray[Any]:
-    found = np.frombuffer(column.data, np.dtype(column.dtype))
-    return found.astype(found.dtype.newbyteorder("="))

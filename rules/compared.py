@@ -13,7 +13,7 @@ Outcome = Literal["kept", "migrated", "reset"]
 
 
 class Carried(msgspec.Struct, frozen=True):
-    """What became of one public rule's state. left: instances of devices that it no longer
+    """What became of one public rule's state. left: instances of what it no longer
     watches."""
 
     rule: str
@@ -63,7 +63,7 @@ def compared(
         outcome, why = _became(rows, now[name])
         gone = 0 if left is None or outcome == "reset" else left.get(name, 0)
         if gone:
-            why += f"; {gone} instances left: their devices are no longer watched"
+            why += f"; {gone} instances left: what they were about is no longer watched"
         report.append(Carried(name, outcome, why, gone))
     return tuple(sorted(report, key=lambda carried: carried.rule))
 

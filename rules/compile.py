@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from contracts.groups import KINDS
 from contracts.quantities import QUANTITIES
 from contracts.rulebook import RuleCard
 from rules.document import Reader
@@ -22,6 +23,7 @@ from rules.expr.plan import (
 )
 from rules.expr.syntax import ExpressionError
 from rules.finding import Finding, RulesInvalid
+from rules.group.check import faults_of, is_grouped
 from rules.named import gathered
 from rules.ruleset import Rule, RuleSet, digest, meaning
 from rules.schema import WrittenRule, read_file
@@ -63,6 +65,7 @@ def _compiled(reader: Reader, written: WrittenRule) -> tuple[Rule, ...]:
     when = _expression(reader, written, "when")
     clear = _expression(reader, written, "clear") if "clear" in written.lines else None
     if when is not None:
+        _check_group(reader, written, when, clear)
         _check_plans(reader, written, when, clear)
     _check_options(reader, written)
     if when is None or len(reader.findings) > before or not written.id or not written.severity:
@@ -102,12 +105,25 @@ def _check_plans(reader: Reader, written: WrittenRule, when: Truth, clear: Truth
             problem = "a safety rule may not hang on an attribute here"
             mend = "select in on: there, devices that the registry doesn't know still count"
             _fault(reader, written, key, problem, mend)
+    if written.group is not None:
+        return
     if silences_of(when):
         _check_silence(reader, written, when, clear)
     elif not bases_of(when):
         _fault(reader, written, "when", "looks at no reading", "name a quantity or absent(24h)")
     if clear is not None and silences_of(clear):
         _fault(reader, written, "clear", "absent can't clear", "leave clear out")
+
+
+def _check_group(reader: Reader, written: WrittenRule, when: Truth, clear: Truth | None) -> None:
+    plans = [("when", when)] if clear is None else [("when", when), ("clear", clear)]
+    for key, plan in plans:
+        if written.group is not None:
+            for problem, mend in dict.fromkeys(faults_of(plan)):
+                _fault(reader, written, key, problem, mend)
+        elif is_grouped(plan):
+            problem = "devices(), any(), all() and share() speak of a group"
+            _fault(reader, written, key, problem, f"add group: {', '.join(KINDS[:-1])} or gateway")
 
 
 def _check_silence(reader: Reader, written: WrittenRule, when: Truth, clear: Truth | None) -> None:
@@ -143,7 +159,7 @@ def _built(written: WrittenRule, when: Truth, clear: Truth | None) -> tuple[Rule
     read = readings_of(when)
     plans = (when,) if clear is None else (when, clear)
     derived = any(r.derived is not None for plan in plans for r in readings_of(plan))
-    timed = bool(written.for_ms or silences_of(when) or derived)
+    timed = bool(written.for_ms or silences_of(when) or derived or written.group)
     card = RuleCard(
         id=written.id,
         hash="",
@@ -159,7 +175,7 @@ def _built(written: WrittenRule, when: Truth, clear: Truth | None) -> tuple[Rule
         latched=written.latched,
         timed=timed,
         for_ms=written.for_ms,
-        unit=read[0].unit if read else "1",
+        unit=read[0].unit if read and not written.group else "1",
         condition_text=show(when),
     )
     selectors = tuple(sorted(written.selectors.items()))
@@ -170,6 +186,7 @@ def _built(written: WrittenRule, when: Truth, clear: Truth | None) -> tuple[Rule
         clear=clear,
         clear_for_ms=written.clear_for_ms,
         missing_ms=written.missing_ms,
+        group=written.group,
     )
     row = Rule(
         card=msgspec.structs.replace(card, hash=digest(said)),
@@ -180,6 +197,7 @@ def _built(written: WrittenRule, when: Truth, clear: Truth | None) -> tuple[Rule
         clear_for_ms=written.clear_for_ms,
         missing_ms=written.missing_ms,
         timed=timed,
+        group=written.group,
         file=written.file,
         line=written.line,
     )

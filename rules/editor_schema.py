@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from contracts.groups import KINDS
 from contracts.quantities import FAMILIES
 from rules import durations, read_schedule, schema
 from rules.calendar import DAY_WORDS
@@ -79,6 +80,10 @@ def _rule() -> dict[str, Any]:
         "id": {"type": "string", "pattern": f"^{schema.ID.pattern}$"},
         "title": _texts("What people see"),
         "on": _on(),
+        "group": {
+            "enum": list(KINDS),
+            "description": "One alert for the group: when counts devices, as in devices(P) >= 2",
+        },
         "when": text | {"description": "Raises, e.g. static_pressure < 0.07 MPa"},
         "for": duration | {"description": "How long `when` must hold before it raises"},
         "clear": text | {"description": "Ends the alert; without it, `when` being false does"},

@@ -23,7 +23,6 @@ from rules.hot import Hot
 from rules.instances import AFTER_ALL_MS, NEVER_MS, State
 from rules.machine import Machine
 from rules.members import NOT_WATCHED
-from rules.parameters import Parameters
 from rules.parts import Parts
 from rules.ruleset import RuleSet
 from rules.sheet import Sheet
@@ -40,7 +39,7 @@ class RuleEngine:
 
     def __init__(self, ruleset: RuleSet, directory: DeviceDirectory) -> None:
         self._parts = Parts(ruleset, directory)
-        self._parameters = Parameters(ruleset)
+        self._parameters = self._parts.parameters
         self._public_row = ruleset.public
         self._bases = bases(ruleset.derived)
         self._due_version = -1
@@ -50,8 +49,9 @@ class RuleEngine:
     def wanted_quantities(self) -> NDArray[np.bool_]:
         """bool[len(QUANTITIES)]: what timed rules look at; other rows need no waiting."""
         wanted = self._parts.silence.wanted()
-        asked = {quantity for quantity in self._parts.timed.quantities() if quantity < FIRST}
-        wanted[sorted(asked | self._parts.derive.wanted())] = True
+        asked = self._parts.timed.quantities() | self._parts.predicates.quantities()
+        plain = {quantity for quantity in asked if quantity < FIRST}
+        wanted[sorted(plain | self._parts.derive.wanted())] = True
         return wanted
 
     def on_rows(self, batch: TaggedBatch) -> TransitionBatch:
@@ -78,6 +78,7 @@ class RuleEngine:
         watermarks = Watermarks(parts.directory, progress.watermark_ms)
         hot = Hot(parts.members)
         batch, beside = parts.derive.extended(_ascending(batch), watermarks, progress)
+        sheet = None
         if len(batch):
             derived = len(parts.ruleset.derived)
             sheet = Sheet(batch, parts.directory.family, beside, derived=derived)
@@ -86,7 +87,9 @@ class RuleEngine:
         parts.silence.expire(watermarks, hot)
         self._play(hot, batch, progress, machine)
         self._expire(machine, watermarks, progress)
-        return self._public(changes.in_time_order())
+        told = parts.predicates.on_time(sheet, watermarks, progress.heard_ms)
+        of_groups = parts.groups.on_time(told, progress)
+        return self._public(_merged(changes.in_time_order(), of_groups))
 
     def next_ms(self) -> int | None:
         """The earliest event time at which `on_time` has something to do; None = never."""
@@ -94,15 +97,23 @@ class RuleEngine:
             state = self._parts.instances.gather(self._parts.instances.slots())
             machine = Machine(self._parameters, Changes())
             self._remember_due(state, machine.deadlines(state))
-        others = (self._parts.silence.next_ms(), self._parts.derive.next_ms())
+        parts = self._parts
+        stages = (parts.silence, parts.derive, parts.predicates, parts.groups)
+        others = [stage.next_ms() for stage in stages]
         due = min([self._due_ms, *(at for at in others if at is not None)])
         return max(due, 0) if due < AFTER_ALL_MS else None
 
     def reset(self, rule_row: int, device_row: int) -> None:
-        """An operator reset a latched alert: the instance is inactive, a new onset raises anew."""
+        """An operator reset a latched alert: the instance is inactive, a new onset raises anew.
+
+        device_row: of the directory; of its groups when the rule speaks of a group.
+        """
         self._parts.grow()
         for row in np.flatnonzero(self._public_row == rule_row).tolist():
-            self._parts.drop(row, device_row)
+            if self._parts.ruleset.rules[row].group is not None:
+                self._parts.groups.reset(row, device_row)
+            else:
+                self._parts.drop(row, device_row)
 
     def snapshot(self) -> bytes:
         return pack(self._parts)
@@ -122,11 +133,14 @@ class RuleEngine:
         return self._parts.ruleset
 
     def watches(self, rule_row: int, device_row: int) -> bool:
-        """Whether the public rule looks at this device."""
+        """Whether the public rule looks at this device, or group when it speaks of groups."""
         parts = self._parts
         parts.grow()
-        family, rank = int(parts.directory.family[device_row]), parts.members.rank[device_row]
         rows = np.flatnonzero(self._public_row == rule_row).tolist()
+        spoken = [parts.ruleset.rules[row].group for row in rows]
+        if any(spoken):
+            return parts.directory.groups.kinds[device_row] in spoken
+        family, rank = int(parts.directory.family[device_row]), parts.members.rank[device_row]
         return any(
             family == parts.members.family_of(row)
             and parts.members.slots(Episode.LIVE, row)[rank] != NOT_WATCHED
@@ -144,6 +158,10 @@ class RuleEngine:
         carried = unpack(successor._parts, pack(self._parts, subset), None, subset)
         successor._due_version = -1
         return carried
+
+    def hold_groups(self, activate_ms: int) -> None:
+        """Count nothing until the state of groups has been handed over; say nothing of before."""
+        self._parts.groups.hold(activate_ms)
 
     def expire(
         self, devices: NDArray[np.int32], limit_ms: int, revealed: Revealed
@@ -228,6 +246,14 @@ class RuleEngine:
         now = np.where(deadlines <= state.clock, NEVER_MS, AFTER_ALL_MS)
         self._due_ms = int(np.where(late, now, deadlines).min(initial=AFTER_ALL_MS))
         self._due_version = self._parts.instances.version
+
+
+def _merged(of_devices: TransitionBatch, of_groups: TransitionBatch) -> TransitionBatch:
+    """By event time, changes of devices first; each in its order."""
+    if not len(of_groups):
+        return of_devices
+    joined = TransitionBatch.join([of_devices, of_groups])
+    return joined.take(np.argsort(joined.at_ms, kind="stable"))
 
 
 def _at_mark(progress: Progress, rows: int) -> Revealed:

@@ -27,6 +27,7 @@ from rules.expr.plan import (
     walk,
 )
 from rules.finding import Finding, suggest
+from rules.group.judge import tried
 from rules.ruleset import Rule, RuleSet
 
 SAFETY_FOR_MS = 5 * 60_000
@@ -52,7 +53,9 @@ def _of_rule(rule: Rule, attributes: Mapping[str, Set[str]] | None) -> _Said:
     yield from _texts(rule)
     yield from _safety(rule)
     yield from _signals(rule)
-    if rule.mode != "silence":
+    if rule.mode == "group":
+        yield from _counts(rule)
+    elif rule.mode != "silence":
         yield from _hysteresis(rule)
     if attributes is not None:
         yield from _selection(rule, attributes)
@@ -108,14 +111,24 @@ def _signals(rule: Rule) -> _Said:
 def _hysteresis(rule: Rule) -> _Said:
     trial = _Trial(rule)
     raises, _ = judge(rule.when, trial)
+    clears = None if rule.clear is None else judge(rule.clear, trial)[0]
+    yield from _limits(raises, clears)
+
+
+def _counts(rule: Rule) -> _Said:
+    """The same over numbers of devices."""
+    raises, clears = tried(rule.when, rule.clear)
+    yield from _limits(raises, clears)
+
+
+def _limits(raises: Bools, clears: Bools | None) -> _Said:
     if not raises.any():
         yield "when", "no value can ever fit", "look at the limits"
         return
-    if rule.clear is None:
+    if clears is None:
         if raises.all():
             yield "when", "every value fits: it never ends", "look at the limits"
         return
-    clears, _ = judge(rule.clear, trial)
     if not clears.any():
         yield "clear", "no value can ever fit: it never ends", "look at the limits"
     elif (raises & clears).any():

@@ -23,7 +23,7 @@ from contracts.transitions import Change
 from rules.changes import Changes, Deciding, Index, Revealed, Times
 from rules.instances import AFTER_ALL_MS, CLEARING, FIRING, INACTIVE, PENDING, State
 from rules.parameters import Parameters
-from rules.verdict import BREACH, CLEARS, HOLDS, NOT
+from rules.verdict import BREACH, CLEARS, HOLDS, LOST, NOT
 
 Bools = NDArray[np.bool_]
 
@@ -91,6 +91,11 @@ class Machine:
         state.phase[j] = FIRING
         state.clock[j] = np.maximum(state.clock[j], at)
         self._tell(Change.RAISED, state, j, at, _kept(state, j), revealed.take(hit))
+        # Only what a group hangs on can be lost before `for` is over.
+        lost = np.flatnonzero(state.unknown[j])
+        if len(lost):
+            k, shown = j[lost], revealed.take(hit[lost])
+            self._tell(Change.UNKNOWN, state, k, at[lost], _kept(state, k), shown)
 
     def _clear_due(self, state: State, index: Index, limit_ms: Times, revealed: Revealed) -> None:
         due = state.since[index] + self._parameters.clear_for_ms[state.rule[index]]
@@ -135,10 +140,8 @@ class Machine:
         """One event for each instance of `index`."""
         fresh = (state.phase[index] != INACTIVE) & (now.ts_ms >= state.clock[index])
         self._reveal(state, index, now, fresh)
-        lost = np.flatnonzero(fresh & state.unknown[index] & ~now.tick)
-        if len(lost):
-            state.unknown[index[lost]] = False
-            self._tell_row(Change.KNOWN, state, index, lost, now)
+        found = fresh & state.unknown[index] & ~now.lost & ~now.tick
+        self._found(state, index, np.flatnonzero(found), now)
         phase = state.phase[index]
         idle = phase == INACTIVE
         evidence = np.flatnonzero(fresh & ~idle)
@@ -146,11 +149,29 @@ class Machine:
         cancelled = fresh & (phase == PENDING) & now.not_breach
         state.phase[index[cancelled]] = INACTIVE
         state.phase[index[fresh & (phase == CLEARING) & now.holds]] = FIRING
+        self._lose(state, index, np.flatnonzero(fresh & now.lost), now)
         j = index[evidence]
         read = evidence[~now.tick[evidence]]
         state.seen[index[read]] = np.maximum(state.seen[index[read]], now.last_ms[read])
         state.clock[j] = np.maximum(state.clock[j], now.last_ms[evidence])
         self._end(state, index, np.flatnonzero(fresh & (phase == FIRING) & now.clears), now)
+
+    def _found(self, state: State, index: Index, hit: Index, now: _Round) -> None:
+        """Data is back. What was lost while pending was never said."""
+        if not len(hit):
+            return
+        state.unknown[index[hit]] = False
+        said = hit[state.phase[index[hit]] != PENDING]
+        self._tell_row(Change.KNOWN, state, index, said, now)
+
+    def _lose(self, state: State, index: Index, hit: Index, now: _Round) -> None:
+        """What the verdict of a group hangs on was lost; said at once while it is raised."""
+        hit = hit[~state.unknown[index[hit]]]
+        if not len(hit):
+            return
+        state.unknown[index[hit]] = True
+        said = hit[state.phase[index[hit]] == FIRING]
+        self._tell_row(Change.UNKNOWN, state, index, said, now)
 
     def _reveal(self, state: State, index: Index, now: _Round, fresh: Bools) -> None:
         """Deadlines that this event shows to have passed before it."""
@@ -227,6 +248,7 @@ class _Round:
     clears: Bools
     breach: Bools
     holds: Bools
+    lost: Bools
     start: Bools
     tick: Bools
     seen_ms: Times
@@ -246,6 +268,7 @@ class _Round:
             clears=(code & CLEARS) != 0,
             breach=(code & BREACH) != 0,
             holds=(code & HOLDS) != 0,
+            lost=(code & LOST) != 0,
             start=events.start[picked],
             tick=events.tick[picked],
             seen_ms=events.seen_ms[picked],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from rules.expr.plan import limits_of
+from rules.expr.plan import count_limit_of, limits_of
 from rules.ruleset import Rule, RuleSet
 
 
@@ -19,6 +19,8 @@ class Parameters:
         self.for_ms = np.array([rule.for_ms for rule in rules], np.int64)
         self.clear_for_ms = np.array([rule.clear_for_ms for rule in rules], np.int64)
         self.missing_ms = np.array([rule.missing_ms for rule in rules], np.int64)
+        # The devices of a group are lost one by one: its own verdict says what that means.
+        self.missing_ms[[rule.group is not None for rule in rules]] = 0
         self.when_limit = Limits(rules, clear=False)
         self.clear_limit = Limits(rules, clear=True)
 
@@ -30,17 +32,24 @@ class Limits:
         found = {_NONE: np.nan}
         for row, rule in enumerate(rules):
             plan = rule.clear if clear and rule.clear is not None else rule.when
+            if rule.group is not None:
+                found[row << 16 | _COUNT] = count_limit_of(plan)
+                continue
             for quantity, limit in limits_of(plan).items():
                 found[row << 16 | quantity] = limit
         self._keys = np.array(sorted(found), np.int64)
         self._limits = np.array([found[key] for key in sorted(found)])
 
     def of(self, rule: NDArray[np.int16], quantity: NDArray[np.int16]) -> NDArray[np.float64]:
-        """float64 per pair, NaN = no single limit; quantity -1 has none."""
-        key = (rule.astype(np.int64) << 16) | quantity
+        """float64 per pair, NaN = no single limit; quantity -1 asks for that of a count."""
+        key = rule.astype(np.int64) << 16 | np.where(
+            quantity < 0, _COUNT, quantity.astype(np.int64)
+        )
         at = np.searchsorted(self._keys, key)
         found: NDArray[np.float64] = np.where(self._keys[at] == key, self._limits[at], np.nan)
         return found
 
 
 _NONE = 2**62
+_COUNT = 2**16 - 1
+"""Stands for the number of devices of a group."""

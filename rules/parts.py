@@ -8,9 +8,12 @@ from numpy.typing import NDArray
 from contracts.directory import DeviceDirectory
 from contracts.transitions import Episode
 from rules.derived.stage import Derive
+from rules.group.operator import GroupOperator
+from rules.group.predicates import Predicates
 from rules.hot import Grouped
 from rules.instances import Instances, Phase, State
 from rules.members import INACTIVE, Members
+from rules.parameters import Parameters
 from rules.ruleset import RuleSet
 from rules.scan import Scan
 from rules.silence import Silence
@@ -34,11 +37,16 @@ class Parts:
         self.timed = Scan(by_mode["timed"], self.members, timed=True)
         self.silence = Silence(ruleset, self.members, directory)
         self.derive = Derive(ruleset.derived, directory)
+        self.parameters = Parameters(ruleset)
+        self.predicates = Predicates(ruleset, self.members, directory)
+        self.groups = GroupOperator(ruleset, self.members, directory, self.parameters)
 
     def grow(self) -> None:
         """Take in devices that the directory has got since."""
         if self.members.grow():
             self.silence.grow()
+            self.predicates.grow()
+            self.groups.grow()
 
     def load(self, grouped: Grouped) -> State:
         """The states of grouped instances; blank where they are inactive."""

@@ -19,12 +19,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from contracts.groups import GroupKind
 from contracts.rulebook import RuleCard
 from rules.durations import duration_text
 from rules.entries import Asked, Entries, Entry
-from rules.expr.plan import Reading, Truth, readings_of, show, silences_of
+from rules.expr.plan import Reading, Truth, predicates_of, readings_of, show, silences_of
 
-Mode = Literal["instant", "timed", "silence"]
+Mode = Literal["instant", "timed", "silence", "group"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,8 @@ class Rule:
     card: of its public rule; every row of a public rule has the same. part: which row of that
     rule this is, unique there; "" = the rule has no other. order: rows of one public rule stand
     by (order, part). severity: 1 to 4 while this row is what the alert stands at, 0 = the card's.
-    timed: decided in event time at marks, whether or not it has a duration.
+    timed: decided in event time at marks, whether or not it has a duration. group: the kind of
+    group that it speaks of, None = of a device.
     selectors: (attribute, accepted values), sorted. clear: None = when `when` is false.
     file, line: where it was written; no part of its meaning.
     """
@@ -50,6 +52,7 @@ class Rule:
     part: str = ""
     order: int = 0
     severity: int = 0
+    group: GroupKind | None = None
     file: str = field(default="", compare=False)
     line: int = field(default=0, compare=False)
 
@@ -65,7 +68,10 @@ class Rule:
 
     @property
     def mode(self) -> Mode:
-        """Where it is decided: on rows in log order, in event time, or by absence of rows."""
+        """Where it is decided: on rows in log order, in event time, or by absence of rows; or by
+        counting devices of a group."""
+        if self.group is not None:
+            return "group"
         if self.silence_ms:
             return "silence"
         return "timed" if self.timed else "instant"
@@ -90,7 +96,17 @@ class Rule:
         """State may be carried over to a changed rule of the same shape."""
         names = sorted({reading.name for reading in self.readings})
         lanes = "safety" if self.card.safety else "ordinary"
+        if self.group is not None:
+            lanes += f" {self.group} {_questions(self)}"
         return f"{self.mode} {lanes} {self.card.family} {' '.join(names)}".strip()
+
+
+def _questions(rule: Rule) -> str:
+    """The quantities of each question, in their order: a verdict is carried over to its place."""
+    clear = () if rule.clear is None else predicates_of(rule.clear)
+    asked = dict.fromkeys(predicates_of(rule.when) + clear)
+    names = ({reading.name for reading in readings_of(plan)} for plan in asked)
+    return " ".join("+".join(sorted(one)) for one in names)
 
 
 def meaning(
@@ -101,9 +117,12 @@ def meaning(
     clear: Truth | None,
     clear_for_ms: int,
     missing_ms: int,
+    group: GroupKind | None = None,
 ) -> dict[str, Any]:
     """What decides: no comments, no order of keys, no texts for people."""
-    return {
+    # Rules without a group keep the hash that they had before there were any.
+    grouped = {} if group is None else {"group": group}
+    return grouped | {
         "id": card.id,
         "condition": card.condition,
         "family": card.family,

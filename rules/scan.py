@@ -117,7 +117,7 @@ class Scan:
         for number in group.numbers:
             rule = self.rules[number]
             own = np.flatnonzero(np.isin(quantity, rule.quantities))
-            at, known = (own, own) if sheet.beside is None else _settled(sheet, rows, own)
+            at, known = (own, own) if sheet.beside is None else settled(sheet, rows, own)
             columns = _Columns(
                 self._members, sheet, rows[at], {q: values[q][known] for q in rule.quantities}
             )
@@ -153,7 +153,7 @@ class Scan:
         return values
 
 
-def _settled(sheet: Sheet, rows: Index, own: Index) -> tuple[Index, Index]:
+def settled(sheet: Sheet, rows: Index, own: Index) -> tuple[Index, Index]:
     """Of each group of rows with one cause: the row that speaks for it, and the last one, beside
     which all values are those of that moment. Positions in `rows`.
 

@@ -9,6 +9,7 @@ from datetime import date
 
 import yaml
 
+from contracts.groups import KINDS, GroupKind
 from contracts.quantities import FAMILIES
 from contracts.rulebook import Text
 from rules.document import Reader
@@ -21,6 +22,7 @@ KEYS = (
     "id",
     "title",
     "on",
+    "group",
     "when",
     "for",
     "clear",
@@ -66,6 +68,7 @@ class WrittenRule:
     condition: str = ""
     family: str = ""
     selectors: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    group: GroupKind | None = None
     when: str = ""
     for_ms: int = 0
     clear: str = ""
@@ -168,6 +171,13 @@ def _on(reader: Reader, rule: WrittenRule, node: yaml.Node, path: str) -> None:
             rule.lines[f"on.{word}"] = value.start_mark.line + 1
 
 
+def _group(reader: Reader, rule: WrittenRule, node: yaml.Node, path: str) -> None:
+    word = reader.text(node, path)
+    rule.group = next((kind for kind in KINDS if kind == word), None)
+    if word and rule.group is None:
+        reader.fault(node, path, f"unknown group {word}", suggest(word, KINDS))
+
+
 def _severity(reader: Reader, rule: WrittenRule, node: yaml.Node, path: str) -> None:
     word = reader.text(node, path)
     if word in ("1", "2", "3", "4"):
@@ -255,6 +265,7 @@ _READ: dict[str, _Setter] = {
     "id": _id,
     "title": _texts("title"),
     "on": _on,
+    "group": _group,
     "when": _plain("when"),
     "for": _duration("for_ms"),
     "clear": _plain("clear"),

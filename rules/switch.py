@@ -65,6 +65,7 @@ class Switch:
     ) -> None:
         self.old = old
         self.new = RuleEngine(new, directory)
+        self.new.hold_groups(activate_ms)
         self.activate_ms = activate_ms
         self.done = False
         self._directory = directory

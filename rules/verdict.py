@@ -16,6 +16,7 @@ NOT = 1  # `when` is false
 CLEARS = 2  # `clear` is true
 BREACH = 4  # `when` is true
 HOLDS = 8  # `clear` is false
+LOST = 16  # of a group: what it hangs on was lost
 
 
 def verdicts(rule: Rule, columns: Columns) -> NDArray[np.uint8]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from contracts.quantities import QUANTITIES, QUANTITY_INDEX
 from contracts.units import UNITS
@@ -17,7 +18,9 @@ from rules.expr.plan import (
     Compared,
     Computed,
     Constant,
+    Counted,
     Either,
+    Every,
     Negated,
     Number,
     OneOf,
@@ -30,8 +33,9 @@ from rules.expr.syntax import ExpressionError
 from rules.expr.window import FUNCTIONS as WINDOWS
 from rules.finding import suggest
 
-CONDITIONS = ("absent",)
-NUMBERS = (*WINDOWS, "age")
+CONDITIONS = ("absent", "any", "all")
+_COUNTING = ("devices", "share")
+NUMBERS = (*WINDOWS, "age", *_COUNTING)
 FUNCTIONS = CONDITIONS + NUMBERS
 _PLAIN = Dimension()
 
@@ -73,12 +77,31 @@ def _call(node: syntax.Call) -> Truth:
     if node.name not in CONDITIONS:
         mend = suggest(node.name, FUNCTIONS)
         raise ExpressionError(f"unknown function {node.name}", node.at, mend)
+    if node.name in _COUNTING:
+        problem = f"{node.name}(...) is a number"
+        raise ExpressionError(problem, node.at, f"write {node.name}(...) >= {_enough(node.name)}")
+    if node.name == "all":
+        return Every(_asked(node))
+    if node.name == "any":
+        return Compared(">=", Counted("devices", _asked(node)), Constant(1.0))
     given = node.arguments[0] if len(node.arguments) == 1 else None
     if isinstance(given, syntax.Number):
         for_ms = parse_duration(f"{given.digits}{given.unit}")
         if for_ms is not None:
             return Silent(for_ms)
     raise ExpressionError("absent takes one duration", node.at, "write absent(24h)")
+
+
+def _enough(function: str) -> str:
+    return "2" if function == "devices" else "0.5"
+
+
+def _asked(node: syntax.Call) -> Truth:
+    """The condition inside a function over the devices of a group."""
+    if len(node.arguments) != 1:
+        mend = f"write {node.name}(fire != 0)"
+        raise ExpressionError(f"{node.name} takes one condition", node.at, mend)
+    return _truth(node.arguments[0])
 
 
 def _is_text(node: syntax.Node) -> bool:
@@ -142,6 +165,9 @@ def _number(node: syntax.Node) -> _Typed:
         return _arithmetic(node)
     if isinstance(node, syntax.Name):
         return _quantity(node)
+    if isinstance(node, syntax.Call) and node.name in _COUNTING:
+        function: Literal["devices", "share"] = "devices" if node.name == "devices" else "share"
+        return _Typed(Counted(function, _asked(node)), _PLAIN)
     if isinstance(node, syntax.Call) and node.name in WINDOWS:
         return _Typed(*windowed(node))
     if is_age(node):

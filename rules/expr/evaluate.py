@@ -19,6 +19,8 @@ from rules.expr.plan import (
     Both,
     Compared,
     Constant,
+    Counted,
+    Every,
     Negated,
     Number,
     OneOf,
@@ -29,6 +31,8 @@ from rules.expr.plan import (
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
+
+_OF_GROUPS = "counts are judged by rules.group.judge"
 
 _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
     "<": operator.lt,
@@ -81,6 +85,8 @@ def maybe(plan: Truth, columns: Columns) -> Bools:
     if isinstance(plan, Negated):
         found = ~judge(plan, columns)[1]
         return found
+    if isinstance(plan, Every):
+        raise TypeError(_OF_GROUPS)
     parts = [maybe(part, columns) for part in plan.parts]
     found = np.logical_and.reduce(parts) if isinstance(plan, Both) else np.logical_or.reduce(parts)
     return found
@@ -99,6 +105,8 @@ def judge(plan: Truth, columns: Columns) -> tuple[Bools, Bools]:
     if isinstance(plan, Negated):
         true, false = judge(plan.operand, columns)
         return false, true
+    if isinstance(plan, Every):
+        raise TypeError(_OF_GROUPS)
     judged = [judge(part, columns) for part in plan.parts]
     trues, falses = [true for true, _ in judged], [false for _, false in judged]
     if isinstance(plan, Both):
@@ -124,6 +132,8 @@ def _value(plan: Number, columns: Columns) -> Any:
         return columns.reading(plan.quantity)
     if isinstance(plan, Constant):
         return plan.value
+    if isinstance(plan, Counted):
+        raise TypeError(_OF_GROUPS)
     # x / 0 is infinite and 0 / 0 unknown: both are answers here, not accidents.
     with np.errstate(all="ignore"):
         return _COMPUTE[plan.operator](_value(plan.left, columns), _value(plan.right, columns))

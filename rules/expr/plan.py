@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 from contracts.quantities import QUANTITIES
 from rules.durations import duration_text
@@ -85,6 +85,14 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
+class Counted:
+    """Of how many devices of the group, or of which share, the operand is true."""
+
+    function: Literal["devices", "share"]
+    operand: Truth
+
+
+@dataclass(frozen=True, slots=True)
 class Computed:
     """operator: + - * /."""
 
@@ -129,6 +137,13 @@ class Negated:
 
 
 @dataclass(frozen=True, slots=True)
+class Every:
+    """The operand is true of all devices of the group."""
+
+    operand: Truth
+
+
+@dataclass(frozen=True, slots=True)
 class Both:
     parts: tuple[Truth, ...]
 
@@ -138,8 +153,8 @@ class Either:
     parts: tuple[Truth, ...]
 
 
-Number: TypeAlias = Constant | Reading | Computed
-Truth: TypeAlias = Compared | OneOf | AttributeIs | Silent | Negated | Both | Either
+Number: TypeAlias = Constant | Reading | Counted | Computed
+Truth: TypeAlias = Compared | OneOf | AttributeIs | Silent | Every | Negated | Both | Either
 Plan: TypeAlias = Number | Truth
 
 
@@ -151,7 +166,7 @@ def walk(plan: Plan) -> Iterator[Plan]:
         yield from walk(plan.right)
     elif isinstance(plan, OneOf):
         yield from walk(plan.item)
-    elif isinstance(plan, Negated):
+    elif isinstance(plan, Negated | Counted | Every):
         yield from walk(plan.operand)
     elif isinstance(plan, Both | Either):
         for part in plan.parts:
@@ -198,8 +213,8 @@ def placed(plan: Truth, place: Placing) -> Truth:
         return replace(plan, left=_placed(plan.left, place), right=_placed(plan.right, place))
     if isinstance(plan, OneOf):
         return replace(plan, item=_placed(plan.item, place))
-    if isinstance(plan, Negated):
-        return Negated(placed(plan.operand, place))
+    if isinstance(plan, Negated | Every):
+        return replace(plan, operand=placed(plan.operand, place))
     if isinstance(plan, Both):
         return Both(tuple(placed(part, place) for part in plan.parts))
     if isinstance(plan, Either):
@@ -210,6 +225,8 @@ def placed(plan: Truth, place: Placing) -> Truth:
 def _placed(plan: Number, place: Placing) -> Number:
     if isinstance(plan, Reading):
         return place(plan)
+    if isinstance(plan, Counted):
+        return replace(plan, operand=placed(plan.operand, place))
     if isinstance(plan, Computed):
         return replace(plan, left=_placed(plan.left, place), right=_placed(plan.right, place))
     return plan
@@ -218,6 +235,29 @@ def _placed(plan: Number, place: Placing) -> Number:
 def holds(derived: Derived) -> Compared:
     """The condition that a boolean derived quantity is true."""
     return Compared("==", Reading(-1, derived), Constant(1.0))
+
+
+def counts_of(plan: Plan) -> tuple[Counted | Every, ...]:
+    """What asks about the devices of a group, in the order of writing."""
+    return tuple(dict.fromkeys(p for p in walk(plan) if isinstance(p, Counted | Every)))
+
+
+def count_limit_of(plan: Plan) -> float:
+    """What the first count is compared with; NaN = no single number."""
+    first = next(iter(counts_of(plan)), None)
+    limits = {
+        other.value
+        for part in walk(plan)
+        if isinstance(part, Compared)
+        for side, other in ((part.left, part.right), (part.right, part.left))
+        if side == first and isinstance(other, Constant)
+    }
+    return limits.pop() if len(limits) == 1 else float("nan")
+
+
+def predicates_of(plan: Plan) -> tuple[Truth, ...]:
+    """What is asked of each device of a group, in the order of writing."""
+    return tuple(dict.fromkeys(count.operand for count in counts_of(plan)))
 
 
 _MIRRORED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "==", "!=": "!="}
@@ -241,6 +281,10 @@ def show(plan: Plan) -> str:
         return f"{plan.value:.15g}" if plan.unit == "1" else f"{plan.value:.15g} {plan.unit}"
     if isinstance(plan, Reading):
         return plan.name
+    if isinstance(plan, Counted):
+        return f"{plan.function}({show(plan.operand)})"
+    if isinstance(plan, Every):
+        return f"all({show(plan.operand)})"
     if isinstance(plan, Computed):
         return f"({show(plan.left)} {plan.operator} {show(plan.right)})"
     if isinstance(plan, Compared):

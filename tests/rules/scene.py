@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,7 +12,7 @@ from contracts.batch import Flag, TaggedBatch
 from contracts.directory import DeviceDirectory
 from contracts.operator import Progress
 from contracts.quantities import FAMILY_INDEX, QUANTITY_INDEX
-from contracts.registry import Column, DeviceTable, Registry
+from contracts.registry import Column, DeviceTable, Grid, Registry
 from contracts.transitions import Change, TransitionBatch
 from rules import RuleSet, compile_rules
 from rules.engine import RuleEngine
@@ -30,24 +30,27 @@ class Device:
     family: str
     gateway: int = 0
     attributes: dict[str, str] | None = None
+    grid: str = ""
 
 
 def directory_of(devices: Sequence[Device], gateways: int = 2) -> DeviceDirectory:
     """Registered devices first, then strangers; row i is device i."""
     known = [device for device in devices if device.attributes is not None]
     assert known == list(devices[: len(known)]), "registered devices come first"
+    grids = sorted({device.grid for device in known} - {""})
     names = sorted({name for device in known for name in device.attributes or {}})
     table = DeviceTable(
         ids=tuple(f"dev-{i}" for i in range(len(known))),
         family=np.array([FAMILY_INDEX[d.family] for d in known], np.int8),
         gateways=tuple(f"gw-{i}" for i in range(gateways)),
         gateway=np.array([d.gateway for d in known], np.int32),
-        grid=np.full(len(known), -1, np.int32),
+        grid=np.array([grids.index(d.grid) if d.grid else -1 for d in known], np.int32),
         lon=np.full(len(known), np.nan),
         lat=np.full(len(known), np.nan),
         attributes={name: _column(known, name) for name in names},
     )
-    directory = DeviceDirectory(Registry(devices=table))
+    listed = tuple(Grid(code, f"grid {code}", "residential") for code in grids)
+    directory = DeviceDirectory(Registry(devices=table, grids=listed))
     for i, device in enumerate(devices[len(known) :], len(known)):
         directory.intern_device(f"dev-{i}", device.family, device.gateway)
     return directory
@@ -142,6 +145,7 @@ class Whole:
         self.rules = rules
         self.directory = directory
         self.engine = RuleEngine(rules, directory)
+        self.seen: Callable[[TransitionBatch], None] = lambda _: None
 
     def run(self, steps: Iterable[Step]) -> list[Told]:
         return [told for step in steps for told in self.step(step)]
@@ -149,7 +153,9 @@ class Whole:
     def step(self, step: Step) -> list[Told]:
         if isinstance(step, Mark):
             progress = Progress(step.position, step.heard, np.array(step.watermarks, np.int64))
-            return told_of(self.engine.on_time(batch_of(step.rows), progress))
+            found = self.engine.on_time(batch_of(step.rows), progress)
+            self.seen(found)
+            return told_of(found)
         return self._rows(step)
 
     def _rows(self, rows: list[Row]) -> list[Told]:

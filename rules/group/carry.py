@@ -1,0 +1,271 @@
+"""Snapshots of both stages of group rules: devices by row, groups and questions by name."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from contracts.directory import DeviceDirectory
+from contracts.predicates import COLUMNS, PredicateBatch
+from contracts.quantities import FAMILIES, FAMILY_INDEX
+from rules.group.operator import GroupOperator
+from rules.group.predicates import Predicates
+from rules.instances import NAMES, NEVER_MS, State
+from rules.members import LIVE, NOT_WATCHED, Members
+from rules.saved import SavedColumn, load, save
+
+Rows = NDArray[np.int32]
+NewRows = Callable[[Rows], Rows]
+"""Old directory rows to new ones, -1 = gone."""
+
+
+class SavedAnswers(msgspec.Struct, frozen=True, array_like=True):
+    """Of one question. device: rows with an answer; the other columns go with it."""
+
+    device: SavedColumn
+    verdict: SavedColumn
+    heard_ms: SavedColumn
+    lost: SavedColumn
+
+
+class SavedValues(msgspec.Struct, frozen=True, array_like=True):
+    family: str
+    safety: bool
+    quantity: str
+    device: SavedColumn
+    value: SavedColumn
+    ts_ms: SavedColumn
+
+
+class SavedQuestions(msgspec.Struct, frozen=True, kw_only=True):
+    """The first stage. questions: names, in the order of `answers`."""
+
+    questions: tuple[str, ...] = ()
+    answers: tuple[SavedAnswers, ...] = ()
+    values: tuple[SavedValues, ...] = ()
+
+
+class SavedGroups(msgspec.Struct, frozen=True, kw_only=True):
+    """The second stage. questions: names, the predicate column of `waiting` counts them. groups:
+    of each active instance, whose rule counts the machine rows of the snapshot. tallies: what was
+    counted for it, by which a changed membership shows. recount: those still to be judged anew.
+    """
+
+    questions: tuple[str, ...] = ()
+    known: tuple[tuple[SavedColumn, SavedColumn], ...] = ()
+    waiting: dict[str, SavedColumn] = {}
+    groups: tuple[str, ...] = ()
+    instances: dict[str, SavedColumn] = {}
+    tallies: tuple[tuple[int, ...], ...] = ()
+    recount: tuple[int, ...] = ()
+    held: bool = False
+    floor_ms: int = NEVER_MS
+
+
+Has = Callable[[Rows], NDArray[np.bool_]]
+"""Which directory rows are meant."""
+
+
+def pack_questions(
+    predicates: Predicates, members: Members, *, names: Sequence[str], of: Has
+) -> SavedQuestions:
+    """names: of quantities by index."""
+    if not predicates.asked:
+        return SavedQuestions()
+    numbers = range(len(predicates.asked))
+    return SavedQuestions(
+        questions=tuple(one.name for one in predicates.asked),
+        answers=tuple(_pack_answers(predicates, n, members, of) for n in numbers),
+        values=tuple(_pack_values(predicates, members, names, of)),
+    )
+
+
+def pack_groups(
+    operator: GroupOperator, members: Members, directory: DeviceDirectory
+) -> SavedGroups:
+    if not operator.asked:
+        return SavedGroups()
+    state = operator.table.state
+    keys = list(zip(state.rule.tolist(), state.device.tolist(), strict=True))
+    waiting = _tidy(operator.waiting)
+    return SavedGroups(
+        questions=tuple(one.name for one in operator.asked),
+        known=tuple(_pack_known(operator, n, members) for n in range(len(operator.asked))),
+        waiting={name: save(getattr(waiting, name)) for name in COLUMNS},
+        groups=tuple(directory.groups.ids[group] for _, group in keys),
+        instances={name: save(getattr(state, name)) for name in NAMES},
+        tallies=tuple(operator.tally_of(rule, group) for rule, group in keys),
+        recount=tuple(i for i, key in enumerate(keys) if key in operator.recount),
+        held=operator.held,
+        floor_ms=operator.floor_ms,
+    )
+
+
+def _tidy(waiting: PredicateBatch) -> PredicateBatch:
+    """In the order in which they will be worked in: the same state gives the same bytes."""
+    keys = ("predicate", "row", "position", "device", "ts_ms")
+    return waiting.take(np.lexsort([getattr(waiting, key) for key in keys]))
+
+
+def _pack_answers(predicates: Predicates, number: int, members: Members, of: Has) -> SavedAnswers:
+    rows = members.rows(predicates.asked[number].family)
+    answers = predicates.answers[number]
+    at = np.flatnonzero((answers.verdict[: len(rows)] > 0) & of(rows))
+    return SavedAnswers(
+        save(rows[at]),
+        save(answers.verdict[at]),
+        save(answers.heard_ms[at]),
+        save(answers.lost[at]),
+    )
+
+
+def _pack_values(
+    predicates: Predicates, members: Members, names: Sequence[str], of: Has
+) -> list[SavedValues]:
+    saved = []
+    for (family, safety), memory in sorted(predicates.memories.items()):
+        rows = members.rows(family)
+        for quantity, kept in memory.kept.items():
+            known = np.flatnonzero(kept.ts_ms[: len(rows)] > NEVER_MS)
+            at = known[of(rows[known])]
+            saved.append(
+                SavedValues(
+                    FAMILIES[family],
+                    safety,
+                    names[quantity],
+                    save(rows[at]),
+                    save(kept.value[at]),
+                    save(kept.ts_ms[at]),
+                )
+            )
+    return saved
+
+
+def _pack_known(
+    operator: GroupOperator, number: int, members: Members
+) -> tuple[SavedColumn, SavedColumn]:
+    rows = members.rows(operator.asked[number].family)
+    at = np.flatnonzero(operator.known[number][: len(rows)])
+    return save(rows[at]), save(operator.known[number][at])
+
+
+class Unpacking:
+    """Fills stages that have nothing yet of what they are given. rule_of: saved machine row -> row
+    now, -1 = not usable.
+    """
+
+    def __init__(
+        self,
+        predicates: Predicates,
+        operator: GroupOperator,
+        *,
+        members: Members,
+        directory: DeviceDirectory,
+        new: NewRows,
+    ) -> None:
+        self._predicates = predicates
+        self._operator = operator
+        self._members = members
+        self._directory = directory
+        self._new = new
+        self._number_of = {one.name: i for i, one in enumerate(predicates.asked)}
+
+    def fill_questions(
+        self, saved: SavedQuestions, rule_of: NDArray[np.int16], index: Mapping[str, int]
+    ) -> None:
+        """index: quantities by name."""
+        numbers = self._numbers(saved.questions, rule_of)
+        for number, answers in zip(numbers, saved.answers, strict=True):
+            if number >= 0:
+                self._fill_answers(number, answers)
+        for values in saved.values:
+            self._fill_values(values, index)
+        self._predicates.forget_bounds()
+
+    def fill_groups(self, saved: SavedGroups, rule_of: NDArray[np.int16]) -> Counter[int]:
+        """Saved machine row -> how many of its instances were left behind."""
+        numbers = self._numbers(saved.questions, rule_of)
+        for number, known in zip(numbers, saved.known, strict=True):
+            if number >= 0:
+                rank, there = self._ranks(number, load(known[0]))
+                self._operator.known[number][rank] = load(known[1])[there]
+        if saved.waiting:
+            self._fill_waiting(saved, np.array([*numbers, -1], np.int16))
+        self._operator.held = saved.held
+        self._operator.floor_ms = max(self._operator.floor_ms, saved.floor_ms)
+        return self._fill_instances(saved, rule_of)
+
+    def _numbers(self, questions: tuple[str, ...], rule_of: NDArray[np.int16]) -> list[int]:
+        """Per saved question its number now, -1 = nobody asks it any more."""
+        usable = set(rule_of.tolist())
+        numbers = [self._number_of.get(name, -1) for name in questions]
+        return [n if n >= 0 and self._predicates.asked[n].rule in usable else -1 for n in numbers]
+
+    def _ranks(self, number: int, device: Rows) -> tuple[Rows, NDArray[np.intp]]:
+        """(ranks of devices that the question is still asked of, where they stood)."""
+        one = self._predicates.asked[number]
+        rows = self._new(device)
+        there = self._of_family(rows, one.family)
+        rank = self._members.rank[rows[there]]
+        watched = self._members.slots(LIVE, one.rule)[rank] != NOT_WATCHED
+        return rank[watched], there[watched]
+
+    def _of_family(self, rows: Rows, family: int) -> NDArray[np.intp]:
+        there = np.flatnonzero(rows >= 0)
+        mine: NDArray[np.intp] = there[self._directory.family[rows[there]] == family]
+        return mine
+
+    def _fill_answers(self, number: int, saved: SavedAnswers) -> None:
+        answers = self._predicates.answers[number]
+        rank, there = self._ranks(number, load(saved.device))
+        answers.verdict[rank] = load(saved.verdict)[there]
+        answers.heard_ms[rank] = load(saved.heard_ms)[there]
+        answers.lost[rank] = load(saved.lost)[there]
+
+    def _fill_values(self, saved: SavedValues, index: Mapping[str, int]) -> None:
+        family = FAMILY_INDEX.get(saved.family, -1)
+        memory = self._predicates.memories.get((family, saved.safety))
+        quantity = index.get(saved.quantity, -1)
+        if memory is None or quantity not in memory.kept:
+            return
+        rows = self._new(load(saved.device))
+        there = self._of_family(rows, family)
+        rank = self._members.rank[rows[there]]
+        kept = memory.kept[quantity]
+        kept.make_room(self._members.room(family))
+        kept.value[rank] = load(saved.value)[there]
+        kept.ts_ms[rank] = load(saved.ts_ms)[there]
+
+    def _fill_waiting(self, saved: SavedGroups, number_of: NDArray[np.int16]) -> None:
+        columns = {name: load(saved.waiting[name]) for name in COLUMNS}
+        columns["predicate"] = number_of[columns["predicate"]]
+        columns["device"] = self._new(columns["device"])
+        batch = PredicateBatch(**columns)
+        keep = (batch.predicate >= 0) & (batch.device >= 0)
+        for row in np.flatnonzero(keep).tolist():
+            one = self._predicates.asked[int(batch.predicate[row])]
+            keep[row] = int(self._directory.family[batch.device[row]]) == one.family
+        self._operator.waiting = PredicateBatch.join([batch.take(keep), self._operator.waiting])
+
+    def _fill_instances(self, saved: SavedGroups, rule_of: NDArray[np.int16]) -> Counter[int]:
+        left: Counter[int] = Counter()
+        if not saved.instances:
+            return left
+        state = State(*(load(saved.instances[name]) for name in NAMES))
+        old_rule = state.rule
+        state.rule = rule_of[old_rule]
+        row_of = self._directory.groups.row_of
+        state.device = np.array([row_of.get(name, -1) for name in saved.groups], np.int32)
+        keep = (state.rule >= 0) & (state.device >= 0)
+        left.update(old_rule[~keep & (state.rule >= 0)].tolist())
+        self._operator.table.store(state.take(keep))
+        for i in np.flatnonzero(keep).tolist():
+            key = (int(state.rule[i]), int(state.device[i]))
+            moved = self._operator.tally_of(*key) != saved.tallies[i]
+            if moved or i in saved.recount:
+                self._operator.recount.add(key)
+        return left
