@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli import rules_test
+from app.cli import rules_backtest, rules_test
 from app.cli.outcome import FINDINGS, fail
 from app.content import ContentError, read_rule_files
 from ingest.registry import RegistryError
@@ -26,6 +26,7 @@ def rules() -> None:
 
 
 app.command("test")(rules_test.command)
+app.command("backtest")(rules_backtest.command)
 
 
 @app.command("check")

@@ -25,6 +25,8 @@ from ingest.log.dump import DUMP_MAGIC, DumpError, read_dump
 
 MARK_EVERY_MS = 1_000
 LINES_AT_ONCE = 20_000
+PACKS_AT_ONCE = 500
+"""A pack holds hundreds of readings: what is in memory at a time stays some 10 MB."""
 KEPT_BROKEN = 100
 """Broken lines that are kept to be shown; all are counted."""
 
@@ -101,7 +103,7 @@ class Recording:
         for path in sorted(self.path.glob("*.gwpk")):
             try:
                 data = path.read_bytes()
-                header = pack.decode_raw(data).header
+                header, _ = pack.peek_header(data)
             except OSError as error:
                 raise RecordingError(f"{path}: can't be read: {error.strerror}") from None
             except Refused as refused:
@@ -154,6 +156,7 @@ class Recording:
         """Positions, accepted times that never fall, and a time mark after each quiet second."""
         batch: list[LogRecord] = []
         position, last_ms, marked_ms = 0, None, None
+        at_once = PACKS_AT_ONCE if self.path.is_dir() else LINES_AT_ONCE
         for record in source:
             accepted = record.accepted_ms if last_ms is None else max(last_ms, record.accepted_ms)
             if marked_ms is None:
@@ -169,7 +172,7 @@ class Recording:
             self.read += 1
             self._origins.append(record.position)
             batch.append(LogRecord(record.kind, accepted, record.source, record.payload, position))
-            if len(batch) >= LINES_AT_ONCE:
+            if len(batch) >= at_once:
                 yield batch
                 batch = []
         if batch:
