@@ -9,6 +9,7 @@ from pathlib import Path
 
 from contracts.schema import asyncapi, schemas
 from rules.editor_schema import json_schema
+from rules.testing import editor_schema as test_schema
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "schema"
 
@@ -18,6 +19,7 @@ def documents() -> dict[str, str]:
     found = {f"{name}.json": schema for name, schema in schemas().items()}
     found["asyncapi.json"] = asyncapi(version("gridwarden"))
     found["rules.schema.json"] = json_schema()
+    found[test_schema.NAME] = test_schema.json_schema()
     return {
         name: json.dumps(document, ensure_ascii=False, indent=2, sort_keys=True) + "\n"
         for name, document in found.items()

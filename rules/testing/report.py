@@ -8,7 +8,7 @@ from rules.ruleset import Rule
 from rules.testing.case import Case, Expectation
 from rules.testing.judge import Came, Judgement, Miss
 from rules.testing.reasons import why_quiet
-from rules.testing.timeline import timeline
+from rules.testing.timeline import Shown, timeline
 from rules.testing.times import offset_text
 
 
@@ -23,10 +23,14 @@ def told(case: Case, judgement: Judgement, rules: Mapping[str, Sequence[Rule]]) 
             lines.append(f"not expected: {_came(came)}")
     devices = {miss.wanted.device for miss in judgement.misses}
     devices |= {came.device for came in judgement.extra}
-    expected = [(one.at_ms, one.change) for one in case.expect if one.device in devices]
+    expected = [_shown(one) for one in case.expect if one.device in devices]
     rang = [came for _, came in judgement.met] + list(judgement.extra)
-    heard = [(came.at_ms, came.change) for came in rang if came.device in devices]
+    heard = [_shown(came) for came in rang if came.device in devices]
     return lines + timeline(case, devices, expected, heard)
+
+
+def _shown(one: Expectation | Came) -> Shown:
+    return Shown(f"{one.rule} of {one.device}", one.at_ms, one.change)
 
 
 def _miss(case: Case, miss: Miss, rules: Mapping[str, Sequence[Rule]]) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from contracts.batch import Flag
 from contracts.quantities import QUANTITIES, QUANTITY_INDEX
@@ -18,19 +19,31 @@ LETTERS = {
     "raised": "R", "again": "A", "cleared": "C", "unknown": "U", "known": "K", "latched": "L",
     "level": "V", "reset": "X",
 }  # fmt: skip
-LEGEND = "R raised, A again, V level, U unknown, K known, L latched, C cleared, X reset, * other"
+LEGEND = (
+    "R raised, A again, V level, U unknown, K known, L latched, C cleared, X reset, * other, "
+    "+ several"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A change of an alert: what names the alert, when, and the word for it."""
+
+    alert: str
+    at_ms: int
+    change: str
 
 
 def timeline(
     case: Case,
     devices: Iterable[str],
-    expected: Sequence[tuple[int, str]],
-    came: Sequence[tuple[int, str]],
+    expected: Sequence[Shown],
+    came: Sequence[Shown],
 ) -> list[str]:
-    """Lines of at most `WIDTH` columns and a head. expected, came: (time, change)."""
-    shown = set(devices)
-    series = [one for one in case.series if one.device in shown]
-    last_ms = max([case.until_ms, *(at for at, _ in (*expected, *came))])
+    """Lines of at most `WIDTH` columns and a head."""
+    drawn = set(devices)
+    series = [one for one in case.series if one.device in drawn]
+    last_ms = max([case.until_ms, *(one.at_ms for one in (*expected, *came))])
     cell_ms = max(1, -(-(last_ms + 1) // WIDTH))
     shortest_ms = min((one.interval_ms for one in series), default=case.interval_ms)
     cell_ms = -(-cell_ms // shortest_ms) * shortest_ms
@@ -39,8 +52,11 @@ def timeline(
     for one in series:
         lines.append(_head(one))
         lines.append(f"    readings  {_readings(one, cells, cell_ms)}")
-    lines.append(f"    expected  {_letters(expected, cells, cell_ms)}")
-    lines.append(f"    came      {_letters(came, cells, cell_ms)}")
+    for alert in dict.fromkeys(one.alert for one in (*expected, *came)):
+        lines.append(f"    {alert}")
+        for head, shown in (("expected", expected), ("came", came)):
+            mine = [one for one in shown if one.alert == alert]
+            lines.append(f"    {head:8}  {_letters(mine, cells, cell_ms)}".rstrip())
     lines.append(f"              {_axis(cells, cell_ms)}")
     lines.append(f"    one column is {offset_text(cell_ms)}; · no reading, ? bad or stale")
     lines.append(f"    {LEGEND}")
@@ -80,12 +96,12 @@ def _glyph(sample: Sample | None, low: float, high: float) -> str:
     return _BARS[round((sample.value - low) / (high - low) * (len(_BARS) - 1))]
 
 
-def _letters(changes: Sequence[tuple[int, str]], cells: int, cell_ms: int) -> str:
+def _letters(changes: Sequence[Shown], cells: int, cell_ms: int) -> str:
     row = [" "] * cells
-    for at_ms, change in changes:
-        at = min(max(at_ms // cell_ms, 0), cells - 1)
-        row[at] = LETTERS.get(change, "*")
-    return "".join(row).rstrip()
+    for one in changes:
+        at = min(max(one.at_ms // cell_ms, 0), cells - 1)
+        row[at] = LETTERS.get(one.change, "*") if row[at] == " " else "+"
+    return "".join(row)
 
 
 def _axis(cells: int, cell_ms: int) -> str:

@@ -19,9 +19,10 @@ from contracts.alerts import NOT_COMPARED, AlertEvent, encode_event
 from contracts.batch import Flag
 from contracts.log import RecordKind
 from contracts.pack import decode_raw
+from ingest.registry import load as load_registry
 from rules import RulesInvalid
 from rules.testing.case import Case
-from rules.testing.traffic import traffic
+from rules.testing.traffic import registry_files, traffic
 
 RULES = """\
 rules:
@@ -282,3 +283,58 @@ def test_the_tour_of_the_manual_passes(tmp_path: Path) -> None:
     (tmp_path / "firewater.test.yml").write_text(dedent(tour))
     (result,) = run_suite(load_suite(tmp_path), lambda *_: None)
     assert result.problems == ()
+
+
+def test_replay_of_the_same_readings_as_lines_gives_the_same_bytes(
+    shipped: Suite, tmp_path: Path
+) -> None:
+    """Another way in: native JSON lines and a registry folder instead of packs in a log."""
+    compared_cases = 0
+    for case in shipped.cases:
+        marked = any(s is not None and s.flags for one in case.series for s in one.samples)
+        ends = max(one.end_ms for one in case.series)
+        if case.faults or case.commands or marked or case.until_ms > ends:
+            continue
+        folder = tmp_path / str(case.line)
+        folder.mkdir()
+        for name, content in registry_files(case).items():
+            (folder / name).write_bytes(content)
+        (folder / "readings.jsonl").write_bytes(_lines(case))
+        replayed: list[bytes] = []
+
+        replay(
+            open_recording(folder / "readings.jsonl"),
+            ruleset=shipped.ruleset,
+            registry=load_registry(folder),
+            settings=None,
+            on_step=lambda step, to=replayed: to.extend(map(compared, step.events)),
+        )
+
+        played = play(case, shipped.ruleset, shipped.registries.of(case))
+        of_gateways = {device.gateway for device in case.devices.values()}
+        own = [e for e in played.events if e.data["device"] not in of_gateways]
+        assert replayed == [compared(event) for event in own], case.name
+        compared_cases += 1
+    assert compared_cases >= 10
+
+
+def _lines(case: Case) -> bytes:
+    rows = [
+        (case.start_ms + one.from_ms + tick * one.interval_ms, one, sample.value)
+        for one in case.series
+        for tick, sample in enumerate(one.samples)
+        if sample is not None
+    ]
+    rows.sort(key=lambda row: row[0])
+    return b"".join(
+        msgspec.json.encode(
+            {
+                "deviceId": one.device,
+                "family": case.devices[one.device].family,
+                "ts": ts_ms,
+                "metrics": {one.quantity: value},
+            }
+        )
+        + b"\n"
+        for ts_ms, one, value in rows
+    )

@@ -13,6 +13,7 @@ from rules import RuleSet, compile_rules
 from rules.editor_schema import json_schema
 from rules.lint import lint
 from rules.testing.document import is_test
+from rules.testing.editor_schema import json_schema as schema_of_tests
 from tests.rules.naive import Row
 from tests.rules.scene import Device, Whole, admitted, directory_of, row
 
@@ -41,6 +42,12 @@ def test_files_fit_the_schema_for_editors() -> None:
     for path in FILES:
         document = yaml.load(path.read_text(), Loader=_Yaml12)  # noqa: S506 - a SafeLoader.
         jsonschema.validate(document, json_schema())
+
+
+def test_test_files_fit_the_schema_for_editors() -> None:
+    for path in FOLDER.glob("*.test.yml"):
+        document = yaml.load(path.read_text(), Loader=_Yaml12)  # noqa: S506 - a SafeLoader.
+        jsonschema.validate(document, schema_of_tests())
 
 
 class _Yaml12(yaml.SafeLoader):
