@@ -20,6 +20,8 @@ AlertChange = Literal[
     "latched",  # the condition is over; the alert waits for a reset
     "acknowledged",  # somebody has taken it
     "disposition",  # somebody said what it was
+    "released",  # what kept it back is over: from now on it is delivered
+    "inhibited",  # another alert keeps it back from now on
     "level",  # the rule's severity changed while the alert is open
     "rule_changed",  # the rule was replaced by another version
     "rule_removed",  # the rule is gone
@@ -39,8 +41,22 @@ Annotation = Literal[
     "clock_unknown",
     "late",
     "historical",
+    "over_budget",
 ]
+DeliveryState = Literal["deliver", "inhibited", "shadow"]
 Disposition = Literal["real", "false", "drill"]
+
+
+class Delivery(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether receivers get this event; recorded it is in any case.
+
+    state: `deliver`; `inhibited`, another alert at the same place is open; `shadow`, the rule is
+    on trial. alert, rule: the alert that inhibits and its rule, "" = none.
+    """
+
+    state: DeliveryState = "deliver"
+    alert: str = ""
+    rule: str = ""
 
 
 class RuleRef(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,7 +136,9 @@ class AlertData(msgspec.Struct, frozen=True, kw_only=True):
     notify: whether this event should call a person. revision counts the alert's events from 1.
     onsets counts how often the condition began while the alert was open. by, note: of the
     command behind this event. reminder: the number of a reminder, 0 for every other event.
-    threshold: the limit that was met, in `unit`.
+    threshold: the limit that was met, in `unit`. shadow: the rule is on trial, nobody is told.
+    over_budget: the rule had rung too often in this grid on this day, so `severity` is 4;
+    rule_severity is what it would have been.
     device: its id; of a group alert the id of the group. group: null for an alert of a device.
     """
 
@@ -155,3 +173,7 @@ class AlertData(msgspec.Struct, frozen=True, kw_only=True):
     note: str = ""
     reminder: int = 0
     group: AlertGroup | None = None
+    delivery: Delivery = Delivery()
+    shadow: bool = False
+    over_budget: bool = False
+    rule_severity: int = 0

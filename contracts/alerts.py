@@ -49,6 +49,16 @@ class AlertEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     dataref: str = ""
 
 
+def is_for_receivers(event: AlertEvent) -> bool:
+    """Whether the event is to be delivered; others are recorded only, and `data.delivery` says
+    why. Events of before there was a choice are.
+
+    A replay and a live run ask this alike: what is delivered is decided where the event is made.
+    """
+    delivery = event.data.get("delivery")
+    return delivery is None or delivery["state"] == "deliver"
+
+
 NOT_COMPARED = ("recordedtime", "traceparent")
 """The attributes that comparisons of two runs leave out."""
 

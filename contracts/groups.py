@@ -177,5 +177,15 @@ class GroupDirectory:
         return row
 
 
+def group_parts(name: str) -> tuple[str, list[str]]:
+    """(kind, the codes that make it) of a group's name.
+
+    >>> group_parts("group:riser:340199001001001/3/a%2Fb")
+    ('riser', ['340199001001001', '3', 'a/b'])
+    """
+    kind, _, key = name.removeprefix(PREFIX).partition(":")
+    return kind, [part.replace("%2F", "/").replace("%25", "%") for part in key.split("/")]
+
+
 def _escaped(part: str) -> str:
     return part.replace("%", "%25").replace("/", "%2F")

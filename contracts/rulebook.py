@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from contracts.spots import Spot
+
 
 class Text(msgspec.Struct, frozen=True):
     """A text in both languages; `{value} {limit} {unit} {device} {place}` are filled in."""
@@ -12,12 +14,30 @@ class Text(msgspec.Struct, frozen=True):
     en: str = ""
 
 
+class Inhibition(msgspec.Struct, frozen=True, kw_only=True):
+    """What keeps a rule's alerts back: an open alert of `by` at the same place of the kind `on`.
+
+    by: id of a rule, or `family.*` for every other rule whose id begins so.
+    """
+
+    by: str
+    on: Spot
+
+    def names(self, rule: str) -> bool:
+        """Whether `by` means this rule."""
+        if self.by.endswith(".*"):
+            return rule.startswith(self.by[:-1])
+        return rule == self.by
+
+
 class RuleCard(msgspec.Struct, frozen=True, kw_only=True):
     """One rule as dispatch sees it.
 
     id: `family.condition`-like name, unique in its set. hash: of the rule's meaning, on every
     alert. severity: 1 (Ⅰ, red) to 4 (Ⅳ, blue). family, condition: the alert's type. unit: of the
-    rule's quantity. for_ms: the on-delay. slack_ms: how long timed rules wait for late readings.
+    rule's quantity. for_ms: the on-delay. inhibit: while one of these holds, alerts are recorded,
+    not delivered. shadow: alerts are recorded, never delivered. budget: how many alerts a grid
+    may have in a day at full severity, 0 = any number. A safety rule has none of the three.
     """
 
     id: str
@@ -36,3 +56,6 @@ class RuleCard(msgspec.Struct, frozen=True, kw_only=True):
     for_ms: int = 0
     unit: str = "1"
     condition_text: str = ""
+    inhibit: tuple[Inhibition, ...] = ()
+    shadow: bool = False
+    budget: int = 0

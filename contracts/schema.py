@@ -14,6 +14,7 @@ from contracts import topics
 from contracts.alert_data import AlertData
 from contracts.alerts import SEVERITY, AlertEvent
 from contracts.messages import Command, Confirm, GatewayStatus, OperatorCommand
+from contracts.notices import BudgetNotice
 from contracts.quantities import FAMILIES, QUANTITIES
 from contracts.rejects import Reject
 from contracts.senml import VERSION as SENML_VERSION
@@ -44,7 +45,9 @@ _TITLES = {
     "operator-command": "What was decided about one alert",
     "alert-event": "An alert event (CloudEvents 1.0, structured JSON)",
     "reject": "Why input was refused",
+    "budget-notice": "A rule has rung oftener than its budget (CloudEvents 1.0, structured JSON)",
 }
+_NOTICE = "budget-notice"
 
 
 _TEXT, _NUMBER = {"type": "string"}, {"type": "integer"}
@@ -75,7 +78,7 @@ _HEARTBEAT: Document = {
 def schemas() -> dict[str, Document]:
     """File name without suffix -> a JSON Schema (draft 2020-12) that stands alone."""
     found: dict[str, Document] = {}
-    for name in _TYPES:
+    for name in _TITLES:
         payload, components = _parts("#/$defs/{name}")
         found[name] = {
             "$schema": DIALECT,
@@ -89,9 +92,9 @@ def schemas() -> dict[str, Document]:
 def _parts(template: str) -> tuple[dict[str, Document], dict[str, Document]]:
     """(schema of each payload, the components they refer to by `template`)."""
     plain, components = msgspec.json.schema_components(
-        [*_TYPES.values(), AlertData], ref_template=template
+        [*_TYPES.values(), AlertData, BudgetNotice], ref_template=template
     )
-    payload = dict(zip([*_TYPES, "alert-data"], plain, strict=True))
+    payload = dict(zip([*_TYPES, "alert-data", _NOTICE], plain, strict=True))
     one = payload["telemetry"]
     payload["telemetry"] = {"anyOf": [one, {"type": "array", "items": one, "minItems": 1}]}
     payload["senml"] = {"type": "array", "items": payload["senml"], "minItems": 1}
@@ -102,7 +105,10 @@ def _parts(template: str) -> tuple[dict[str, Document], dict[str, Document]]:
     components["Telemetry"]["properties"]["metrics"]["propertyNames"] = {
         "enum": sorted(quantity.name for quantity in QUANTITIES)
     }
-    components["AlertEvent"]["properties"]["data"] = payload.pop("alert-data")
+    event = components["AlertEvent"]
+    about_budget = event["properties"] | {"data": payload[_NOTICE]}
+    payload[_NOTICE] = event | {"title": "BudgetEvent", "properties": about_budget}
+    event["properties"]["data"] = payload.pop("alert-data")
     return payload, components
 
 
@@ -143,6 +149,7 @@ _MESSAGES: dict[str, tuple[str, str]] = {
     "confirm": (_TITLES["confirm"], "application/json"),
     "command": (_TITLES["command"], "application/json"),
     "alert-event": (_TITLES["alert-event"], "application/cloudevents+json"),
+    "budget-notice": (_TITLES["budget-notice"], "application/cloudevents+json"),
     "heartbeat": ("gridwarden is alive, or says that it stalls", "application/cloudevents+json"),
 }
 # Channel -> (address, messages, what gridwarden does with it, retained, what it is for).
@@ -171,7 +178,13 @@ _CHANNELS: dict[str, tuple[str, tuple[str, ...], str, bool, str]] = {
         False,
         "Events of anyone's device, as readings",
     ),
-    "alerts": (_ALERT, ("alert-event",), "send", False, "Alerts, by place, family and severity"),
+    "alerts": (
+        _ALERT,
+        ("alert-event", "budget-notice"),
+        "send",
+        False,
+        "Alerts, by place, family and severity",
+    ),
     "heartbeat": (
         topics.HEARTBEAT,
         ("heartbeat",),

@@ -10,7 +10,10 @@ from contracts.alert_data import AlertState, Disposition
 from contracts.registry import Place
 from contracts.rulebook import RuleCard, Text
 
-SNAPSHOT_VERSION = 1
+SNAPSHOT_VERSION = 2
+"""1, before alerts could be held back, can still be read: all of its alerts were delivered."""
+
+OVER_BUDGET_SEVERITY = 4
 
 
 class SnapshotRefused(Exception):
@@ -45,6 +48,10 @@ class Alert(msgspec.Struct, kw_only=True):
     place is that of the onset: `source` stays the same over the life of an alert.
     why: the evidence of the last onset; last: of the last other change, None = none yet.
     sequence_ms: the greatest event time said so far, so that `sequence` never falls.
+    gateway, riser: of the device at the onset, beside `place`; "" = not known. held: why receivers
+    aren't told of it, "" = they are. held_by, held_by_rule: id and rule of the alert that keeps
+    it back, "" = none. raised_ms: event time of the raise, which names the day of its budget.
+    counted: it has taken one from the budget. over_budget: there was none left.
     """
 
     id: str
@@ -67,11 +74,38 @@ class Alert(msgspec.Struct, kw_only=True):
     sequence_ms: int = 0
     last_event: str = ""
     group: GroupEvidence | None = None
+    gateway: str = ""
+    riser: str = ""
+    held: Literal["", "inhibited", "shadow"] = ""
+    held_by: str = ""
+    held_by_rule: str = ""
+    raised_ms: int = 0
+    counted: bool = False
+    over_budget: bool = False
+
+    @property
+    def severity(self) -> int:
+        """What it is told as; a safety alert is never told as less than its rule says."""
+        return (
+            OVER_BUDGET_SEVERITY
+            if self.over_budget and not self.card.safety
+            else self.card.severity
+        )
 
     @property
     def key(self) -> tuple[str, str, int]:
         """What can have one open alert at a time: rule, device, lane."""
         return (self.card.id, self.device, self.lane)
+
+
+class BudgetUse(msgspec.Struct, frozen=True, array_like=True):
+    """What a rule has used of its budget in a grid on a day. day: local, days since 1970."""
+
+    rule: str
+    grid: str
+    day: int
+    used: int
+    told: bool
 
 
 class _Kept(msgspec.Struct, frozen=True, array_like=True):
@@ -80,12 +114,17 @@ class _Kept(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """All of a lifecycle's state. alerts: open ones and remembered closed ones, in order."""
+    """All of a lifecycle's state. alerts: open ones and remembered closed ones, in order.
+
+    version: that it was read from.
+    """
 
     alerts: tuple[Alert, ...]
     closed: tuple[str, ...]
     verdicts: tuple[tuple[str, str], ...]
     counts: tuple[tuple[str, int], ...]
+    budgets: tuple[BudgetUse, ...] = ()
+    version: int = SNAPSHOT_VERSION
 
 
 class _Packed(msgspec.Struct, frozen=True, array_like=True):
@@ -95,6 +134,7 @@ class _Packed(msgspec.Struct, frozen=True, array_like=True):
     closed: tuple[str, ...]
     verdicts: tuple[tuple[str, str], ...]
     counts: tuple[tuple[str, int], ...]
+    budgets: tuple[BudgetUse, ...] = ()
 
 
 _NO_CARD = RuleCard(id="", hash="", family="", condition="", severity=4, title=Text())
@@ -115,6 +155,7 @@ def pack(snapshot: Snapshot) -> bytes:
             snapshot.closed,
             snapshot.verdicts,
             snapshot.counts,
+            snapshot.budgets,
         )
     )
 
@@ -125,7 +166,7 @@ def unpack(blob: bytes) -> Snapshot:
         packed = msgspec.msgpack.decode(blob, type=_Packed)
     except msgspec.DecodeError as error:
         raise SnapshotRefused(f"lifecycle snapshot: {error}") from None
-    if packed.version != SNAPSHOT_VERSION:
+    if not 1 <= packed.version <= SNAPSHOT_VERSION:
         raise SnapshotRefused(f"lifecycle snapshot version {packed.version}")
     return Snapshot(
         alerts=tuple(
@@ -135,4 +176,6 @@ def unpack(blob: bytes) -> Snapshot:
         closed=packed.closed,
         verdicts=packed.verdicts,
         counts=packed.counts,
+        budgets=packed.budgets,
+        version=packed.version,
     )

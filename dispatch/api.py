@@ -101,12 +101,17 @@ def _read_routes(api: FastAPI, store: Store, guard: Guard) -> None:
         family: Annotated[list[str] | None, Query()] = None,
         severity: Annotated[list[Level] | None, Query(max_length=4)] = None,
         state: Annotated[list[doc.State] | None, Query()] = None,
+        delivery: Annotated[list[doc.Delivery] | None, Query()] = None,
+        rule: Annotated[list[str] | None, Query(max_length=64)] = None,
         start: Annotated[str, Query(alias="from", examples=["2026-03-01T00:00:00Z"])] = "",
         end: Annotated[str, Query(alias="to")] = "",
         cursor: Annotated[str, Query(pattern="^[0-9]{0,18}$")] = "",
         limit: Annotated[int, Query(ge=1, le=500)] = 100,
     ) -> Response:
-        """Alerts, newest first. `grid` is a prefix: 6, 9, 12 or 15 digits for the four levels."""
+        """Alerts, newest first. `grid` is a prefix: 6, 9, 12 or 15 digits for the four levels.
+
+        `delivery`: whether receivers are told of it, or it is inhibited or of a rule in shadow.
+        """
         position = store.queries.last_seq()
         rows = store.queries.alerts(
             Selection(
@@ -114,6 +119,8 @@ def _read_routes(api: FastAPI, store: Store, guard: Guard) -> None:
                 families=tuple(family or ()),
                 severities=tuple(severity or ()),
                 states=tuple(state or ()),
+                deliveries=tuple(delivery or ()),
+                rules=tuple(rule or ()),
                 from_ms=doc.time_ms(start, "from"),
                 to_ms=doc.time_ms(end, "to"),
                 before=int(cursor) if cursor else None,

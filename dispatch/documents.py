@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from contracts.alerts import timestamp
 
 State = Literal["active", "latched", "cleared"]
+Delivery = Literal["deliver", "inhibited", "shadow"]
 DESCRIPTION = (
     "Alerts of a residential district, tagged with the code of their grid. Times are RFC 3339. "
     "Commands answer 202: they take effect when the pipeline has come to them, and the event "
@@ -48,6 +49,9 @@ class _Alert(msgspec.Struct, kw_only=True):
     rule: str
     revision: int
     reminders: int
+    delivery: str
+    held_by: str
+    over_budget: bool
     raised: str
     updated: str
     recorded: str
@@ -134,6 +138,9 @@ def _alert(row: sqlite3.Row) -> _Alert:
         rule=row["rule"],
         revision=row["revision"],
         reminders=row["reminders"],
+        delivery=row["delivery"],
+        held_by=row["held_by"],
+        over_budget=bool(row["over_budget"]),
         raised=timestamp(row["raised_ms"]),
         updated=timestamp(row["updated_ms"]),
         recorded=timestamp(row["recorded_ms"]),
@@ -161,6 +168,9 @@ _ALERT_EXAMPLE: dict[str, Any] = {
     "rule": "smoke.fire",
     "revision": 1,
     "reminders": 0,
+    "delivery": "deliver",
+    "held_by": "",
+    "over_budget": False,
     "raised": "2026-03-01T00:00:00.000Z",
     "updated": "2026-03-01T00:00:00.000Z",
     "recorded": "2026-03-01T00:00:00.231Z",

@@ -8,7 +8,7 @@ the 20 kB that Standard Webhooks advises, whatever a rule file holds.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import quote
 
 import msgspec
@@ -20,6 +20,7 @@ from contracts.alert_data import (
     AlertPlace,
     Annotation,
     Area,
+    Delivery,
     RuleRef,
     Sample,
     Timing,
@@ -68,26 +69,56 @@ def event_of(alert: Alert, told: Told) -> AlertEvent:
     """The event of the alert's present revision."""
     card = alert.card
     grid = area_of(alert)
-    number, text, _ = SEVERITY[card.severity]
-    ms = min(max(alert.sequence_ms, 0), _LONGEST_SEQUENCE_MS)
+    return envelope(
+        subject=alert.id,
+        revision=alert.revision,
+        source=f"/grid/{quote(grid, safe='')}/{card.family}/{quote(alert.device, safe='')}",
+        kind=f"io.gridwarden.{card.family}.{card.condition}.{told.phase}",
+        grid=grid,
+        at_ms=told.at_ms,
+        sequence_ms=alert.sequence_ms,
+        severity=alert.severity,
+        causation=told.causation,
+        # A late alert is history from its first moment; a safety signal always calls to act.
+        expires=is_late(alert) and not card.safety,
+        data=msgspec.to_builtins(_data(alert, told)),
+    )
+
+
+def envelope(
+    *,
+    subject: str,
+    revision: int,
+    source: str,
+    kind: str,
+    grid: str,
+    at_ms: int,
+    sequence_ms: int,
+    severity: int,
+    causation: str,
+    data: dict[str, Any],
+    expires: bool = False,
+) -> AlertEvent:
+    """A CloudEvent around `data`. kind: the `type`. expires: it is history from its own time on."""
+    number, text, _ = SEVERITY[severity]
+    ms = min(max(sequence_ms, 0), _LONGEST_SEQUENCE_MS)
     return AlertEvent(
         specversion="1.0",
-        id=f"{alert.id}-{alert.revision}",
-        source=f"/grid/{quote(grid, safe='')}/{card.family}/{quote(alert.device, safe='')}",
-        type=f"io.gridwarden.{card.family}.{card.condition}.{told.phase}",
-        subject=alert.id,
-        time=instant(told.at_ms),
+        id=f"{subject}-{revision}",
+        source=source,
+        type=kind,
+        subject=subject,
+        time=instant(at_ms),
         datacontenttype="application/json",
         gridcode=grid,
         partitionkey=grid,
-        sequence=f"{ms:013d}{alert.revision:07d}",
+        sequence=f"{ms:013d}{revision:07d}",
         severitynumber=number,
         severitytext=text,
-        correlationid=alert.id,
-        causationid=told.causation,
-        # A late alert is history from its first moment; a safety signal always calls to act.
-        expirytime=instant(told.at_ms) if is_late(alert) and not card.safety else "",
-        data=msgspec.to_builtins(_data(alert, told)),
+        correlationid=subject,
+        causationid=causation,
+        expirytime=instant(at_ms) if expires else "",
+        data=data,
     )
 
 
@@ -101,6 +132,11 @@ def is_late(alert: Alert) -> bool:
     """Whether the last onset came after its time."""
     behind = Flag.LATE | Flag.HISTORICAL
     return alert.lane == Episode.LATE or bool(alert.why.flags & behind)
+
+
+def rings(alert: Alert) -> bool:
+    """Whether a new onset calls a person: late ones are history, unless safety."""
+    return alert.card.safety or not is_late(alert)
 
 
 def instant(ms: int) -> str:
@@ -121,11 +157,11 @@ def _data(alert: Alert, told: Told) -> AlertData:
             condition=clip(card.condition_text, 600),
             removed=alert.removed,
         ),
-        title=_clipped(card.title, 300),
-        reason=_clipped(reason(card, alert.device, alert.place, alert.why), 1200),
-        runbook=_clipped(card.runbook, 2400),
-        severity=card.severity,
-        level=SEVERITY[card.severity][2],
+        title=clipped(card.title, 300),
+        reason=clipped(reason(card, alert.device, alert.place, alert.why), 1200),
+        runbook=clipped(card.runbook, 2400),
+        severity=alert.severity,
+        level=SEVERITY[alert.severity][2],
         state=alert.state,
         acknowledged=alert.acknowledged,
         unknown=alert.unknown,
@@ -147,10 +183,19 @@ def _data(alert: Alert, told: Told) -> AlertData:
         by=clip(told.by, 200),
         note=clip(told.note, 1500),
         group=_group(alert),
+        delivery=_delivery(alert),
+        shadow=alert.held == "shadow",
+        over_budget=alert.over_budget and not card.safety,
+        rule_severity=card.severity,
     )
 
 
-def _clipped(text: Text, limit: int) -> Text:
+def _delivery(alert: Alert) -> Delivery:
+    return Delivery(state=alert.held or "deliver", alert=alert.held_by, rule=alert.held_by_rule)
+
+
+def clipped(text: Text, limit: int) -> Text:
+    """Both languages within `limit` bytes each."""
     return Text(zh=clip(text.zh, limit), en=clip(text.en, limit))
 
 
@@ -224,3 +269,5 @@ def _annotations(alert: Alert) -> Iterator[Annotation]:
             yield annotation
     if alert.lane == Episode.LATE or alert.why.flags & Flag.LATE:
         yield "late"
+    if alert.severity != alert.card.severity:
+        yield "over_budget"

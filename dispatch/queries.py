@@ -25,6 +25,8 @@ class Selection:
     families: tuple[str, ...] = ()
     severities: tuple[int, ...] = ()
     states: tuple[str, ...] = ()
+    deliveries: tuple[str, ...] = ()
+    rules: tuple[str, ...] = ()
     from_ms: int | None = None
     to_ms: int | None = None
     before: int | None = None
@@ -105,6 +107,8 @@ def _where(selection: Selection) -> tuple[str, list[Any]]:
         ("family", selection.families),
         ("severity", selection.severities),
         ("state", selection.states),
+        ("delivery", selection.deliveries),
+        ("rule", selection.rules),
     ):
         if wanted:
             parts.append(f"a.{column} IN ({','.join('?' * len(wanted))})")

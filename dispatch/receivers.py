@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from contracts.alerts import AlertEvent
+from contracts.alerts import AlertEvent, is_for_receivers
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _SECRET = "whsec_"  # noqa: S105 - the prefix that the standard gives to secrets
@@ -24,6 +24,8 @@ class ReceiverInvalid(Exception):
 class Filter:
     """Which events a receiver gets. severity_most: 4 = all, 1 = only level Ⅰ.
 
+    None that `data.delivery` keeps back: that is decided where the event is made.
+
     An alert whose grid is unknown passes every prefix: a fire must not fall between two desks.
     """
 
@@ -32,7 +34,9 @@ class Filter:
 
     def wants(self, event: AlertEvent) -> bool:
         here = event.gridcode == "unknown" or event.gridcode.startswith(self.grid_prefix)
-        return here and int(event.data["severity"]) <= self.severity_most
+        return (
+            is_for_receivers(event) and here and int(event.data["severity"]) <= self.severity_most
+        )
 
 
 @dataclass(frozen=True, slots=True)

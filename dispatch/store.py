@@ -23,6 +23,7 @@ import msgspec
 
 from contracts.alerts import AlertEvent, encode_event, timestamp
 from contracts.messages import OperatorCommand
+from contracts.notices import is_notice
 from dispatch.outbox import Outbox
 from dispatch.queries import Queries
 from dispatch.receivers import Filter
@@ -100,13 +101,16 @@ class Store:
         repeats = conflicts = 0
         with self._transaction() as db:
             for event in events:
-                seq = self._insert(db, event, "event", position, now)
+                notice = is_notice(event)
+                kind = "notice" if notice else "event"
+                seq = self._insert(db, event, kind, position, now)
                 if seq is None:
                     repeats += 1
                     conflicts += _conflicts(db, event)
                 else:
                     new.append(seq)
-                    _project(db, event, seq.seq, now)
+                    if not notice:
+                        _project(db, event, seq.seq, now)
             _count(db, "events_repeated", repeats)
             _count(db, "events_conflicting", conflicts)
         self._announce(new)
@@ -122,7 +126,7 @@ class Store:
             row = db.execute(
                 "SELECT e.body, e.position FROM alerts a JOIN events e ON e.id = a.event"
                 " WHERE a.alert = ? AND a.event = ? AND a.acknowledged = 0"
-                " AND a.state <> 'cleared'",
+                " AND a.state <> 'cleared' AND a.delivery = 'deliver'",
                 (reminder.alert, reminder.event),
             ).fetchone()
             if row is None:
@@ -187,6 +191,7 @@ class Store:
         rows = self.queries.all(
             "SELECT alert, event, revision, told_ms, reminders FROM alerts"
             " WHERE severity <= ? AND acknowledged = 0 AND state <> 'cleared' AND calls = 1"
+            " AND delivery = 'deliver'"
             " ORDER BY told_ms, alert",
             (severity,),
         )
@@ -255,13 +260,16 @@ def _project(db: sqlite3.Connection, event: AlertEvent, seq: int, now_ms: int) -
     data = event.data
     at_ms = _ms(event.time)
     calls = int(bool(data["notify"]))
+    delivery = data.get("delivery") or {"state": "deliver", "alert": ""}
     db.execute(
-        "INSERT INTO alerts VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,0)"
+        "INSERT INTO alerts VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,0,?,?,?)"
         " ON CONFLICT (alert) DO UPDATE SET last_seq = excluded.last_seq,"
         " severity = excluded.severity, state = excluded.state,"
         " acknowledged = excluded.acknowledged, unknown = excluded.unknown,"
         " disposition = excluded.disposition, revision = excluded.revision,"
         " updated_ms = excluded.updated_ms, event = excluded.event,"
+        " delivery = excluded.delivery, held_by = excluded.held_by,"
+        " over_budget = excluded.over_budget,"
         " calls = MAX(calls, excluded.calls),"
         " told_ms = CASE WHEN excluded.calls THEN excluded.told_ms ELSE told_ms END"
         " WHERE excluded.revision > revision",
@@ -285,6 +293,9 @@ def _project(db: sqlite3.Connection, event: AlertEvent, seq: int, now_ms: int) -
             event.id,
             calls,
             now_ms,
+            delivery["state"],
+            delivery["alert"],
+            int(data.get("over_budget", False)),
         ),
     )
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-STORE_VERSION = 1
+STORE_VERSION = 2
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS events (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
     id TEXT NOT NULL UNIQUE,
     alert TEXT NOT NULL,
-    kind TEXT NOT NULL,              -- event, reminder
+    kind TEXT NOT NULL,              -- event, reminder, notice
     severity INTEGER NOT NULL,
     body BLOB NOT NULL,              -- the exact bytes that are signed and sent
     position INTEGER NOT NULL,       -- of the log
@@ -40,7 +40,10 @@ CREATE TABLE IF NOT EXISTS alerts (
     event TEXT NOT NULL,             -- id of the latest event
     calls INTEGER NOT NULL,          -- 1 once an event has called a person
     told_ms INTEGER NOT NULL,        -- when a person was last called
-    reminders INTEGER NOT NULL
+    reminders INTEGER NOT NULL,
+    delivery TEXT NOT NULL DEFAULT 'deliver', -- of the latest event: deliver, inhibited, shadow
+    held_by TEXT NOT NULL DEFAULT '',         -- the alert that inhibits
+    over_budget INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS alerts_newest ON alerts (first_seq);
 CREATE INDEX IF NOT EXISTS alerts_open ON alerts (severity, acknowledged) WHERE state <> 'cleared';
@@ -87,6 +90,14 @@ CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value INTEGER NOT NU
 """
 
 
+# What version 2 added to a table of version 1; a repeat after a kill finds them there.
+_ADDED = {
+    "delivery": "TEXT NOT NULL DEFAULT 'deliver'",
+    "held_by": "TEXT NOT NULL DEFAULT ''",
+    "over_budget": "INTEGER NOT NULL DEFAULT 0",
+}
+
+
 class StoreRefused(Exception):
     """The store can't be used; the text is one line with the file and the mend."""
 
@@ -106,6 +117,10 @@ def open_tables(path: Path) -> sqlite3.Connection:
             )
         connection.execute("PRAGMA journal_mode = WAL")
         connection.executescript(_TABLES)
+        known = {row["name"] for row in connection.execute("PRAGMA table_info(alerts)")}
+        for column, kind in _ADDED.items():
+            if column not in known:
+                connection.execute(f"ALTER TABLE alerts ADD COLUMN {column} {kind}")
         connection.execute(f"PRAGMA user_version = {STORE_VERSION}")
     except sqlite3.DatabaseError as error:
         connection.close()

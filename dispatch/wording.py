@@ -14,6 +14,14 @@ _PLACEHOLDER = re.compile(r"\{([a-z]+)\}")
 _GAP = re.compile(r" ([,.，。；])")
 _CONTROL = dict.fromkeys((*range(0x20), 0x7F), " ")
 
+_ZONE_MS = 8 * 3_600_000
+"""Asia/Shanghai: UTC+8 without summer time since September 1991 (tz database)."""
+
+
+def day_of(ms: int) -> int:
+    """The local day, counted from 1970-01-01."""
+    return (ms + _ZONE_MS) // 86_400_000
+
 
 def clip(text: str, limit: int) -> str:
     """At most `limit` bytes as JSON, cut at a character with "…"; control characters go."""

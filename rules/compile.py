@@ -9,6 +9,7 @@ import msgspec
 from contracts.groups import KINDS
 from contracts.quantities import QUANTITIES
 from contracts.rulebook import RuleCard
+from rules import quieting
 from rules.document import Reader
 from rules.expr.check import checked
 from rules.expr.plan import (
@@ -42,6 +43,7 @@ def compile_rules(files: Mapping[str, str]) -> RuleSet:
     readers = [Reader(file) for file in sorted(files)]
     documents = [(reader, read_file(reader, files[reader.file])) for reader in readers]
     gathered(documents)
+    all_written = [written for _, document in documents for written in document.rules]
     for reader, document in documents:
         for written in document.rules:
             rows = _compiled(reader, written)
@@ -52,6 +54,7 @@ def compile_rules(files: Mapping[str, str]) -> RuleSet:
                 problem = f"{written.id} is already defined in {first[0].file}:{first[0].line}"
                 reader.fault(_line(written, "id"), f"{written.path}.id", problem, "rename one")
         findings.extend(reader.findings)
+    findings.extend(quieting.findings(all_written))
     if len(rules) > MAX_RULES:
         findings.append(Finding(sorted(files)[0], 0, "rules", f"more than {MAX_RULES} rules"))
     if findings:
@@ -68,6 +71,7 @@ def _compiled(reader: Reader, written: WrittenRule) -> tuple[Rule, ...]:
         _check_group(reader, written, when, clear)
         _check_plans(reader, written, when, clear)
     _check_options(reader, written)
+    _check_quieting(reader, written)
     if when is None or len(reader.findings) > before or not written.id or not written.severity:
         return ()
     return _built(written, when, clear)
@@ -155,6 +159,13 @@ def _check_options(reader: Reader, written: WrittenRule) -> None:
         _fault(reader, written, "missing", problem, "make it longer than clear_for")
 
 
+def _check_quieting(reader: Reader, written: WrittenRule) -> None:
+    for key in quieting.KEYS:
+        if written.safety and getattr(written, key):
+            problem = f"a safety rule always raises: {key} is refused"
+            _fault(reader, written, key, problem, "remove it")
+
+
 def _built(written: WrittenRule, when: Truth, clear: Truth | None) -> tuple[Rule, ...]:
     read = readings_of(when)
     plans = (when,) if clear is None else (when, clear)
@@ -177,6 +188,9 @@ def _built(written: WrittenRule, when: Truth, clear: Truth | None) -> tuple[Rule
         for_ms=written.for_ms,
         unit=read[0].unit if read and not written.group else "1",
         condition_text=show(when),
+        inhibit=written.inhibit,
+        shadow=written.shadow,
+        budget=written.budget,
     )
     selectors = tuple(sorted(written.selectors.items()))
     said = meaning(

@@ -10,7 +10,8 @@ from typing import Any
 
 from contracts.groups import KINDS
 from contracts.quantities import FAMILIES
-from rules import durations, read_schedule, schema
+from contracts.spots import SPOTS
+from rules import durations, quieting, read_schedule, schema
 from rules.calendar import DAY_WORDS
 from rules.zones import DEFAULT_ZONE
 
@@ -101,12 +102,41 @@ def _rule() -> dict[str, Any]:
         "reason": _texts("Why it rang; {value} {limit} {unit} {device} {place} are filled in"),
         "condition": {"type": "string", "pattern": f"^{schema.CONDITION.pattern}$"},
         "owner": text,
+        "inhibit": _inhibit(),
+        "shadow": {"type": "boolean", "description": "On trial: recorded, nobody is told"},
+        "budget": {
+            "type": "string",
+            "pattern": f"^{quieting.BUDGET.pattern}$",
+            "description": "Beyond it, alerts of that grid and day are level Ⅳ",
+            "examples": ["2 per grid and day"],
+        },
     }
     return {
         "type": "object",
         "additionalProperties": False,
         "required": list(schema.REQUIRED),
         "properties": {key: properties[key] for key in schema.KEYS},
+    }
+
+
+def _inhibit() -> dict[str, Any]:
+    return {
+        "type": "array",
+        "minItems": 1,
+        "description": "While such an alert is open at the same place, this rule's is held back",
+        "items": {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["by", "on"],
+            "properties": {
+                "by": {
+                    "type": "string",
+                    "pattern": f"^{quieting.BY.pattern}$",
+                    "examples": ["gateway.offline", "gateway.*"],
+                },
+                "on": {"enum": list(SPOTS)},
+            },
+        },
     }
 
 

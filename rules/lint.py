@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contracts.quantities import QUANTITIES, Kind
+from contracts.rulebook import RuleCard
 from rules.durations import duration_text
 from rules.expr.evaluate import Bools, Floats, judge
 from rules.expr.plan import (
@@ -43,6 +44,7 @@ def lint(ruleset: RuleSet, attributes: Mapping[str, Set[str]] | None = None) -> 
     for rule in ruleset.rules:
         for path, problem, mend in _of_rule(rule, attributes):
             findings.append(Finding(rule.file, rule.line, f"{rule.id}.{path}", problem, mend))
+    findings.extend(_quieting(ruleset, attributes))
     return sorted(findings)
 
 
@@ -149,6 +151,30 @@ def _selection(rule: Rule, attributes: Mapping[str, Set[str]]) -> _Said:
             if value not in attributes[name]:
                 problem = f"no device has {name} {value}"
                 yield path, problem, suggest(value, attributes[name])
+
+
+def _quieting(ruleset: RuleSet, attributes: Mapping[str, Set[str]] | None) -> Iterator[Finding]:
+    """What keeps alerts back, and doesn't."""
+    cards = {rule.id: (rule, rule.card) for rule in ruleset.rules}
+    on_trial = [card.id for _, card in cards.values() if card.shadow]
+    for rule, card in cards.values():
+        for path, problem, mend in _kept_back(card, on_trial, attributes):
+            yield Finding(rule.file, rule.line, f"{card.id}.{path}", problem, mend)
+
+
+def _kept_back(
+    card: RuleCard, on_trial: list[str], attributes: Mapping[str, Set[str]] | None
+) -> _Said:
+    for one in card.inhibit:
+        if one.by in on_trial:
+            problem = f"{one.by} is in shadow: it keeps nothing back"
+            yield "inhibit", problem, "take shadow out there when the trial is over"
+        named = one.on in ("riser", "unit", "floor", "building")
+        if named and attributes is not None and one.on not in attributes:
+            problem = f"no device has the attribute {one.on}: nothing is kept back"
+            yield "inhibit", problem, "add it to the registry, or name another place"
+    if card.budget and card.severity == 4:
+        yield "budget", "it is level Ⅳ within its budget already", "leave budget out"
 
 
 class _Trial:

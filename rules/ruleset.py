@@ -24,6 +24,7 @@ from contracts.rulebook import RuleCard
 from rules.durations import duration_text
 from rules.entries import Asked, Entries, Entry
 from rules.expr.plan import Reading, Truth, predicates_of, readings_of, show, silences_of
+from rules.quieting import order_of
 
 Mode = Literal["instant", "timed", "silence", "group"]
 
@@ -119,10 +120,19 @@ def meaning(
     missing_ms: int,
     group: GroupKind | None = None,
 ) -> dict[str, Any]:
-    """What decides: no comments, no order of keys, no texts for people."""
-    # Rules without a group keep the hash that they had before there were any.
-    grouped = {} if group is None else {"group": group}
-    return grouped | {
+    """What decides: no comments, no order of keys, no texts for people.
+
+    Keys of the language that came later stand here only when a rule uses them, so that rules
+    without them keep their hash.
+    """
+    later: dict[str, Any] = {} if group is None else {"group": group}
+    if card.inhibit:
+        later["inhibit"] = [f"{one.by} on {one.on}" for one in card.inhibit]
+    if card.shadow:
+        later["shadow"] = True
+    if card.budget:
+        later["budget"] = card.budget
+    return later | {
         "id": card.id,
         "condition": card.condition,
         "family": card.family,
@@ -146,9 +156,11 @@ def digest(content: Any) -> str:
 
 @dataclass(frozen=True, slots=True)
 class RuleSet:
-    """rules: machine rows by (rule id, order, part); their index is `rule` inside the engine.
+    """rules: machine rows by (step, rule id, order, part); their index is `rule` inside the engine.
 
-    cards: one for each public rule, by id; their index is `rule` in transitions.
+    step: rules stand behind those that inhibit them. Changes of one time are told in this order,
+    so an inhibitor is known before what it keeps back.
+    cards: one for each public rule, in the same order; their index is `rule` in transitions.
     hash: of all meanings and texts.
     derived: what its rules ask for beyond plain quantities, by index.
     """
@@ -169,7 +181,11 @@ class RuleSet:
 
     @staticmethod
     def of(rules: Iterable[Rule]) -> RuleSet:
-        ordered = tuple(sorted(rules, key=lambda rule: (rule.id, rule.order, rule.part)))
+        given = list(rules)
+        step = order_of({rule.id: rule.card for rule in given}.values())
+        ordered = tuple(
+            sorted(given, key=lambda rule: (step[rule.id], rule.id, rule.order, rule.part))
+        )
         content = [
             [
                 card.hash,

@@ -11,10 +11,11 @@ import yaml
 
 from contracts.groups import KINDS, GroupKind
 from contracts.quantities import FAMILIES
-from contracts.rulebook import Text
+from contracts.rulebook import Inhibition, Text
 from rules.document import Reader
 from rules.durations import parse_duration
 from rules.finding import suggest
+from rules.quieting import read_budget, read_inhibit
 from rules.read_schedule import WrittenDay, WrittenSchedule, read_calendar, read_schedules
 
 TOP_KEYS = ("rules", "schedules", "calendar")
@@ -36,13 +37,16 @@ KEYS = (
     "reason",
     "condition",
     "owner",
+    "inhibit",
+    "shadow",
+    "budget",
 )
 REQUIRED = ("id", "title", "on", "when", "severity")
 CLASSES = ("ordinary", "safety")
 LANGUAGES = ("zh", "en")
 PLACEHOLDERS = ("value", "limit", "unit", "device", "place")
 
-SILENCING = ("late", "silence", "silenced", "inhibit", "rate_limit", "sample", "shelve", "drop")
+SILENCING = ("late", "silence", "silenced", "rate_limit", "sample", "shelve", "drop")
 """Words that would make a rule quieter. None is in the language; on a safety rule none ever is."""
 
 ID = re.compile(r"[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*", re.ASCII)
@@ -82,6 +86,9 @@ class WrittenRule:
     runbook: Text = _NO_TEXT
     standard: str = ""
     owner: str = ""
+    inhibit: tuple[Inhibition, ...] = ()
+    shadow: bool = False
+    budget: int = 0
     lines: dict[str, int] = field(default_factory=dict)
 
 
@@ -261,6 +268,18 @@ def _latched(reader: Reader, rule: WrittenRule, node: yaml.Node, path: str) -> N
     rule.latched = reader.flag(node, path)
 
 
+def _inhibit(reader: Reader, rule: WrittenRule, node: yaml.Node, path: str) -> None:
+    rule.inhibit = read_inhibit(reader, node, path)
+
+
+def _shadow(reader: Reader, rule: WrittenRule, node: yaml.Node, path: str) -> None:
+    rule.shadow = reader.flag(node, path)
+
+
+def _budget(reader: Reader, rule: WrittenRule, node: yaml.Node, path: str) -> None:
+    rule.budget = read_budget(reader, node, path)
+
+
 _READ: dict[str, _Setter] = {
     "id": _id,
     "title": _texts("title"),
@@ -279,4 +298,7 @@ _READ: dict[str, _Setter] = {
     "reason": _texts("reason"),
     "condition": _condition,
     "owner": _plain("owner"),
+    "inhibit": _inhibit,
+    "shadow": _shadow,
+    "budget": _budget,
 }

@@ -88,8 +88,25 @@ def _told(name: str, events: list[dict[str, Any]]) -> Iterator[str]:
     )
     if last.get("annotations"):
         yield f"note      {', '.join(last['annotations'])}"
+    yield from _held(last)
     yield "history"
     for event in events:
         phase = event["type"].rsplit(".", 1)[1]
         what = event["data"]["change"]
-        yield f"  {event['time']}  {phase:8} {what}   {event['id']}"
+        kept = event["data"].get("delivery", {}).get("state", "deliver")
+        note = "" if kept == "deliver" else f"   ({kept}: not delivered)"
+        yield f"  {event['time']}  {phase:8} {what}   {event['id']}{note}"
+
+
+def _held(data: dict[str, Any]) -> Iterator[str]:
+    """Why receivers don't hear of it, or hear less."""
+    delivery = data.get("delivery", {})
+    if delivery.get("state") == "inhibited":
+        yield f"held back by alert {delivery['alert']} of rule {delivery['rule']}"
+    elif delivery.get("state") == "shadow":
+        yield "on trial  its rule is in shadow: nobody is told"
+    if data.get("over_budget"):
+        yield (
+            f"budget    used up in this grid on this day: level {data['severity']}"
+            f" instead of {data['rule_severity']}"
+        )

@@ -185,7 +185,8 @@ class Execution:
         for event in events:
             _, _, family, _, phase = event.type.split(".")
             self._metrics.events.labels(family, phase).inc()
-            if phase == "raised":
+            # One that was held back was heard long before it is told.
+            if phase == "raised" and event.data["change"] != "released":
                 self._metrics.heard.labels(family).observe(_heard_after_s(event))
 
     def _maybe_snapshot(self) -> None:

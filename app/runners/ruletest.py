@@ -19,6 +19,7 @@ from app.engine import Engine, Step
 from contracts.alerts import AlertEvent
 from contracts.log import LogRecord, RecordKind
 from contracts.messages import OperatorCommand
+from contracts.notices import is_notice
 from contracts.registry import Registry
 from ingest.admission import AdmissionSettings
 from ingest.registry import load_with_findings
@@ -102,6 +103,7 @@ def came_of(case: Case, step: Step, accepted_ms: int) -> list[Came]:
             data=event.data,
         )
         for event in step.events
+        if not is_notice(event)
     ]
 
 

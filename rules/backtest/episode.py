@@ -7,7 +7,8 @@ from datetime import datetime
 
 import msgspec
 
-from contracts.alerts import AlertEvent
+from contracts.alerts import AlertEvent, is_for_receivers
+from contracts.notices import is_notice
 
 
 class Episode(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,7 +33,7 @@ class Episode(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Episodes:
-    """Folds alert events, in order, into episodes."""
+    """Folds alert events, in order, into episodes; notices are counted only."""
 
     def __init__(self) -> None:
         self._found: dict[str, Episode] = {}
@@ -41,6 +42,8 @@ class Episodes:
     def add(self, events: Iterable[AlertEvent]) -> None:
         for event in events:
             self.events += 1
+            if is_notice(event):
+                continue
             known = self._found.get(event.subject)
             self._found[event.subject] = _first(event) if known is None else _next(known, event)
 
@@ -64,7 +67,7 @@ def _first(event: AlertEvent) -> Episode:
         raised_ms=_ms(event.time),
         ended_ms=_ms(event.time) if data["state"] == "cleared" else None,
         late=data["timing"]["late"],
-        delivered=_is_delivered(event),
+        delivered=is_for_receivers(event),
         disposition=data["disposition"] or "",
     )
 
@@ -75,13 +78,9 @@ def _next(known: Episode, event: AlertEvent) -> Episode:
         known,
         severity=min(known.severity, data["severity"]),
         ended_ms=_ms(event.time) if data["state"] == "cleared" else None,
-        delivered=known.delivered or _is_delivered(event),
+        delivered=known.delivered or is_for_receivers(event),
         disposition=data["disposition"] or known.disposition,
     )
-
-
-def _is_delivered(event: AlertEvent) -> bool:
-    return bool(event.data.get("delivery", {}).get("state", "due") == "due")
 
 
 def _ms(text: str) -> int:

@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import msgspec
 
-from contracts.alert_data import AlertChange, AlertData
+from contracts.alert_data import AlertChange, AlertData, DeliveryState
 from rules.testing.notation import parse_value
 from rules.testing.times import offset_text, parse_offset, parse_start
 
@@ -78,6 +78,7 @@ def _checks() -> dict[str, Check]:
         "late": Check("flag"),
         "clock": Check("word", ("good", "repaired", "unknown")),
         "says": Check("text"),
+        "delivery": Check("word", get_args(DeliveryState)),
     }
     for name in msgspec.structs.fields(AlertData):
         check = _check(name.type)
@@ -103,6 +104,8 @@ def said(data: Mapping[str, Any], name: str, start_ms: int) -> Any:
         return data["timing"][name]
     if name == "says":
         return f"{data['reason']['zh']} / {data['reason']['en']}"
+    if name == "delivery":
+        return data["delivery"]["state"]
     return data.get(name)
 
 

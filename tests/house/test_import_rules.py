@@ -55,7 +55,9 @@ BREACHES = [
         id="a-rule-stores-by-a-detour",
     ),
     pytest.param(SMALL, {"edge/x.py": "import typer"}, id="the-agent-imports-the-cli-stack"),
-    pytest.param(PURE, {"dispatch/lifecycle.py": "import random"}, id="the-lifecycle-throws-dice"),
+    pytest.param(
+        PURE, {"dispatch/lifecycle/__init__.py": "import random"}, id="the-lifecycle-throws-dice"
+    ),
     pytest.param(MQTT, {"dispatch/x.py": "import paho.mqtt.client"}, id="a-second-door-for-mqtt"),
     pytest.param(WEBHOOK, {"dispatch/x.py": "import httpx"}, id="a-second-door-for-webhooks"),
     pytest.param(

@@ -6,7 +6,8 @@ alert at a time is open for each (rule, device, lane):
     raised -> active -> cleared                         a rule that doesn't latch
     raised -> active -> latched -> reset -> cleared     a latching rule; `again` leads back
 
-`acknowledged`, `unknown` and `disposition` stand beside the state. A new onset of an open
+`acknowledged`, `unknown` and `disposition` stand beside the state, and so does whether receivers
+are told of it (`dispatch.lifecycle.quieting`). A new onset of an open
 latching alert takes the acknowledgement away: somebody has to look again.
 """
 
@@ -21,17 +22,20 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from contracts.alert_data import AlertChange
+from contracts.alert_data import AlertChange, Disposition
 from contracts.alerts import AlertEvent, Phase, alert_id
 from contracts.batch import Flag
 from contracts.directory import DeviceDirectory
+from contracts.groups import group_parts
 from contracts.messages import OperatorCommand
 from contracts.quantities import QUANTITIES
 from contracts.registry import Place
 from contracts.rulebook import RuleCard
 from contracts.transitions import COLUMNS, Change, TransitionBatch
 from dispatch.alert import Alert, Evidence, GroupEvidence, Snapshot, pack, unpack
-from dispatch.envelope import Told, event_of, is_late
+from dispatch.envelope import Told, event_of, rings
+from dispatch.lifecycle.budgets import Budgets, notice
+from dispatch.lifecycle.quieting import Inhibitors, decide
 
 CLOSED_KEPT = 4096
 """Closed alerts that can still be acknowledged or given a disposition; older ones are let go."""
@@ -74,6 +78,9 @@ class Lifecycle:
         self._alerts: dict[str, Alert] = {}
         self._open: dict[tuple[str, str, int], Alert] = {}
         self._closed: dict[str, None] = {}
+        self._inhibitors = Inhibitors(self._cards)
+        self._held: dict[str, set[str]] = {}
+        self._budgets = Budgets()
         self._verdicts: dict[str, str] = {}
         self.counts: Counter[str] = Counter()
 
@@ -96,9 +103,7 @@ class Lifecycle:
         columns = (getattr(transitions, name).tolist() for name in COLUMNS)
         for number, row in enumerate(zip(*columns, strict=True)):
             about = self._subject(transitions, number)
-            event = self._change(about, dict(zip(COLUMNS, row, strict=True)))
-            if event is not None:
-                events.append(event)
+            events += self._change(about, dict(zip(COLUMNS, row, strict=True)))
         return events
 
     def _subject(self, transitions: TransitionBatch, number: int) -> _Subject:
@@ -106,7 +111,7 @@ class Lifecycle:
         groups = transitions.groups
         if groups is None or groups.group[number] < 0:
             row = int(transitions.device[number])
-            return _Subject(self._directory.ids[row], partial(self._directory.place, row))
+            return self._device(row)
         row, known = int(groups.group[number]), self._directory.groups
         named = groups.members[number]
         evidence = GroupEvidence(
@@ -115,9 +120,17 @@ class Lifecycle:
             lost=int(groups.lost[number]),
             devices=tuple(self._directory.ids[device] for device in named[named >= 0].tolist()),
         )
-        return _Subject(known.ids[row], partial(known.place, row), evidence)
+        gateway, riser = _named_by(known.ids[row])
+        return _Subject(known.ids[row], partial(known.place, row), gateway, riser, evidence)
 
-    def _change(self, about: _Subject, row: dict[str, int | float]) -> AlertEvent | None:
+    def _device(self, row: int) -> _Subject:
+        directory = self._directory
+        table = directory.registry.devices
+        riser = table.attribute("riser", row) if row < len(table) else ""
+        place = partial(directory.place, row)
+        return _Subject(directory.ids[row], place, _gateway_of(directory, row), riser)
+
+    def _change(self, about: _Subject, row: dict[str, int | float]) -> list[AlertEvent]:
         card = self._cards[int(row["rule"])]
         alert = self._open.get((card.id, about.id, int(row["lane"])))
         if alert is not None:
@@ -131,20 +144,21 @@ class Lifecycle:
             return self._repeat_or_again(alert, change, row, evidence)
         if alert is None:
             self.counts[f"{change.name.lower()}_without_alert"] += 1
-            return None
+            return []
         if change is Change.CLEARED:
             return self._clear(alert, at_ms, _evidence(row, "cleared"))
         return self._set_unknown(alert, change is Change.UNKNOWN, row)
 
     def _raise(
         self, card: RuleCard, about: _Subject, row: dict[str, int | float], evidence: Evidence
-    ) -> AlertEvent:
+    ) -> list[AlertEvent]:
         onset_ms, lane = int(row["onset_ms"]), int(row["lane"])
+        at_ms = int(row["at_ms"])
         name = alert_id(card.id, about.id, onset_ms, lane)
         closed = self._alerts.get(name)
         if closed is not None:
             closed.group = about.group
-            return self._reopen(closed, card, int(row["at_ms"]), evidence)
+            return self._reopen(closed, card, at_ms, evidence)
         place, at_heard = _place(about, onset_ms, evidence)
         alert = Alert(
             id=name,
@@ -156,32 +170,59 @@ class Lifecycle:
             place_at_heard=at_heard,
             why=evidence,
             slack_ms=self._slack_ms if card.timed else 0,
+            gateway=about.gateway,
+            riser=about.riser,
+            raised_ms=at_ms,
             group=about.group,
         )
         self._alerts[name] = alert
-        self._open[alert.key] = alert
-        return self._tell(alert, "raised", "raised", int(row["at_ms"]), notify=_rings(alert))
+        is_over = self._begin(alert)
+        event = self._tell(alert, "raised", "raised", at_ms, notify=rings(alert))
+        return [event, *_notices(alert, at_ms, is_over)]
 
-    def _reopen(self, alert: Alert, card: RuleCard, at_ms: int, evidence: Evidence) -> AlertEvent:
+    def _reopen(
+        self, alert: Alert, card: RuleCard, at_ms: int, evidence: Evidence
+    ) -> list[AlertEvent]:
         """The same onset anew after its end: times of 1 s, or a reset while it still holds."""
         del self._closed[alert.id]
         self._alerts[alert.id] = self._alerts.pop(alert.id)  # In the order of opening, as restored.
         alert.card = card
         alert.state = "active"
-        alert.disposition = None
+        self._judge(alert, None)
         alert.removed = False
+        is_over = self._begin(alert)
+        event = self._again(alert, "raised", at_ms, evidence)
+        return [event, *_notices(alert, at_ms, is_over)]
+
+    def _judge(self, alert: Alert, disposition: Disposition | None) -> None:
+        self._budgets.judged(alert, disposition)
+        alert.disposition = disposition
+
+    def _begin(self, alert: Alert) -> bool:
+        """Open it. True: it is the first beyond its budget."""
         self._open[alert.key] = alert
-        return self._again(alert, "raised", at_ms, evidence)
+        self._inhibitors.opened(alert)
+        return self._decide(alert)
+
+    def _decide(self, alert: Alert) -> bool:
+        """Whether it is held, and by whom; if not, what its budget says. True: tell of that."""
+        decide(alert, self._inhibitors)
+        if alert.held_by:
+            self._held.setdefault(alert.held_by, set()).add(alert.id)
+        if alert.held:
+            self.counts[f"held_{alert.held}"] += 1
+            return False
+        return self._budgets.take(alert)
 
     def _repeat_or_again(
         self, alert: Alert, change: Change, row: dict[str, int | float], evidence: Evidence
-    ) -> AlertEvent | None:
+    ) -> list[AlertEvent]:
         same_onset = change is Change.RAISED and int(row["onset_ms"]) == alert.onset_ms
         seen = evidence.ts_ms == alert.why.ts_ms and evidence.quantity == alert.why.quantity
         if alert.state == "active" and (not alert.card.latched or same_onset or seen):
             self.counts["repeated_raise"] += 1
-            return None
-        return self._again(alert, "updated", int(row["at_ms"]), evidence)
+            return []
+        return [self._again(alert, "updated", int(row["at_ms"]), evidence)]
 
     def _again(self, alert: Alert, phase: Phase, at_ms: int, evidence: Evidence) -> AlertEvent:
         alert.state = "active"
@@ -190,28 +231,48 @@ class Lifecycle:
         alert.onsets += 1
         alert.why = evidence
         alert.last = None
-        return self._tell(alert, phase, "again", at_ms, notify=_rings(alert))
+        return self._tell(alert, phase, "again", at_ms, notify=rings(alert))
 
-    def _clear(self, alert: Alert, at_ms: int, evidence: Evidence) -> AlertEvent | None:
+    def _clear(self, alert: Alert, at_ms: int, evidence: Evidence) -> list[AlertEvent]:
         if alert.state == "latched":
             self.counts["repeated_clear"] += 1
-            return None
+            return []
         alert.last = evidence
         alert.unknown = False
         if alert.card.latched:
             alert.state = "latched"
-            return self._tell(alert, "updated", "latched", at_ms)
-        return self._close(alert, "cleared", at_ms)
+            return [self._tell(alert, "updated", "latched", at_ms)]
+        return [self._close(alert, "cleared", at_ms), *self._let_go(alert, at_ms)]
 
     def _set_unknown(
         self, alert: Alert, unknown: bool, row: dict[str, int | float]
-    ) -> AlertEvent | None:
+    ) -> list[AlertEvent]:
         if alert.unknown is unknown:
             self.counts["repeated_unknown" if unknown else "repeated_known"] += 1
-            return None
+            return []
         alert.unknown = unknown
         change: AlertChange = "unknown" if unknown else "known"
-        return self._tell(alert, "updated", change, int(row["at_ms"]))
+        return [self._tell(alert, "updated", change, int(row["at_ms"]))]
+
+    # What was held back
+
+    def _let_go(self, ended: Alert, at_ms: int) -> list[AlertEvent]:
+        """Tell what only this alert has held back, in the order of raising."""
+        held = [self._alerts[name] for name in self._held.pop(ended.id, ())]
+        held.sort(key=lambda alert: (alert.onset_ms, alert.id))
+        return [event for alert in held for event in self._look_again(alert, at_ms)]
+
+    def _look_again(self, alert: Alert, at_ms: int) -> list[AlertEvent]:
+        """At a held alert: it is told as raised now, or something else holds it back."""
+        before = (alert.held, alert.held_by)
+        is_over = self._decide(alert)
+        if not alert.held:
+            notify = rings(alert) and not alert.acknowledged
+            event = self._tell(alert, "raised", "released", at_ms, notify=notify)
+            return [event, *_notices(alert, at_ms, is_over)]
+        if (alert.held, alert.held_by) == before:
+            return []
+        return [self._tell(alert, "updated", "inhibited", at_ms)]
 
     # Commands
 
@@ -235,11 +296,11 @@ class Lifecycle:
             return [], []
         if cmd.action == "reset":
             event = self._close(alert, "reset", heard_ms, cmd)
-            return [event], list(self._instance(alert))
+            return [event, *self._let_go(alert, heard_ms)], list(self._instance(alert))
         if cmd.action == "acknowledge":
             alert.acknowledged = True
             return [self._tell(alert, "updated", "acknowledged", heard_ms, cmd=cmd)], []
-        alert.disposition = cmd.disposition
+        self._judge(alert, cmd.disposition)
         return [self._tell(alert, "updated", "disposition", heard_ms, cmd=cmd)], []
 
     def _instance(self, alert: Alert) -> Iterator[tuple[int, int]]:
@@ -255,7 +316,8 @@ class Lifecycle:
 
         A safety or latching alert stays open until its reset, and says that its rule changed
         or is gone. Any other alert of such a rule is cleared: a changed rule starts anew and
-        raises again if it still holds; a removed one would never clear its alert.
+        raises again if it still holds; a removed one would never clear its alert. What was held
+        back is looked at again: rules and inhibitors may be others now.
         """
         events = []
         for alert in self.open_alerts():
@@ -265,6 +327,10 @@ class Lifecycle:
                 events.append(self._settle(alert, alert.card, "rule_removed", heard_ms))
             elif card is not None and (card.hash != alert.card.hash or alert.removed):
                 events.append(self._settle(alert, card, "rule_changed", heard_ms))
+        self._held.clear()
+        for alert in self.open_alerts():
+            if alert.held:
+                events += self._look_again(alert, heard_ms)
         return events
 
     def _settle(
@@ -272,12 +338,13 @@ class Lifecycle:
     ) -> AlertEvent:
         if not (alert.card.safety or alert.card.latched):
             return self._close(alert, change, heard_ms)
-        louder = card.severity < alert.card.severity
-        if card.severity != alert.card.severity:
-            change = "level"
-        alert.card = card
+        before = alert.severity
         alert.removed = change == "rule_removed"
-        return self._tell(alert, "updated", change, heard_ms, notify=louder and _rings(alert))
+        alert.card = card
+        louder = alert.severity < before
+        if alert.severity != before:
+            change = "level"
+        return self._tell(alert, "updated", change, heard_ms, notify=louder and rings(alert))
 
     # Snapshots
 
@@ -288,6 +355,7 @@ class Lifecycle:
                 closed=tuple(self._closed),
                 verdicts=tuple(self._verdicts.items()),
                 counts=tuple(self.counts.items()),
+                budgets=self._budgets.state(),
             )
         )
 
@@ -302,6 +370,14 @@ class Lifecycle:
         self._alerts = {alert.id: alert for alert in snapshot.alerts}
         self._closed = dict.fromkeys(snapshot.closed)
         self._open = {alert.key: alert for alert in snapshot.alerts if alert.id not in self._closed}
+        if snapshot.version == 1:
+            self._find_places()
+        self._inhibitors.restore(self._open.values())
+        self._held.clear()
+        for alert in self._open.values():
+            if alert.held_by:
+                self._held.setdefault(alert.held_by, set()).add(alert.id)
+        self._budgets.restore(snapshot.budgets)
         self._verdicts = dict(snapshot.verdicts)
         self.counts = Counter(dict(snapshot.counts))
 
@@ -311,6 +387,9 @@ class Lifecycle:
         self, alert: Alert, change: AlertChange, at_ms: int, cmd: OperatorCommand | None = None
     ) -> AlertEvent:
         del self._open[alert.key]
+        self._inhibitors.closed(alert)
+        if alert.held_by:
+            self._held.get(alert.held_by, set()).discard(alert.id)
         alert.state = "cleared"
         alert.unknown = False
         alert.removed = alert.removed or change == "rule_removed"
@@ -338,7 +417,7 @@ class Lifecycle:
             phase=phase,
             change=change,
             at_ms=at_ms,
-            notify=notify,
+            notify=notify and not alert.held,
             causation=before if cmd is None else cmd.id,
             by="" if cmd is None else cmd.by,
             note="" if cmd is None else cmd.note,
@@ -348,13 +427,23 @@ class Lifecycle:
         self.counts[f"event_{change}"] += 1
         return event
 
+    def _find_places(self) -> None:
+        """What a first version's snapshot doesn't say of the devices of open alerts."""
+        for alert in self._open.values():
+            row = self._directory.row_of.get(alert.device)
+            if row is not None:
+                about = self._device(row)
+                alert.gateway, alert.riser = about.gateway, about.riser
+
 
 @dataclass(frozen=True, slots=True)
 class _Subject:
-    """A device or a group. place: where it is at a time."""
+    """A device or a group. place: where it is at a time. gateway, riser: "" = none."""
 
     id: str
     place: Callable[[int], Place]
+    gateway: str
+    riser: str
     group: GroupEvidence | None = None
 
 
@@ -383,9 +472,22 @@ def _judge(cmd: OperatorCommand, alert: Alert | None) -> Verdict:
     return Verdict.NO_CHANGE if cmd.disposition == alert.disposition else Verdict.ACCEPTED
 
 
-def _rings(alert: Alert) -> bool:
-    """Whether a new onset calls a person: late ones are history, unless safety."""
-    return alert.card.safety or not is_late(alert)
+def _notices(alert: Alert, at_ms: int, is_over: bool) -> list[AlertEvent]:
+    return [notice(alert, at_ms)] if is_over else []
+
+
+def _gateway_of(directory: DeviceDirectory, device: int) -> str:
+    """The gateway that speaks for a device row; a gateway as a device is its own. "" = none."""
+    if directory.family_name(device) == "gateway":
+        return directory.ids[device]
+    row = int(directory.gateway[device])
+    return "" if row < 0 else directory.gateways[row]
+
+
+def _named_by(group: str) -> tuple[str, str]:
+    """(gateway, riser) that a group's id names, "" = none."""
+    kind, parts = group_parts(group)
+    return (parts[-1] if kind == "gateway" else "", parts[-1] if kind == "riser" else "")
 
 
 def _evidence(row: dict[str, int | float], decided: str) -> Evidence:
