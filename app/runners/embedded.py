@@ -262,13 +262,9 @@ class Server:
 
     def _watch(self) -> None:
         """What ends without being asked takes the process down: what starts it starts all."""
-        connected = True
+        said: str | None = None
         while not self.failure.stopping.wait(0.5):
-            if self.subscriber.connected != connected:
-                connected = self.subscriber.connected
-                tell = self._log.info if connected else self._log.error
-                why = "" if connected else self.subscriber.last_error
-                tell("broker connected" if connected else "no connection to the broker", why=why)
+            said = self._tell_of_broker(said)
             if self.broker is not None and not self.broker.alive():
                 self.failure.report(f"the broker ended (status {self.broker.process.returncode})")
             for name, part in (
@@ -279,6 +275,16 @@ class Server:
             ):
                 if part is not None and not part.alive:
                     self.failure.report(f"the {name}'s thread ended")
+
+    def _tell_of_broker(self, said: str | None) -> str | None:
+        """A line when the connection comes or goes, or fails for another reason than was said;
+        gives what is said by now, None = it is there."""
+        connected = self.subscriber.connected
+        why = None if connected else self.subscriber.last_error
+        if why != said:
+            tell = self._log.info if connected else self._log.error
+            tell("broker connected" if connected else "no connection to the broker", why=why or "")
+        return why
 
     def stop(self) -> None:
         """Finish what was taken, save a snapshot, close everything. Safe after a failure."""

@@ -122,7 +122,7 @@ class Part:
 
 
 class Server(Part):
-    """`gridwarden up` with an external broker and one webhook. `settings`: more TOML at the top."""
+    """`gridwarden up` with an external broker and one webhook. mqtt: more TOML for the broker."""
 
     def __init__(
         self,
@@ -135,6 +135,7 @@ class Server(Part):
         data: Path | None = None,
         dispatch: str = "heartbeat_s = 2\nremind_s = 3600",
         engine: str = "",
+        mqtt: str = "",
         retention: str = "min_free_bytes = 0\nreserve_bytes = 1048576",
     ) -> None:
         super().__init__("server", folder, "up", "--config", folder / "server.toml")
@@ -146,6 +147,7 @@ rules = "{rules}"
 [mqtt]
 broker = "external"
 port = {broker_port}
+{mqtt}
 [http]
 port = 0
 [engine]
@@ -229,6 +231,7 @@ class Agent(Part):
         speed: float = 1.0,
         stop_at_end: bool = True,
         outbox: str = "",
+        broker: str = "",
         pack: str = "rows = 200\nage_ms = 200",
         path: Path | None = None,
     ) -> None:
@@ -245,6 +248,7 @@ host = "127.0.0.1"
 port = {broker_port}
 reconnect_ms = 200
 reconnect_most_ms = 1000
+{broker}
 [window]
 resend_ms = 2000
 [pack]
