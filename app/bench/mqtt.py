@@ -1,19 +1,26 @@
 """`bench mqtt`: broker to committed log, without engine and stores: what taking a message costs.
 
 The parts are those of the server (`ingest.subscriber`, `ingest.acceptor`, `ingest.log` with
-`synchronous=FULL`), in this process; the sender is another process that is not the limit.
+`synchronous=FULL`), in this process; the sender is another process that is not the limit: it has
+as many messages under way as keep everybody busy, and waits for the log after that. Without that
+bound it outruns the log, and the broker's queue grows until it is full.
 """
 
 from __future__ import annotations
 
 import itertools
+import json
+import math
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+
+import numpy as np
 
 from app import broker as brokers
 from app.bench.decode import ROWS, START_MS, sample_batch
@@ -29,7 +36,11 @@ from ingest.subscriber import BrokerAddress, Subscriber
 
 GROUP = 400
 GATHER_MS = 10
-DRAIN_S = 2.0
+SILENCE_S = 20.0
+"""Nothing has come for so long: something broke."""
+UNDER_WAY = {"packs": 5_000, "singles": 20_000}
+"""Messages sent and not in the log: some 40 MB of packs, far below the 256 MB that the broker
+queues, and far more than a group commit takes."""
 
 
 def run(*, quick: bool, seed: int) -> dict[str, Any]:
@@ -59,27 +70,36 @@ def _measure(
     subscriber.start()
     while not subscriber.connected:
         time.sleep(0.01)
-    sender = _start_sender(kind, broker.port, seconds, seed)
-    first, last, cpu_s = time.monotonic(), 0.0, time.process_time()
+    done = Progress(folder / "progress")
+    sender = _start_sender(kind, broker.port, seconds, seed, folder / "progress")
+    start = first = last = time.monotonic()
+    cpu_s, sent = time.process_time(), None
     try:
-        while sender.poll() is None or time.monotonic() - last < DRAIN_S:
+        while sent is None or log.last_position < sent.messages:
             messages = subscriber.take(GROUP, 50, GATHER_MS)
             if messages:
                 acceptor.accept(messages)
                 subscriber.ack(messages)
-                if not last:
-                    first = time.monotonic()
                 last = time.monotonic()
+                first = last if first == start else first
+                done.count = log.last_position
+            elif time.monotonic() - last > SILENCE_S:
+                raise RuntimeError(f"nothing for {SILENCE_S:.0f} s, {log.last_position} in the log")
+            if sent is None and sender.poll() is not None:
+                sent = _told(sender)
         cpu_s = time.process_time() - cpu_s
         records = log.last_position
         refused = sum(acceptor.counts.refused.values())
     finally:
+        if sender.poll() is None:
+            sender.kill()
+        sender.wait()
         subscriber.stop()
         quarantine.close()
         store.close()
         log.close()
-    if refused or sender.returncode:
-        raise RuntimeError(f"{refused} refused, sender status {sender.returncode}")
+    if refused:
+        raise RuntimeError(f"{refused} messages were refused")
     per_s = records / (last - first)
     if kind == "packs":
         return {
@@ -87,27 +107,86 @@ def _measure(
             "readings_per_s": per_s * ROWS,
             "readings_per_cpu_s": records * ROWS / cpu_s,
             "pack_cpu_us": cpu_s / records * 1e6,
+            "pack_sender_waited": sent.waited_s / seconds,
         }
-    return {"messages_per_s": per_s, "message_cpu_us": cpu_s / records * 1e6}
+    return {
+        "messages_per_s": per_s,
+        "message_cpu_us": cpu_s / records * 1e6,
+        "message_sender_waited": sent.waited_s / seconds,
+    }
 
 
-def _start_sender(kind: str, port: int, seconds: float, seed: int) -> subprocess.Popen[bytes]:
+class Progress:
+    """A count that one process writes and another reads: 8 bytes of a mapped file."""
+
+    def __init__(self, path: Path) -> None:
+        if not path.exists():
+            path.write_bytes(bytes(8))
+        self._cell = np.memmap(path, np.int64, "r+", shape=1)
+
+    @property
+    def count(self) -> int:
+        return int(self._cell[0])
+
+    @count.setter
+    def count(self, number: int) -> None:
+        self._cell[0] = number
+
+
+@dataclass(slots=True)
+class Sent:
+    """What the sender did. waited_s: for the log, so it was not the limit."""
+
+    messages: int = 0
+    waited_s: float = 0.0
+
+    def paced(
+        self, messages: Iterator[tuple[bytes, bytes]], done: Progress, most: int, until_s: float
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """As many messages as may be under way, until the monotonic time `until_s`."""
+        for message in messages:
+            began = time.monotonic()
+            while self.messages - done.count >= most and time.monotonic() < until_s:
+                time.sleep(0.001)
+            self.waited_s += time.monotonic() - began
+            if time.monotonic() >= until_s:
+                return
+            self.messages += 1
+            yield message
+
+
+def _told(sender: subprocess.Popen[bytes]) -> Sent:
+    out, _ = sender.communicate()
+    if sender.returncode:
+        raise RuntimeError(f"the sender ended with status {sender.returncode}")
+    told: dict[str, Any] = json.loads(out)
+    return Sent(**told)
+
+
+def _start_sender(
+    kind: str, port: int, seconds: float, seed: int, progress: Path
+) -> subprocess.Popen[bytes]:
     program = (
         "import sys; from app.bench.mqtt import send; "
-        "send(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4]))"
+        "send(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4]), sys.argv[5])"
     )
     return subprocess.Popen(
-        [sys.executable, "-c", program, kind, str(port), str(seconds), str(seed)]
+        [sys.executable, "-c", program, kind, str(port), str(seconds), str(seed), str(progress)],
+        stdout=subprocess.PIPE,
     )
 
 
-def send(kind: str, port: int, seconds: float, seed: int) -> None:
-    """What the sending process does."""
+def send(kind: str, port: int, seconds: float, seed: int, progress: str) -> None:
+    """What the sending process does; says what it did as JSON."""
     sender = WireSender("127.0.0.1", port, f"bench-send-{kind}")
     messages = _packs(seed) if kind == "packs" else _singles(seed)
-    sender.send_all(messages, time.monotonic() + seconds)
+    until_s = time.monotonic() + seconds
+    sent, done = Sent(), Progress(Path(progress))
+    # It ends by itself: a last part that isn't sent would never come.
+    sender.send_all(sent.paced(messages, done, UNDER_WAY[kind], until_s), math.inf)
     sender.settle(60)
     sender.close()
+    print(json.dumps(asdict(sent)))
 
 
 def _packs(seed: int) -> Iterator[tuple[bytes, bytes]]:
