@@ -60,8 +60,14 @@ class RuleEngine:
         parts.grow()
         if not len(batch) or not parts.instant.rules:
             return TransitionBatch.empty()
+        rest = parts.calm_instant.rest(batch, parts.directory, parts.active)
+        if rest is None:
+            return TransitionBatch.empty()
+        if not rest.all():
+            batch = batch.take(np.flatnonzero(rest))
+            rest = np.ones(len(batch), np.bool_)
         hot = Hot(parts.members)
-        parts.instant.collect(Sheet(batch, parts.directory.family), hot)
+        parts.instant.collect(Sheet(batch, parts.directory.family), hot, rest, parts.active)
         changes = Changes()
         self._play(hot, batch, None, Machine(self._parameters, changes))
         return self._public(changes.in_log_order())
@@ -82,7 +88,9 @@ class RuleEngine:
         if len(batch):
             derived = len(parts.ruleset.derived)
             sheet = Sheet(batch, parts.directory.family, beside, derived=derived)
-            parts.timed.collect(sheet, hot)
+            rest = parts.calm_timed.rest(batch, parts.directory, parts.active)
+            if rest is not None:
+                parts.timed.collect(sheet, hot, rest, parts.active)
             parts.silence.hear(sheet, hot)
         parts.silence.expire(watermarks, hot)
         self._play(hot, batch, progress, machine)

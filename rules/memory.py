@@ -21,21 +21,27 @@ Bools = NDArray[np.bool_]
 
 @dataclass(slots=True)
 class Remembered:
-    """By rank: value float64, NaN = never heard; ts_ms int64 of that value."""
+    """By rank: value float64, NaN = never heard; ts_ms int64 of that value.
+
+    judged: whether the rules in force have been asked about that value since it came, or since an
+    instance of the device ended. No part of snapshots: asking once more changes nothing.
+    """
 
     value: NDArray[np.float64]
     ts_ms: NDArray[np.int64]
+    judged: NDArray[np.bool_]
 
     @staticmethod
     def blank(room: int) -> Remembered:
-        return Remembered(np.full(room, np.nan), np.full(room, NEVER_MS))
+        return Remembered(np.full(room, np.nan), np.full(room, NEVER_MS), np.zeros(room, np.bool_))
 
     def make_room(self, room: int) -> None:
         if room > len(self.value):
             grown = Remembered.blank(room)
             grown.value[: len(self.value)] = self.value
             grown.ts_ms[: len(self.ts_ms)] = self.ts_ms
-            self.value, self.ts_ms = grown.value, grown.ts_ms
+            grown.judged[: len(self.judged)] = self.judged
+            self.value, self.ts_ms, self.judged = grown.value, grown.ts_ms, grown.judged
 
 
 class Memory:
@@ -49,6 +55,44 @@ class Memory:
         self.quantities = quantities
         self.kept = {quantity: Remembered.blank(room) for quantity in quantities}
         self._timed = timed
+
+    def news(
+        self, sheet: Sheet, rows: Index, rank: NDArray[np.int32], idle: Bools, room: int
+    ) -> Bools | None:
+        """bool for each of `rows`: whether its device says anything new in them; None = none does.
+
+        idle: rows of devices without an active instance. A device of which all rows are plain,
+        come in order and repeat what is remembered and judged gets the same answers as before:
+        its rows may be left out. Their times are remembered here.
+        """
+        batch = sheet.batch
+        quantity, value, ts_ms = batch.quantity[rows], batch.value[rows], batch.ts_ms[rows]
+        plain = idle & (batch.flags[rows] == 0)
+        fresh = np.ones(len(rows), np.bool_)
+        parts: list[tuple[Remembered, Index]] = []
+        for number, kept in self.kept.items():
+            at = np.flatnonzero(quantity == number)
+            if not len(at):
+                continue
+            kept.make_room(room)
+            mine = rank[at]
+            in_order = plain[at] & (ts_ms[at] >= kept.ts_ms[mine])
+            fresh[at] = ~(in_order & kept.judged[mine] & (value[at] == kept.value[mine]))
+            kept.judged[mine[in_order & ~np.isnan(value[at])]] = True
+            parts.append((kept, at))
+        if fresh.any():
+            marked = np.zeros(room, np.bool_)
+            marked[rank[fresh]] = True
+            fresh = marked[rank]
+        for kept, at in parts:
+            same = at[~fresh[at]]
+            np.maximum.at(kept.ts_ms, rank[same], ts_ms[same])
+        return fresh if fresh.any() else None
+
+    def look_again(self, ranks: NDArray[np.int32]) -> None:
+        """An instance of these devices has ended: what is remembered may begin another."""
+        for kept in self.kept.values():
+            kept.judged[ranks[ranks < len(kept.judged)]] = False
 
     def recall(
         self, sheet: Sheet, rows: Index, rank: NDArray[np.int32], room: int

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from contracts.directory import DeviceDirectory
 from contracts.transitions import Episode
+from rules.calm import Calm
 from rules.derived.stage import Derive
 from rules.group.operator import GroupOperator
 from rules.group.predicates import Predicates
@@ -35,6 +36,10 @@ class Parts:
         }
         self.instant = Scan(by_mode["instant"], self.members, timed=False)
         self.timed = Scan(by_mode["timed"], self.members, timed=True)
+        derived = len(ruleset.derived)
+        self.calm_instant = Calm(by_mode["instant"], self.members, derived=derived)
+        self.calm_timed = Calm(by_mode["timed"], self.members, derived=derived)
+        self.active = np.zeros(len(directory), np.int32)
         self.silence = Silence(ruleset, self.members, directory)
         self.derive = Derive(ruleset.derived, directory)
         self.parameters = Parameters(ruleset)
@@ -43,6 +48,9 @@ class Parts:
 
     def grow(self) -> None:
         """Take in devices that the directory has got since."""
+        missing = len(self.directory) - len(self.active)
+        if missing > 0:
+            self.active = np.concatenate([self.active, np.zeros(missing + 64, np.int32)])
         if self.members.grow():
             self.silence.grow()
             self.predicates.grow()
@@ -85,9 +93,14 @@ class Parts:
                 self.instances.release(slots[rank : rank + 1].copy())
                 slots[rank] = INACTIVE
                 self.members.active[lane][rule] -= 1
+                self.active[device] -= 1
+                self._look_again(np.array([device], np.int32))
 
     def _link(self, state: State, index: Index, slots: NDArray[np.int32], step: int) -> None:
         """Point from (rule, lane, device) to the table; step: +1 for new, -1 for gone."""
+        np.add.at(self.active, state.device[index], step)
+        if step < 0:
+            self._look_again(state.device[index])
         pair = state.rule[index].astype(np.int64) << 1 | state.lane[index]
         rank = self.members.rank[state.device[index]]
         for key in np.unique(pair).tolist():
@@ -95,3 +108,9 @@ class Parts:
             mine = np.flatnonzero(pair == key)
             self.members.slots(lane, rule)[rank[mine]] = slots[mine]
             self.members.active[lane][rule] += step * len(mine)
+
+    def _look_again(self, device: NDArray[np.int32]) -> None:
+        family, rank = self.directory.family[device], self.members.rank[device]
+        for number in np.unique(family).tolist():
+            for scan in (self.instant, self.timed):
+                scan.look_again(number, rank[family == number])

@@ -46,6 +46,7 @@ class Scan:
         self._single: dict[tuple[int, int], list[int]] = {}
         self._combined: dict[tuple[int, bool], _Combined] = {}
         self.memories: dict[tuple[int, Stream], Memory] = {}
+        self._asked = {number: rule.quantities for number, rule in rules.items()}
         for number, rule in rules.items():
             self._place(number, rule)
 
@@ -77,12 +78,25 @@ class Scan:
             return None
         return self.memory(family, stream)
 
-    def collect(self, sheet: Sheet, hot: Hot) -> None:
-        """Rows that may change an instance, to `hot`."""
+    def look_again(self, family: int, ranks: NDArray[np.int32]) -> None:
+        """An instance of these devices has ended."""
+        for (known, _), memory in self.memories.items():
+            if known == family:
+                memory.look_again(ranks)
+
+    def collect(self, sheet: Sheet, hot: Hot, rest: Bools, active: NDArray[np.int32]) -> None:
+        """Rows that may change an instance, to `hot`.
+
+        rest: bool per row of the batch, those that aren't calm. active: int32 per directory row,
+        how many instances of the device are active.
+        """
         picker = Picker(self._members, sheet, hot)
         for pair, rows in sheet.rows.items():
             numbers = self._single.get(pair)
-            if numbers is not None:
+            if numbers is None:
+                continue
+            rows = rows[rest[rows]]
+            if len(rows):
                 self._collect_single(pair[1], rows, numbers, sheet, picker)
         for group in self._combined.values():
             if group.family not in sheet.families:
@@ -93,8 +107,21 @@ class Scan:
                 # What can't be derived any more must be forgotten.
                 usable |= sheet.batch.quantity[rows] >= FIRST
             rows = rows if usable is None else rows[usable]
+            rows = self._news(group, rows, sheet, active)
             if len(rows):
                 self._collect_combined(group, rows, sheet, picker)
+
+    def _news(
+        self, group: _Combined, rows: Index, sheet: Sheet, active: NDArray[np.int32]
+    ) -> Index:
+        """Rows of devices that say something new, or have an active instance."""
+        if not len(rows):
+            return rows
+        device = sheet.batch.device[rows]
+        memory = self.memory(group.family, "all" if group.safety else "live")
+        rank, room = self._members.rank[device], self._members.room(group.family)
+        fresh = memory.news(sheet, rows, rank, active[device] == 0, room)
+        return rows[:0] if fresh is None else rows[fresh]
 
     def _collect_single(
         self, quantity: int, rows: Index, numbers: list[int], sheet: Sheet, picker: Picker
@@ -116,11 +143,10 @@ class Scan:
         quantity = sheet.batch.quantity[rows]
         for number in group.numbers:
             rule = self.rules[number]
-            own = np.flatnonzero(np.isin(quantity, rule.quantities))
+            asked = self._asked[number]
+            own = np.flatnonzero(np.isin(quantity, asked))
             at, known = (own, own) if sheet.beside is None else settled(sheet, rows, own)
-            columns = _Columns(
-                self._members, sheet, rows[at], {q: values[q][known] for q in rule.quantities}
-            )
+            columns = _Columns(self._members, sheet, rows[at], {q: values[q][known] for q in asked})
             columns.rule = number
             hits = np.flatnonzero(maybe(rule.when, columns))
             self._pick(number, rule, columns, hits, picker)

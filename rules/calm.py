@@ -1,0 +1,178 @@
+"""Which rows can't matter: a look at all rows of a batch at once, before any rule is asked.
+
+Of each (family, quantity) the calm interval is known: values that breach no rule of a mode. A row
+may be left out when its value lies there, its quality is plain, and its device has neither an
+active instance nor another row in the batch that may matter. So in a quiet district a rule costs
+nothing, however many there are.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contracts.batch import TaggedBatch
+from contracts.directory import DeviceDirectory
+from contracts.quantities import FAMILIES, QUANTITIES
+from rules.expr.evaluate import maybe
+from rules.expr.plan import (
+    AttributeIs,
+    Both,
+    Compared,
+    Computed,
+    Constant,
+    Either,
+    Negated,
+    OneOf,
+    Reading,
+    Truth,
+    walk,
+)
+from rules.members import Members
+from rules.ruleset import Rule
+
+Bools = NDArray[np.bool_]
+Floats = NDArray[np.float64]
+
+
+class Calm:
+    """The calm intervals of the rules of one mode. derived: quantities behind `QUANTITIES`."""
+
+    def __init__(self, rules: dict[int, Rule], members: Members, *, derived: int) -> None:
+        self._width = len(QUANTITIES) + derived
+        self._low = np.full(len(FAMILIES) * self._width, -np.inf)
+        self._high = np.full(len(FAMILIES) * self._width, np.inf)
+        single: dict[int, list[Truth]] = {}
+        never: list[int] = []
+        for number, rule in rules.items():
+            family = members.family_of(number) * self._width
+            keys = [family + quantity for quantity in rule.quantities]
+            if len(keys) == 1:
+                single.setdefault(keys[0], []).append(rule.when)
+            else:
+                never += keys  # What such a rule thinks of a value hangs on the others.
+        for key, plans in single.items():
+            self._low[key], self._high[key] = calm_interval(plans)
+        self._low[never], self._high[never] = np.inf, -np.inf
+        self._marked = np.zeros(0, np.bool_)
+
+    def rest(
+        self, batch: TaggedBatch, directory: DeviceDirectory, active: NDArray[np.int32]
+    ) -> Bools | None:
+        """bool per row: whether a rule may want it; None when none does.
+
+        active: int32 per directory row, how many instances of the device are active.
+        """
+        device, value = batch.device, batch.value
+        key = directory.family[device].astype(np.intp)
+        key *= self._width
+        key += batch.quantity
+        calm = value >= self._low[key]
+        calm &= value <= self._high[key]
+        calm &= batch.flags == 0
+        stirred = np.flatnonzero(~calm)
+        if len(active) > len(self._marked):
+            self._marked = np.zeros(len(active), np.bool_)
+        marked = self._marked
+        marked[device[stirred]] = True
+        rest: Bools = marked[device]
+        marked[device[stirred]] = False
+        rest |= active[device] > 0
+        return rest if rest.any() else None
+
+
+def calm_interval(plans: Sequence[Truth]) -> tuple[float, float]:
+    """The closed interval of values that make none of the plans true; low > high = there is none.
+
+    plans: each over the same one quantity. Of several intervals the one with 0 is taken, where
+    signals and codes rest, or else the widest. Attributes count as unknown, which breaches.
+
+    >>> from rules.expr.check import checked
+    >>> calm_interval([checked("static_pressure < 0.07 MPa"), checked("static_pressure > 1 MPa")])
+    (0.07, 1.0)
+    >>> calm_interval([checked("fire != 0")])
+    (0.0, 0.0)
+    """
+    limits = _limits(plans)
+    if limits is None:
+        return math.inf, -math.inf
+    if not limits:
+        return -math.inf, math.inf
+    ends = [-math.inf, *limits, math.inf]
+    # The values between two limits share an answer, and each limit has its own.
+    pieces: list[tuple[float, float]] = []
+    for low, high in itertools.pairwise(ends):
+        above = low if math.isinf(low) else math.nextafter(low, math.inf)
+        below = high if math.isinf(high) else math.nextafter(high, -math.inf)
+        pieces.append((above, below))
+        if high < math.inf:
+            pieces.append((high, high))
+    pieces = [(low, high) for low, high in pieces if low <= high]
+    middle = np.array([_within(low, high) for low, high in pieces])
+    stirs = np.logical_or.reduce([maybe(plan, _Values(middle)) for plan in plans])
+    runs = _runs(pieces, np.broadcast_to(stirs, len(pieces)).tolist())
+    if not runs:
+        return math.inf, -math.inf
+    return max(runs, key=lambda run: (run[0] <= 0 <= run[1], run[1] - run[0]))
+
+
+def _limits(plans: Iterable[Truth]) -> list[float] | None:
+    """Where answers may change; None when that isn't a matter of single values."""
+    limits: set[float] = set()
+    for plan in plans:
+        for part in walk(plan):
+            if isinstance(part, Computed):
+                return None
+            if isinstance(part, OneOf) and isinstance(part.item, Reading):
+                limits.update(part.choices)
+            elif isinstance(part, Compared):
+                sides = (part.left, part.right)
+                if not any(isinstance(side, Reading) for side in sides):
+                    return None
+                limits.update(side.value for side in sides if isinstance(side, Constant))
+            elif not isinstance(part, Reading | Constant | AttributeIs | Negated | Both | Either):
+                return None
+    return sorted(limits)
+
+
+def _within(low: float, high: float) -> float:
+    if math.isinf(low) or math.isinf(high):
+        return high if math.isinf(low) else low
+    return low + (high - low) / 2
+
+
+def _runs(pieces: list[tuple[float, float]], stirs: list[bool]) -> list[tuple[float, float]]:
+    """Neighbouring pieces that stir nothing, joined."""
+    runs: list[tuple[float, float]] = []
+    open_ = False
+    for (low, high), stirred in zip(pieces, stirs, strict=True):
+        if stirred:
+            open_ = False
+        elif open_:
+            runs[-1] = runs[-1][0], high
+        else:
+            runs.append((low, high))
+            open_ = True
+    return runs
+
+
+class _Values:
+    """One row per value; of attributes nothing is known."""
+
+    def __init__(self, values: Floats) -> None:
+        self._values = values
+
+    def reading(self, quantity: int) -> Floats:
+        del quantity  # There is one.
+        return self._values
+
+    def attribute(self, plan: AttributeIs) -> NDArray[np.uint8]:
+        del plan
+        return np.zeros(len(self._values), np.uint8)
+
+    def silent(self, for_ms: int) -> Bools:
+        raise KeyError(for_ms)
