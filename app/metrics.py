@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -92,6 +92,12 @@ class Metrics:
             buckets=LATENCY_S,
             registry=self.registry,
         )
+        self.judged = Gauge(
+            "gridwarden_alerts_judged",
+            "Alerts by rule and what people said they were; `false` is the count of false alarms",
+            ["rule", "disposition"],
+            registry=self.registry,
+        )
 
         self.inner = Gauge(
             "gridwarden_inner_total",
@@ -104,6 +110,12 @@ class Metrics:
         """Totals that a part keeps itself."""
         for what, number in counts.items():
             self.inner.labels(part, what).set(number)
+
+    def show_judged(self, judged: Iterable[tuple[str, str, int]]) -> None:
+        """(rule, disposition, alerts) as they are now: one that is judged anew moves."""
+        self.judged.clear()
+        for rule, disposition, number in judged:
+            self.judged.labels(rule, disposition).set(number)
 
     def count_rows(self, counts: Mapping[str, int]) -> None:
         for outcome, number in counts.items():

@@ -35,6 +35,7 @@ STREAM_ALIVE_S = 5.0
 """How often a silent stream says that it lives; the page calls it lost after three."""
 
 _ID = re.compile(r"[A-Za-z0-9_.:/-]{1,64}")
+_GRID = "^[0-9A-Za-z]{0,32}$"
 Level = Annotated[int, Field(ge=1, le=4)]
 _JSON = "application/json"
 PAGE_HEADERS = {
@@ -81,6 +82,7 @@ def create_api(
     install(api)
     guard = Guard(keys)
     _read_routes(api, store, guard)
+    _rule_routes(api, store, guard)
     _command_routes(api, store, submit, guard)
     _stream_route(api, store, live, guard)
     _health_routes(api, health, metrics, guard)
@@ -97,7 +99,7 @@ def create_api(
 def _read_routes(api: FastAPI, store: Store, guard: Guard) -> None:
     @api.get("/api/v1/alerts", responses=doc.ALERTS, dependencies=[Depends(guard.read)])
     def list_alerts(
-        grid: Annotated[str, Query(pattern="^[0-9A-Za-z]{0,32}$", examples=["340111002"])] = "",
+        grid: Annotated[str, Query(pattern=_GRID, examples=["340111002"])] = "",
         family: Annotated[list[str] | None, Query()] = None,
         severity: Annotated[list[Level] | None, Query(max_length=4)] = None,
         state: Annotated[list[doc.State] | None, Query()] = None,
@@ -137,6 +139,33 @@ def _read_routes(api: FastAPI, store: Store, guard: Guard) -> None:
         if row is None:
             raise ApiError(404, "unknown_alert", "no alert has this id", "alert")
         return _json(doc.alert_with_events(row, store.queries.events_of(alert)))
+
+
+def _rule_routes(api: FastAPI, store: Store, guard: Guard) -> None:
+    @api.get("/api/v1/rules", responses=doc.RULES, dependencies=[Depends(guard.read)])
+    def list_rules(
+        grid: Annotated[str, Query(pattern=_GRID)] = "",
+        start: Annotated[str, Query(alias="from", examples=["2026-03-01T00:00:00Z"])] = "",
+        end: Annotated[str, Query(alias="to")] = "",
+    ) -> Response:
+        """How often each rule has raised, what people said it was, and what wasn't told.
+
+        `false` is its count of false alarms. Rules that never raised aren't listed.
+        """
+        chosen = Selection(
+            grid_prefix=grid, from_ms=doc.time_ms(start, "from"), to_ms=doc.time_ms(end, "to")
+        )
+        return _json(doc.rules(store.queries.rules(chosen)))
+
+    @api.get("/api/v1/notices", responses=doc.NOTICES, dependencies=[Depends(guard.read)])
+    def list_notices(
+        cursor: Annotated[str, Query(pattern="^[0-9]{0,18}$")] = "",
+        limit: Annotated[int, Query(ge=1, le=500)] = 100,
+    ) -> Response:
+        """Notices that are no alerts (a budget is used up), newest first."""
+        rows = store.queries.notices(int(cursor) if cursor else None, limit + 1)
+        more = str(rows[limit - 1]["seq"]) if len(rows) > limit else None
+        return _json(doc.notices(rows[:limit], more))
 
 
 def _json(body: bytes, status: int = 200) -> Response:

@@ -90,6 +90,17 @@ def alert_with_events(row: sqlite3.Row, events: Sequence[sqlite3.Row]) -> bytes:
     return msgspec.json.encode(_AlertWithEvents(_alert(row), bodies))
 
 
+def rules(rows: Sequence[sqlite3.Row]) -> bytes:
+    return msgspec.json.encode({"rules": [dict(row) for row in rows]})
+
+
+def notices(rows: Sequence[sqlite3.Row], more: str | None) -> bytes:
+    """next: cursor of the following page, null = this is the last."""
+    return msgspec.json.encode(
+        {"notices": [msgspec.Raw(row["body"]) for row in rows], "next": more}
+    )
+
+
 def receivers(rows: Sequence[sqlite3.Row]) -> bytes:
     return msgspec.json.encode(
         {
@@ -209,6 +220,31 @@ ALERT: Responses = {
         "The alert and its events", {"alert": _ALERT_EXAMPLE, "events": [_ALERT_EXAMPLE["event"]]}
     ),
     404: _example("No such alert", _ERROR),
+    **_REFUSED,
+}
+RULES: Responses = {
+    200: _example(
+        "Rules by id",
+        {
+            "rules": [
+                {
+                    "rule": "efire.residual_high",
+                    "alerts": 31,
+                    "open": 1,
+                    "real": 2,
+                    "false": 9,
+                    "drill": 0,
+                    "inhibited": 4,
+                    "shadow": 0,
+                    "over_budget": 3,
+                }
+            ]
+        },
+    ),
+    **_REFUSED,
+}
+NOTICES: Responses = {
+    200: _example("Notices, newest first", {"notices": [], "next": None}),
     **_REFUSED,
 }
 COMMAND: Responses = {

@@ -13,6 +13,13 @@ _ALERTS = (
     " FROM alerts a JOIN events e ON e.id = a.event"
 )
 
+_RULES = (
+    "SELECT a.rule AS rule, COUNT(*) AS alerts, SUM(a.state <> 'cleared') AS open,"
+    " SUM(a.disposition IS 'real') AS \"real\", SUM(a.disposition IS 'false') AS \"false\","
+    " SUM(a.disposition IS 'drill') AS drill, SUM(a.delivery = 'inhibited') AS inhibited,"
+    " SUM(a.delivery = 'shadow') AS shadow, SUM(a.over_budget) AS over_budget FROM alerts a"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Selection:
@@ -74,6 +81,28 @@ class Queries:
         return self.all(
             "SELECT seq, id, kind, body FROM events WHERE seq > ? ORDER BY seq LIMIT ?",
             [seq, limit],
+        )
+
+    def rules(self, selection: Selection) -> list[sqlite3.Row]:
+        """(rule, alerts, open, real, false, drill, inhibited, shadow, over_budget) of each rule
+        that has raised; the last three as their alerts stand now. By rule."""
+        where, values = _where(selection)
+        return self.all(f"{_RULES}{where} GROUP BY a.rule ORDER BY a.rule", values)
+
+    def judged(self) -> list[tuple[str, str, int]]:
+        """(rule, disposition, how many alerts have it now)."""
+        rows = self.all(
+            "SELECT rule, disposition, COUNT(*) FROM alerts WHERE disposition IS NOT NULL"
+            " GROUP BY rule, disposition"
+        )
+        return [(row[0], row[1], row[2]) for row in rows]
+
+    def notices(self, before: int | None, limit: int) -> list[sqlite3.Row]:
+        """(seq, body), newest first, those recorded before `before`."""
+        return self.all(
+            "SELECT seq, body FROM events WHERE kind = 'notice' AND seq < ?"
+            " ORDER BY seq DESC LIMIT ?",
+            [2**63 - 1 if before is None else before, limit],
         )
 
     def last_seq(self) -> int:

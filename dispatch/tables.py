@@ -48,6 +48,10 @@ CREATE TABLE IF NOT EXISTS alerts (
 CREATE INDEX IF NOT EXISTS alerts_newest ON alerts (first_seq);
 CREATE INDEX IF NOT EXISTS alerts_open ON alerts (severity, acknowledged) WHERE state <> 'cleared';
 
+CREATE INDEX IF NOT EXISTS alerts_judged
+    ON alerts (rule, disposition) WHERE disposition IS NOT NULL;
+CREATE INDEX IF NOT EXISTS events_notices ON events (seq) WHERE kind = 'notice';
+
 CREATE TABLE IF NOT EXISTS deliveries (
     receiver TEXT NOT NULL,
     seq INTEGER NOT NULL,

@@ -338,6 +338,7 @@ class Server:
             state = self.telemetry.state()
             self.metrics.store_lag.set(state.lag_ms / 1000)
             self.metrics.store_thinned.set(state.thinned_rows)
+        self.metrics.show_judged(self.store.queries.judged())
         for part, counts in self._inner_counts().items():
             self.metrics.show(part, counts)
         return self.metrics.exposition()

@@ -61,6 +61,8 @@ ROUTES = [
     ("POST", "/api/v1/alerts/x/reset"),
     ("POST", "/api/v1/alerts/x/disposition"),
     ("GET", "/api/v1/events/stream"),
+    ("GET", "/api/v1/rules"),
+    ("GET", "/api/v1/notices"),
     ("GET", "/api/v1/receivers"),
     ("POST", "/api/v1/receivers/desk/enable"),
     ("GET", "/metrics"),
