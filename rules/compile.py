@@ -125,7 +125,7 @@ def _check_group(reader: Reader, written: WrittenRule, when: Truth, clear: Truth
         if written.group is not None:
             for problem, mend in dict.fromkeys(faults_of(plan)):
                 _fault(reader, written, key, problem, mend)
-        elif is_grouped(plan):
+        elif is_grouped(plan) and "group" not in written.lines:
             problem = "devices(), any(), all() and share() speak of a group"
             _fault(reader, written, key, problem, f"add group: {', '.join(KINDS[:-1])} or gateway")
 

@@ -29,6 +29,7 @@ from rules.expr.plan import (
 )
 from rules.finding import Finding, suggest
 from rules.group.judge import tried
+from rules.group.predicates import questions
 from rules.ruleset import Rule, RuleSet
 
 SAFETY_FOR_MS = 5 * 60_000
@@ -120,6 +121,9 @@ def _hysteresis(rule: Rule) -> _Said:
 def _counts(rule: Rule) -> _Said:
     """The same over numbers of devices."""
     raises, clears = tried(rule.when, rule.clear)
+    if clears is not None and clears.any() and len(questions(rule)) > 1:
+        # What one question says of another isn't known here.
+        clears = ~raises
     yield from _limits(raises, clears)
 
 

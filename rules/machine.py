@@ -180,6 +180,7 @@ class Machine:
         gap = (missing > 0) & ~state.unknown[index] & (now.ts_ms >= state.seen[index] + missing)
         turned = (phase == PENDING) & now.not_breach
         turned |= (phase == CLEARING) & now.holds
+        turned |= (phase == PENDING) & (now.lost != state.unknown[index])
         shown = np.flatnonzero(fresh & (gap | turned))
         if len(shown):
             self.expire(state, index[shown], now.ts_ms[shown], now.revealed.take(shown))
@@ -191,11 +192,12 @@ class Machine:
         state.onset[j] = now.ts_ms[hit]
         state.clock[j] = now.last_ms[hit]
         state.seen[j] = np.where(now.tick[hit], now.seen_ms[hit], now.last_ms[hit])
-        state.unknown[j] = False
+        state.unknown[j] = now.lost[hit]
         _keep(state, j, now.deciding.take(hit))
         waits = self._parameters.for_ms[state.rule[j]] > 0
         state.phase[j] = np.where(waits, PENDING, FIRING)
         self._tell_row(Change.RAISED, state, index, hit[~waits], now)
+        self._tell_row(Change.UNKNOWN, state, index, hit[~waits & now.lost[hit]], now)
 
     def _end(self, state: State, index: Index, hit: Index, now: _Round) -> None:
         if not len(hit):

@@ -12,9 +12,11 @@ import typer
 from app.cli import rules_backtest, rules_test
 from app.cli.outcome import FINDINGS, fail
 from app.content import ContentError, read_rule_files
+from contracts.registry import Registry
 from ingest.registry import RegistryError
 from ingest.registry import load as load_registry
 from rules import Finding, RulesInvalid, compile_rules
+from rules.group.places import placeless
 from rules.lint import lint
 
 app = typer.Typer(help="Alert rules / 告警规则.", no_args_is_help=True, add_completion=False)
@@ -43,12 +45,12 @@ def check(
     """
     try:
         files = read_rule_files(folder)
-        attributes = None if registry is None else _attributes(registry)
+        known = None if registry is None else load_registry(registry)
     except (ContentError, RegistryError, OSError) as error:
         fail(str(error))
     except UnicodeDecodeError as error:
         fail(f"{folder}: a rule file is no UTF-8 text: {error.reason} at byte {error.start}")
-    rules, findings = _checked(files, attributes)
+    rules, findings = _checked(files, known)
     findings = [replace(finding, file=str(folder / finding.file)) for finding in findings]
     if as_json:
         _print_json(folder, rules, findings)
@@ -59,20 +61,21 @@ def check(
     raise typer.Exit(FINDINGS if findings else 0)
 
 
-def _attributes(registry: Path) -> dict[str, frozenset[str]]:
-    columns = load_registry(registry).devices.attributes
+def _attributes(registry: Registry) -> dict[str, frozenset[str]]:
+    columns = registry.devices.attributes
     return {name: frozenset(column.values) for name, column in columns.items()}
 
 
-def _checked(
-    files: dict[str, str], attributes: dict[str, frozenset[str]] | None
-) -> tuple[int, list[Finding]]:
+def _checked(files: dict[str, str], registry: Registry | None) -> tuple[int, list[Finding]]:
     """How many rules can run, and what is found."""
     try:
         ruleset = compile_rules(files)
     except RulesInvalid as error:
         return 0, list(error.findings)
-    return len(ruleset.cards), lint(ruleset, attributes)
+    if registry is None:
+        return len(ruleset.cards), lint(ruleset)
+    found = lint(ruleset, _attributes(registry))
+    return len(ruleset.cards), sorted([*found, *placeless(ruleset, registry)])
 
 
 def _print_json(folder: Path, rules: int, findings: list[Finding]) -> None:

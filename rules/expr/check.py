@@ -27,6 +27,7 @@ from rules.expr.plan import (
     Reading,
     Silent,
     Truth,
+    counts_of,
     quantities_of,
 )
 from rules.expr.syntax import ExpressionError
@@ -72,14 +73,14 @@ def _truth(node: syntax.Node) -> Truth:
 
 
 def _call(node: syntax.Call) -> Truth:
+    if node.name in _COUNTING:
+        problem = f"{node.name}(...) is a number"
+        raise ExpressionError(problem, node.at, f"write {node.name}(...) >= {_enough(node.name)}")
     if node.name in NUMBERS:
         raise ExpressionError(f"{node.name} is a number", node.at, "compare it with something")
     if node.name not in CONDITIONS:
         mend = suggest(node.name, FUNCTIONS)
         raise ExpressionError(f"unknown function {node.name}", node.at, mend)
-    if node.name in _COUNTING:
-        problem = f"{node.name}(...) is a number"
-        raise ExpressionError(problem, node.at, f"write {node.name}(...) >= {_enough(node.name)}")
     if node.name == "all":
         return Every(_asked(node))
     if node.name == "any":
@@ -121,7 +122,7 @@ def _comparison(node: syntax.Comparison) -> Truth:
     a, b = _number(left), _number(right)
     a, b = _same_unit(a, b, node.at, "compared")
     found = Compared(node.operator, a.plan, b.plan)
-    if not quantities_of(found):
+    if not quantities_of(found) and not counts_of(found):
         raise ExpressionError("compares two constants", node.at, "name a quantity")
     return early(found)
 

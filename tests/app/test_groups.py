@@ -101,10 +101,10 @@ class Log:
     def command(self, at_s: int, action: str, alert: str) -> None:
         told = OperatorCommand(
             id=f"desk:{at_s}",
-            action=action,
+            action=action,  # type: ignore[arg-type]
             alert=alert,
             at_ms=T0 + at_s * S,
-            by="desk",  # type: ignore[arg-type]
+            by="desk",
         )
         self.record(T0 + at_s * S, RecordKind.COMMAND, "", msgspec.json.encode(told))
 

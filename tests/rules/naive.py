@@ -361,6 +361,7 @@ def truth(
     if isinstance(plan, p.OneOf):
         item = number_of(plan.item, values)
         return None if item is None else item in plan.choices
+    assert isinstance(plan, p.Compared)
     left, right = number_of(plan.left, values), number_of(plan.right, values)
     if left is None or right is None:
         return None
@@ -382,6 +383,7 @@ def number_of(plan: p.Number, values: dict[int, float | None]) -> float | None:
         return plan.value
     if isinstance(plan, p.Reading):
         return values[plan.quantity]
+    assert isinstance(plan, p.Computed)
     left, right = number_of(plan.left, values), number_of(plan.right, values)
     if left is None or right is None:
         return None
