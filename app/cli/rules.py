@@ -16,8 +16,8 @@ from contracts.registry import Registry
 from ingest.registry import RegistryError
 from ingest.registry import load as load_registry
 from rules import Finding, RulesInvalid, compile_rules
-from rules.group.places import placeless
 from rules.lint import lint
+from rules.placeless import placeless
 
 app = typer.Typer(help="Alert rules / 告警规则.", no_args_is_help=True, add_completion=False)
 

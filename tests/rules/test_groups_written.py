@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from rules import RulesInvalid, compile_rules
-from rules.group.places import placeless
 from rules.lint import lint
+from rules.placeless import placeless
 from tests.rules.scene import Device, directory_of
 
 GOOD = """\
