@@ -5,7 +5,8 @@ function of the records alone, however they are cut into calls:
 
 * rows act on instant rules in log order;
 * timed work happens only at MARK records, which are in the log;
-* commands and installed rule sets and registries take effect at their own position.
+* commands and installed registries and settings take effect at their own position; so do
+  installed rule sets, or at the event time that their record names (`app.changeover`).
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from contracts.alerts import AlertEvent
+from app.changeover import Changeover, RulesNews
+from contracts.alerts import AlertEvent, timestamp
 from contracts.batch import TaggedBatch
 from contracts.directory import DeviceDirectory
 from contracts.log import LogRecord, RecordKind
@@ -26,8 +29,10 @@ from contracts.messages import Installed, OperatorCommand
 from contracts.registry import Registry
 from dispatch.lifecycle import Lifecycle
 from ingest.admission import Admission, AdmissionSettings, RowReject
+from rules.compared import Carried
 from rules.engine import RuleEngine
 from rules.ruleset import RuleSet
+from rules.switch import Switch
 
 SNAPSHOT_VERSION = 1
 _ROWS = (RecordKind.PACK, RecordKind.FOREIGN, RecordKind.STATUS)
@@ -40,7 +45,7 @@ class SnapshotMismatch(Exception):
 class SnapshotHead(msgspec.Struct, frozen=True, kw_only=True):
     """Beside the chunks: the position in the log and the content hashes they were made with.
 
-    "" = nothing of that kind had been installed.
+    "" = nothing of that kind had been installed. coming: rules that are taking over.
     """
 
     version: int
@@ -48,6 +53,8 @@ class SnapshotHead(msgspec.Struct, frozen=True, kw_only=True):
     rules: str
     registry: str
     settings: str = ""
+    coming: str = ""
+    activate_ms: int = 0
 
 
 @dataclass(slots=True)
@@ -55,13 +62,15 @@ class Step:
     """What one call of `Engine.step` found, in log order.
 
     events: alert events. batches: accepted rows, for the telemetry store. rejects: refused rows
-    and messages, for quarantine. counts: how many rows went which way, by reason.
+    and messages, for quarantine. counts: how many rows went which way, by reason. news: what
+    became of rule sets that records named.
     """
 
     events: list[AlertEvent] = field(default_factory=list)
     batches: list[TaggedBatch] = field(default_factory=list)
     rejects: list[RowReject] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
+    news: list[RulesNews] = field(default_factory=list)
 
 
 def _no_settings(content: str) -> AdmissionSettings:
@@ -92,6 +101,7 @@ class Engine:
         self._sources = sources
         self.position = 0
         self.content: dict[str, str] = {}
+        self.coming: Changeover | None = None
         self._build(registry, ruleset)
 
     @property
@@ -99,13 +109,30 @@ class Engine:
         """What is in force: given at the start, or installed since."""
         return self._settings
 
-    def _build(self, registry: Registry, ruleset: RuleSet) -> None:
+    def _build(self, registry: Registry, ruleset: RuleSet) -> RuleEngine:
         self.registry = registry
         self.ruleset = ruleset
         self.directory = DeviceDirectory(registry)
         self.admission = Admission(self.directory, self._settings)
-        self.rules = RuleEngine(ruleset, self.directory)
+        engine = RuleEngine(ruleset, self.directory)
+        self.rules: RuleEngine | Switch = engine
         self.lifecycle = Lifecycle(ruleset.cards, self.directory, slack_ms=self._settings.slack_ms)
+        self.admission.want(engine.wanted_quantities())
+        return engine
+
+    def _change_over(
+        self, old: RuleEngine, content: str, ruleset: RuleSet, activate_ms: int
+    ) -> None:
+        """From now on both rule sets are there."""
+        self.coming = Changeover(
+            content,
+            ruleset,
+            activate_ms,
+            old=old,
+            directory=self.directory,
+            lifecycle=self.lifecycle,
+        )
+        self.rules = self.coming.switch
         self.admission.want(self.rules.wanted_quantities())
 
     def step(self, records: Sequence[LogRecord]) -> Step:
@@ -154,6 +181,17 @@ class Engine:
         released, progress = self.admission.mark(record)
         transitions = self.rules.on_time(released, progress)
         step.events.extend(self.lifecycle.apply(transitions))
+        if self.coming is not None:
+            step.events.extend(self.coming.settle())
+            if self.coming.switch.done:
+                self._changed_over(self.coming, record, step)
+
+    def _changed_over(self, coming: Changeover, record: LogRecord, step: Step) -> None:
+        """The new rules are alone."""
+        self.ruleset, self.rules, self.coming = coming.ruleset, coming.switch.new, None
+        self.content["rules"] = coming.content
+        self.admission.want(self.rules.wanted_quantities())
+        step.news.append(_news(coming.content, "done", record, coming=coming))
 
     def _on_command(self, record: LogRecord, step: Step) -> None:
         command = msgspec.json.decode(record.payload, type=OperatorCommand)
@@ -164,7 +202,16 @@ class Engine:
 
     def _on_installed(self, record: LogRecord, step: Step) -> None:
         installed = msgspec.json.decode(record.payload, type=Installed)
-        if self._sources is None or self.content.get(installed.what) == installed.hash:
+        if self._sources is None:
+            return
+        if installed.what == "rules" and installed.activate_ms is not None:
+            at_ms = installed.activate_ms
+            self._on_coming(self._sources, installed.hash, at_ms, record, step)
+            return
+        if installed.what == "rules" and self.coming is not None:
+            step.events.extend(self.coming.end_now())
+            self._changed_over(self.coming, record, step)
+        if self.content.get(installed.what) == installed.hash:
             return
         self.content[installed.what] = installed.hash
         if installed.what == "rules":
@@ -172,6 +219,8 @@ class Engine:
             if ruleset.hash != self.ruleset.hash:
                 self._reinstall(self.registry, ruleset)
                 self._settle(record, step)
+            report = () if isinstance(self.rules, Switch) else self.rules.carried
+            step.news.append(_news(installed.hash, "done", record, report=report))
         elif installed.what == "settings":
             settings = self._sources.settings(installed.hash)
             if settings != self._settings:
@@ -181,6 +230,26 @@ class Engine:
             registry = self._sources.registry(installed.hash)
             if registry.hash != self.registry.hash:
                 self._reinstall(registry, self.ruleset)
+
+    def _on_coming(
+        self, sources: Sources, content: str, activate_ms: int, record: LogRecord, step: Step
+    ) -> None:
+        """Rules that come into force at an event time; refused when that is over already."""
+        reached_ms = self.admission.handed_over_ms
+        if content == (self.coming.content if self.coming else self.content.get("rules")):
+            return
+        if isinstance(self.rules, Switch):
+            why = "another change of rules is under way"
+            step.news.append(_news(content, "refused", record, activate_ms=activate_ms, why=why))
+        elif reached_ms >= activate_ms:
+            why = f"readings up to {timestamp(reached_ms)} have been judged already"
+            step.news.append(_news(content, "refused", record, activate_ms=activate_ms, why=why))
+        elif (ruleset := sources.rules(content)).hash == self.ruleset.hash:
+            self.content["rules"] = content
+            step.news.append(_news(content, "done", record, activate_ms=activate_ms))
+        else:
+            self._change_over(self.rules, content, ruleset, activate_ms)
+            step.news.append(_news(content, "begun", record, coming=self.coming))
 
     def _settle(self, record: LogRecord, step: Step) -> None:
         """Say what the new rules mean for open alerts; an alert that ended for it starts anew."""
@@ -197,8 +266,10 @@ class Engine:
     def _reinstall(self, registry: Registry, ruleset: RuleSet) -> None:
         """Take over all state under other content, by way of a snapshot."""
         chunks = self.snapshot()
-        old = self.directory
-        self._build(registry, ruleset)
+        old, coming = self.directory, self.coming
+        engine = self._build(registry, ruleset)
+        if coming is not None:
+            self._change_over(engine, coming.content, coming.ruleset, coming.activate_ms)
         self._restore_parts(chunks, self._remap(old))
 
     def _remap(self, old: DeviceDirectory) -> NDArray[np.int32] | None:
@@ -222,6 +293,8 @@ class Engine:
             rules=self.content.get("rules", ""),
             registry=self.content.get("registry", ""),
             settings=self.content.get("settings", ""),
+            coming=self.coming.content if self.coming else "",
+            activate_ms=self.coming.activate_ms if self.coming else 0,
         )
         admission, rest = (
             self.admission.freeze(),
@@ -245,6 +318,11 @@ class Engine:
             "registry": head.registry,
             "settings": head.settings,
         }
+        if head.coming and isinstance(self.rules, RuleEngine):
+            if self._sources is None:
+                raise SnapshotMismatch("made in the middle of a change of rules")
+            ruleset = self._sources.rules(head.coming)
+            self._change_over(self.rules, head.coming, ruleset, head.activate_ms)
         self._restore_parts(chunks, None)
         self.position = head.position
 
@@ -252,6 +330,27 @@ class Engine:
         self.admission.restore(chunks["admission"], remap)
         self.rules.restore(chunks["rules"], remap)
         self.lifecycle.restore(chunks["lifecycle"], remap)
+
+
+def _news(
+    content: str,
+    state: Literal["begun", "done", "refused"],
+    record: LogRecord,
+    *,
+    coming: Changeover | None = None,
+    activate_ms: int | None = None,
+    why: str = "",
+    report: tuple[Carried, ...] = (),
+) -> RulesNews:
+    return RulesNews(
+        content=content,
+        state=state,
+        position=record.position,
+        heard_ms=record.accepted_ms,
+        activate_ms=coming.activate_ms if coming else activate_ms,
+        why=why,
+        report=coming.switch.report if coming else report,
+    )
 
 
 def read_head(chunks: dict[str, bytes]) -> SnapshotHead:

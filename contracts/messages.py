@@ -91,8 +91,11 @@ class Installed(msgspec.Struct, frozen=True, kw_only=True):
     """Control record: from this position on, `what` with this content hash is in force.
 
     settings: what admission tolerates; event time is judged by it, so it belongs to the log.
+    activate_ms: rules only. The event time at which they come into force: a reading stamped so
+    or later meets them, an earlier one those before. Not given, as in older logs: at once.
     """
 
     what: Literal["rules", "registry", "settings"]
     hash: str
     active_ms: int
+    activate_ms: int | None = None

@@ -197,6 +197,11 @@ class Admission:
         """`now_ms` minus the least watermark of a gateway that moved its own in the last minute."""
         return self._watermarks.lag_ms(now_ms)
 
+    @property
+    def handed_over_ms(self) -> int:
+        """The greatest event time up to which readings of any gateway were handed over."""
+        return int(self._buffer.progress_ms.max(initial=NEVER))
+
     def snapshot(self) -> bytes:
         """All state, and the directory's strangers, as MessagePack with little-endian columns."""
         return self.freeze()()

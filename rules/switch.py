@@ -35,7 +35,7 @@ from rules.changes import Revealed
 from rules.compared import Carried, compared, known
 from rules.engine import RuleEngine
 from rules.instances import NEVER_MS
-from rules.ruleset import RuleSet
+from rules.ruleset import Rule, RuleSet
 from rules.subset import Kind, Subset
 
 VERSION = 1
@@ -56,8 +56,9 @@ class _Saved(msgspec.Struct, frozen=True, kw_only=True):
 class Switch:
     """Implements `contracts.operator.Operator`. Rule rows are those of `cards`.
 
-    The old engine, in whatever state it is, becomes part of this. done: whether all have passed
-    T; then `new` carries on alone, and its rows are those of its own rule set.
+    The old engine, in whatever state it is, becomes part of this. arrived: whether devices moved
+    for good at the last mark. done: whether all have passed T; then `new` carries on alone, and
+    its rows are those of its own rule set.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Switch:
         self.new.hold_groups(activate_ms)
         self.activate_ms = activate_ms
         self.done = False
+        self.arrived = False
         self._directory = directory
         self._moved: dict[Kind, Bools] = {
             "instant": np.zeros(0, np.bool_),
@@ -86,6 +88,11 @@ class Switch:
     def report(self) -> tuple[Carried, ...]:
         """What becomes of each rule's state, as far as devices have moved."""
         return compared(known(self.old.ruleset), self.new.ruleset, self._left)
+
+    @property
+    def carried(self) -> frozenset[str]:
+        """Rules whose state goes on."""
+        return frozenset(one.rule for one in self.report if one.outcome != "reset")
 
     def has_moved(self, device_row: int) -> bool:
         """Whether all state of a device is with the new rules."""
@@ -140,6 +147,7 @@ class Switch:
         parts = [self._of_old(told), *self._arrive(here, passed, progress)]
         self._behind_ms = np.where(passed, progress.watermark_ms, NEVER_MS)
         parts.append(self._new_on_time(batch.take(to_new), progress, self._behind_ms))
+        self.arrived = len(parts) > 2
         if passed.all() and progress.heard_ms >= self.activate_ms:
             self.finish()
         return TransitionBatch.join(parts)
@@ -156,7 +164,7 @@ class Switch:
         known = len(self._behind_ms)
         behind_ms[:known] = np.maximum(behind_ms[:known], self._behind_ms)
         found = self._new_on_time(TaggedBatch.empty(), progress, behind_ms)
-        mine = (instant | timed)[found.device]
+        mine = (found.device >= 0) & (instant | timed)[found.device]
         own = np.flatnonzero(mine)
         others = np.flatnonzero(~mine)
         return [found.take(others), self._at_activation(found.take(own))]
@@ -171,7 +179,8 @@ class Switch:
         everyone = np.ones(len(self._directory), np.bool_)
         self._move("instant", everyone & ~self._known("instant"))
         self._move("timed", everyone & ~self._known("timed"))
-        self.old.hand_over(self.new, Subset(kinds=frozenset(("whole",))))
+        carried = self.old.hand_over(self.new, Subset(kinds=frozenset(("whole",))))
+        self._left.update({one.rule: one.left for one in carried if one.left})
         self.done = True
 
     def _move(self, kind: Kind, devices: Bools) -> None:
@@ -201,6 +210,13 @@ class Switch:
     def _at_activation(self, told: TransitionBatch) -> TransitionBatch:
         return replace(told, at_ms=np.maximum(told.at_ms, self.activate_ms))
 
+    def counts(self) -> dict[str, int]:
+        """See `RuleEngine.counts`; by the rules in whose windows the readings are by now."""
+        return self.old.counts() | self.new.counts()
+
+    def state_bytes(self) -> int:
+        return self.old.state_bytes() + self.new.state_bytes()
+
     def next_ms(self) -> int | None:
         """Not later than T: who waits for a mark must see it."""
         due = [at for at in (self.old.next_ms(), self.new.next_ms()) if at is not None]
@@ -209,10 +225,16 @@ class Switch:
     def reset(self, rule_row: int, device_row: int) -> None:
         """An operator's reset: wherever the device is by now."""
         name = self.cards[rule_row].id
-        for engine in (self.old, self.new):
-            for row, rule in enumerate(engine.ruleset.cards):
-                if rule.id == name and engine.watches(row, device_row):
+        spoken = {rule.group is None for engine in self._both() for rule in _rows(engine, name)}
+        if len(spoken) > 1:
+            return  # One of them speaks of groups: nothing of the instance goes on.
+        for engine in self._both():
+            for row, card in enumerate(engine.ruleset.cards):
+                if card.id == name and engine.watches(row, device_row):
                     engine.reset(row, device_row)
+
+    def _both(self) -> tuple[RuleEngine, RuleEngine]:
+        return self.old, self.new
 
     def snapshot(self) -> bytes:
         return msgspec.msgpack.encode(
@@ -253,6 +275,11 @@ class Switch:
             moved = np.zeros(len(self._directory), np.bool_)
             moved[_remapped(np.frombuffer(rows, "<i4"), remap)] = True
             self._moved[kind] = moved  # type: ignore[index]  # the two kinds above
+
+
+def _rows(engine: RuleEngine, name: str) -> list[Rule]:
+    """The machine rows of a public rule."""
+    return [rule for rule in engine.ruleset.rules if rule.id == name]
 
 
 def _rows_of(moved: Bools) -> bytes:

@@ -56,6 +56,20 @@ class Verdict(Enum):
     NO_DISPOSITION = "no_disposition"  # the command names none
 
 
+@dataclass(frozen=True, slots=True)
+class RulesChange:
+    """Rules that change at event time `at_ms`, device by device.
+
+    Rule rows of transitions are those of `new`, then those of `old`. carried: ids of rules whose
+    state goes on, and their alerts with it.
+    """
+
+    new: tuple[RuleCard, ...]
+    old: tuple[RuleCard, ...]
+    carried: frozenset[str]
+    at_ms: int
+
+
 class Lifecycle:
     """All open alerts of one partition.
 
@@ -74,6 +88,7 @@ class Lifecycle:
         self._slack_ms = slack_ms
         self._cards = tuple(cards)
         self._row_of_rule = {card.id: row for row, card in enumerate(self._cards)}
+        self._switching: RulesChange | None = None
         self._directory = directory
         self._alerts: dict[str, Alert] = {}
         self._open: dict[tuple[str, str, int], Alert] = {}
@@ -101,9 +116,14 @@ class Lifecycle:
         if not len(transitions):
             return events
         columns = (getattr(transitions, name).tolist() for name in COLUMNS)
-        for number, row in enumerate(zip(*columns, strict=True)):
+        for number, values in enumerate(zip(*columns, strict=True)):
             about = self._subject(transitions, number)
-            events += self._change(about, dict(zip(COLUMNS, row, strict=True)))
+            row = dict(zip(COLUMNS, values, strict=True))
+            if self._switching is not None and not self._has_say(
+                about.id, row, self._switching, events
+            ):
+                continue
+            events += self._change(about, row)
         return events
 
     def _subject(self, transitions: TransitionBatch, number: int) -> _Subject:
@@ -311,6 +331,80 @@ class Lifecycle:
 
     # Another rule set
 
+    def change_rules(self, change: RulesChange) -> None:
+        """From now on transitions come from two rule sets; see `RulesChange`."""
+        self._switching = change
+        self._take_cards(change.new + change.old)
+        self._row_of_rule |= {card.id: row for row, card in enumerate(change.new)}
+
+    def end_change(self) -> list[AlertEvent]:
+        """All devices are with the new rules. What was held back is looked at again."""
+        change, self._switching = self._switching, None
+        if change is None:
+            return []
+        self._take_cards(change.new)
+        return self._look_at_held(change.at_ms)
+
+    def _take_cards(self, cards: tuple[RuleCard, ...]) -> None:
+        self._cards = cards
+        self._row_of_rule = {card.id: row for row, card in enumerate(cards)}
+        self._inhibitors = Inhibitors(cards)
+        self._inhibitors.restore(self._open.values())
+
+    def _has_say(
+        self,
+        subject: str,
+        row: dict[str, int | float],
+        change: RulesChange,
+        events: list[AlertEvent],
+    ) -> bool:
+        """An alert changes over before the first that the new rule says of it; after that the
+        old rule, which may still have deadlines from before, has no say."""
+        number = int(row["rule"])
+        card = self._cards[number]
+        alert = self._open.get((card.id, subject, int(row["lane"])))
+        if alert is None or alert.card.hash == card.hash:
+            return True
+        if number >= len(change.new):
+            self.counts["of_old_rule"] += 1
+            return False
+        events += self._go_over(alert, card, change.at_ms, goes_on=card.id in change.carried)
+        return True
+
+    def _go_over(
+        self, alert: Alert, card: RuleCard, at_ms: int, *, goes_on: bool
+    ) -> list[AlertEvent]:
+        """Its rule is another one now."""
+        event = self._settle(alert, card, "rule_changed", at_ms, goes_on=goes_on)
+        return [event, *(self._let_go(alert, at_ms) if alert.state == "cleared" else [])]
+
+    def settle_moved(
+        self, moved: Callable[[str], bool], carried: Callable[[str, str], bool]
+    ) -> list[AlertEvent]:
+        """Say what the change of rules means for open alerts of devices that have moved.
+
+        moved: by device. carried: by rule and device, whether the state of the alert's instance
+        went on; then the alert goes on too. Otherwise as in `settle`.
+        """
+        change = self._switching
+        events: list[AlertEvent] = []
+        if change is None:
+            return events
+        for alert in self.open_alerts():
+            if not moved(alert.device):
+                continue
+            row = self._row_of_rule.get(alert.card.id, len(change.new))
+            if row < len(change.new):
+                card = self._cards[row]
+                if card.hash != alert.card.hash or alert.removed:
+                    goes_on = carried(card.id, alert.device)
+                    events += self._go_over(alert, card, change.at_ms, goes_on=goes_on)
+            elif not alert.removed:
+                events.append(self._settle(alert, alert.card, "rule_removed", change.at_ms))
+                if alert.state == "cleared":
+                    events += self._let_go(alert, change.at_ms)
+        return events
+
     def settle(self, heard_ms: int) -> list[AlertEvent]:
         """Say what a new rule set means for open alerts; call it once after `restore`.
 
@@ -327,16 +421,24 @@ class Lifecycle:
                 events.append(self._settle(alert, alert.card, "rule_removed", heard_ms))
             elif card is not None and (card.hash != alert.card.hash or alert.removed):
                 events.append(self._settle(alert, card, "rule_changed", heard_ms))
+        return events + self._look_at_held(heard_ms)
+
+    def _look_at_held(self, at_ms: int) -> list[AlertEvent]:
+        """At all that is held back: what held it may be gone, or no longer do so."""
         self._held.clear()
-        for alert in self.open_alerts():
-            if alert.held:
-                events += self._look_again(alert, heard_ms)
-        return events
+        held = [alert for alert in self.open_alerts() if alert.held]
+        return [event for alert in held for event in self._look_again(alert, at_ms)]
 
     def _settle(
-        self, alert: Alert, card: RuleCard, change: AlertChange, heard_ms: int
+        self,
+        alert: Alert,
+        card: RuleCard,
+        change: AlertChange,
+        heard_ms: int,
+        *,
+        goes_on: bool = False,
     ) -> AlertEvent:
-        if not (alert.card.safety or alert.card.latched):
+        if not (alert.card.safety or alert.card.latched or goes_on):
             return self._close(alert, change, heard_ms)
         before = alert.severity
         alert.removed = change == "rule_removed"
