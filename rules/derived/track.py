@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -24,18 +24,29 @@ _COMPARE = {">": np.greater, ">=": np.greater_equal, "<": np.less, "<=": np.less
 
 @dataclass(frozen=True, slots=True)
 class Fed:
-    """Usable readings of one mark in order of event time. row: of the batch."""
+    """Usable readings of one mark in order of event time. row: of the batch. past: history."""
 
     device: NDArray[np.int32]
     ts_ms: Times
     value: Floats
     row: Index
+    past: NDArray[np.bool_]
 
     def __len__(self) -> int:
         return len(self.row)
 
     def take(self, index: Index) -> Fed:
-        return Fed(self.device[index], self.ts_ms[index], self.value[index], self.row[index])
+        return Fed(*(getattr(self, field.name)[index] for field in fields(self)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Span:
+    """Which ticks fall into a mark. after_ms: int64 per reading of the content, those up to it
+    have been made or never will be; to_ms: int64 per device, those up to it are made now.
+    """
+
+    after_ms: Times
+    to_ms: Times
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +106,11 @@ class Track:
         fed, segment = fed.take(order), segment[order]
         content, at = _inserted(self._history.content(touched), fed, segment)
         devices = self._history.device[touched]
-        span = self._ticked_ms(touched, devices), watermarks.of(devices)
+        to_ms = watermarks.of(devices)
+        after_ms = self._ticked_ms(touched, devices)[content.segment]
+        # What comes as history makes no ticks of the time that is over.
+        after_ms[at[fed.past]] = to_ms[segment[fed.past]]
+        span = _Span(after_ms, to_ms)
         readings = _Moments(segment, fed.ts_ms, at + 1, fed.row)
         rows = [
             part
@@ -105,7 +120,7 @@ class Track:
         for limit_ms, index in self._ages.items():
             rows.extend(self._age_rows(limit_ms, index, content, touched, readings, span))
         self.misfits += int((np.abs(fed.value) > GREATEST).sum())
-        self._keep(touched, content, span[1])
+        self._keep(touched, content, to_ms)
         self._ticked = watermarks
         return rows
 
@@ -128,7 +143,7 @@ class Track:
         content: Content,
         touched: Index,
         readings: _Moments,
-        span: tuple[Times, Times],
+        span: _Span,
     ) -> list[Rows]:
         parts = [readings]
         if self._ticks:
@@ -160,7 +175,7 @@ class Track:
         content: Content,
         touched: Index,
         readings: _Moments,
-        span: tuple[Times, Times],
+        span: _Span,
     ) -> list[Rows]:
         """0 at each reading; 1 when the next one hasn't come in time."""
         device = self._history.device[touched]
@@ -176,6 +191,9 @@ class Track:
         """What windows to come may look at: the longest one behind the newest reading, the one
         before it, and no more than `MOST`."""
         newest = content.ts_ms[content.end - 1]
+        if self._ticks:
+            # Readings ahead of the mark still have ticks before them.
+            newest = np.where(mark_ms > NEVER_MS, np.minimum(newest, mark_ms), newest)
         low = bisected(content.ts_ms, content.first, content.end, newest - self._longest_ms)
         low = np.maximum(low - 1, content.first)
         capped = np.maximum(content.end - MOST, low)
@@ -284,26 +302,34 @@ def _inserted(old: Content, fed: Fed, segment: Index) -> tuple[Content, Index]:
     return Content(np.cumsum(count) - count, count, ts_ms, value), at
 
 
-def _departures(content: Content, window_ms: int, span: tuple[Times, Times]) -> _Moments:
+def _departures(content: Content, window_ms: int, span: _Span) -> _Moments:
     """When readings leave their window, as far as no other reading comes at that very moment."""
     segment = content.segment
     leaves = content.ts_ms + window_ms
-    at = np.flatnonzero((leaves > span[0][segment]) & (leaves <= span[1][segment]))
-    same = (leaves[at][1:] == leaves[at][:-1]) & (segment[at][1:] == segment[at][:-1])
-    at = at[np.append(~same, True)] if len(at) else at
+    at = _once(
+        np.flatnonzero((leaves > span.after_ms) & (leaves <= span.to_ms[segment])), leaves, segment
+    )
     end = bisected(content.ts_ms, at + 1, content.end[segment[at]], leaves[at])
     alone = content.ts_ms[end - 1] < leaves[at]
     at, end = at[alone], end[alone]
     return _Moments(segment[at], leaves[at], end, np.full(len(at), -1))
 
 
-def _outlived(content: Content, limit_ms: int, span: tuple[Times, Times]) -> _Moments:
+def _outlived(content: Content, limit_ms: int, span: _Span) -> _Moments:
     """When readings became too old before the next one came; one at that moment is too late."""
     segment = content.segment
     old_ms = content.ts_ms + limit_ms
-    following = np.full(len(old_ms), AFTER_ALL_MS)
-    following[:-1] = content.ts_ms[1:]
-    following[content.end - 1] = AFTER_ALL_MS
-    found = (old_ms > span[0][segment]) & (old_ms <= span[1][segment]) & (following >= old_ms)
-    at = np.flatnonzero(found)
-    return _Moments(segment[at], old_ms[at], at + 1, np.full(len(at), -1))
+    at = _once(
+        np.flatnonzero((old_ms > span.after_ms) & (old_ms <= span.to_ms[segment])), old_ms, segment
+    )
+    following = bisected(content.ts_ms, at + 1, content.end[segment[at]], content.ts_ms[at])
+    last = following == content.end[segment[at]]
+    at = at[last | (content.ts_ms[np.where(last, at, following)] >= old_ms[at])]
+    end = bisected(content.ts_ms, at + 1, content.end[segment[at]], content.ts_ms[at])
+    return _Moments(segment[at], old_ms[at], end, np.full(len(at), -1))
+
+
+def _once(at: Index, moment_ms: Times, segment: Index) -> Index:
+    """Of readings of one moment and device only the last."""
+    same = (moment_ms[at][1:] == moment_ms[at][:-1]) & (segment[at][1:] == segment[at][:-1])
+    return at[np.append(~same, True)] if len(at) else at

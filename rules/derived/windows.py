@@ -57,9 +57,9 @@ class Windows:
         found = []
         for (quantity, stream), track in self._tracks.items():
             at = self._rows(batch, quantity, stream)
-            found += track.feed(
-                Fed(batch.device[at], batch.ts_ms[at], batch.value[at], at), watermarks
-            )
+            past = (batch.flags[at] & PAST) != 0
+            fed = Fed(batch.device[at], batch.ts_ms[at], batch.value[at], at, past)
+            found += track.feed(fed, watermarks)
         return Rows.join(found) if found else None
 
     def _rows(self, batch: TaggedBatch, quantity: int, stream: str) -> Index:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from contracts.batch import Flag
@@ -16,6 +16,7 @@ from contracts.quantities import QUANTITIES, Kind
 from contracts.transitions import Change, Episode
 from rules.expr import plan as p
 from rules.ruleset import Rule, RuleSet
+from tests.rules.naive_windows import Tick, Windows
 
 PAST = Flag.LATE | Flag.HISTORICAL | Flag.CLOCK_UNKNOWN
 Truth = bool | None
@@ -86,6 +87,10 @@ class Naive:
     heard: dict[int, int] = field(default_factory=dict)
     told_silent: set[tuple[int, int]] = field(default_factory=set)
     out: list[Told] = field(default_factory=list)
+    windows: Windows = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.windows = Windows(self.ruleset.derived, self.families, self.gateways)
 
     def on_rows(self, rows: list[Row]) -> list[Told]:
         self.out = []
@@ -100,12 +105,24 @@ class Naive:
     ) -> list[Told]:
         self.out = []
         at_mark = (heard, position, -1)
-        for row in rows:
-            for number, rule in self._of("timed"):
-                if self._watches(rule, row.device) and row.quantity in rule.quantities:
-                    self._row(number, rule, row, at_mark)
-            self._speaks(row, at_mark)
+        plain = [(r.device, r.quantity, r.ts, r.value, r.flags) for r in rows]
+        ticks = self.windows.ticks(plain, watermarks)
+        for row in [*rows, None]:
+            while ticks and (row is None or ticks[0][0] <= row.ts):
+                ts, device, _ = ticks[0]
+                asked = {index for at, owner, index in ticks if (at, owner) == (ts, device)}
+                ticks = ticks[len(asked) :]
+                tick = self.windows.tick(ts, device, asked, plain)
+                if tick is not None:
+                    self._tick(tick, at_mark)
+            if row is not None:
+                made = self.windows.read(row.device, row.quantity, row.ts, row.value, row.flags)
+                for number, rule in self._of("timed"):
+                    if self._watches(rule, row.device):
+                        self._row(number, rule, row, at_mark, made)
+                self._speaks(row, at_mark)
         self._forget_mark()
+        self.windows.mark(watermarks, {(row.device, row.quantity) for row in rows})
         self._silences(watermarks, at_mark)
         for (number, lane, device), instance in list(self.instances.items()):
             limit = instance.clock if lane == Episode.LATE else watermarks[self.gateways[device]]
@@ -129,7 +146,18 @@ class Naive:
             return rule.card.safety or not rule.selectors
         return all(attributes.get(name) in values for name, values in rule.selectors)
 
-    def _row(self, number: int, rule: Rule, row: Row, shown: tuple[int, int, int]) -> None:
+    def _row(
+        self,
+        number: int,
+        rule: Rule,
+        row: Row,
+        shown: tuple[int, int, int],
+        made: dict[int, float] | None = None,
+    ) -> None:
+        """made: what was derived of the reading; all of it is known when the rule is asked."""
+        made = {q: value for q, value in (made or {}).items() if q in rule.quantities}
+        if row.quantity not in rule.quantities and not made:
+            return
         bad = bool(row.flags & (Flag.BAD | Flag.STALE))
         safety = rule.card.safety
         if math.isnan(row.value):
@@ -139,7 +167,12 @@ class Naive:
             return
         past = bool(row.flags & PAST) and not safety
         stream = "all" if safety else "late" if past else "live"
-        values = {q: self._recall(rule, stream, row, q, bad) for q in rule.quantities}
+        values = self._values(rule, stream, row, bad, made)
+        if row.quantity not in rule.quantities:
+            speaks = [q for q, value in made.items() if not math.isnan(value)]
+            if not speaks:
+                return
+            row = replace(row, quantity=max(speaks), value=made[max(speaks)])
         when, clear = self._verdict(rule, row.device, values)
         if bad and when is not True:
             return
@@ -151,12 +184,52 @@ class Naive:
                 number, Episode.LATE, row.device, row.ts, when, clear, reading, shown, start=past
             )
 
+    def _tick(self, tick: Tick, shown: tuple[int, int, int]) -> None:
+        """Time has made readings leave windows or too old."""
+        for number, rule in self._of("timed"):
+            made = {q: value for q, value in tick.values.items() if q in rule.quantities}
+            if not self._watches(rule, tick.device) or not made:
+                continue
+            row = Row(tick.device, -1, tick.ts, NAN, 0, *shown)
+            values = self._values(rule, "all" if rule.card.safety else "live", row, False, made)
+            speaks = [q for q, value in made.items() if not math.isnan(value)]
+            if not speaks:
+                continue
+            quantity = max(speaks)
+            when, clear = self._verdict(rule, tick.device, values)
+            if when is not True and clear is not False:
+                continue
+            reading = (made[quantity], quantity, tick.ts, 0, shown[0])
+            self._event(
+                number,
+                Episode.LIVE,
+                tick.device,
+                tick.ts,
+                when or None,
+                clear and None,
+                reading,
+                shown,
+                seen=tick.seen[quantity],
+            )
+
+    def _values(
+        self, rule: Rule, stream: str, row: Row, bad: bool, made: dict[int, float]
+    ) -> dict[int, float | None]:
+        for quantity, value in made.items():
+            self._learn(rule, self._known(rule, stream, row.device, quantity), row.ts, value)
+        values = {q: self._recall(rule, stream, row, q, bad) for q in rule.quantities}
+        values |= made
+        return {q: None if v is None or math.isnan(v) else v for q, v in values.items()}
+
+    def _known(self, rule: Rule, stream: str, device: int, quantity: int) -> Known:
+        key = (self.ruleset.rules.index(rule), stream, device * 1000 + quantity)
+        return self.known.setdefault(key, Known())
+
     def _recall(self, rule: Rule, stream: str, row: Row, quantity: int, bad: bool) -> float | None:
-        key = (self.ruleset.rules.index(rule), stream, row.device * 1000 + quantity)
-        known = self.known.setdefault(key, Known())
+        known = self._known(rule, stream, row.device, quantity)
         if quantity == row.quantity:
             if not bad:
-                self._learn(rule, known, row)
+                self._learn(rule, known, row.ts, row.value)
             return row.value
         if rule.mode == "instant":
             return None if known.kept is None else known.kept[1]
@@ -164,12 +237,12 @@ class Naive:
         # On a tie the newer acquaintance counts; max keeps the first, so look at it first.
         return max(reversed(usable), key=lambda k: k[0])[1] if usable else None
 
-    def _learn(self, rule: Rule, known: Known, row: Row) -> None:
+    def _learn(self, rule: Rule, known: Known, ts: int, value: float) -> None:
         if rule.mode == "instant":
-            if known.kept is None or row.ts >= known.kept[0]:
-                known.kept = (row.ts, row.value)
-        elif known.now is None or row.ts >= known.now[0]:
-            known.now = (row.ts, row.value)
+            if known.kept is None or ts >= known.kept[0]:
+                known.kept = (ts, value)
+        elif known.now is None or ts >= known.now[0]:
+            known.now = (ts, value)
 
     def _forget_mark(self) -> None:
         for known in self.known.values():
@@ -242,7 +315,9 @@ class Naive:
         reading: tuple[float, int, int, int, int],
         shown: tuple[int, int, int],
         start: bool = True,
+        seen: int | None = None,
     ) -> None:
+        """seen: of a tick, the newest reading behind it: it is no sign of data itself."""
         rule = self.ruleset.rules[number]
         at = self.instances.setdefault((number, lane, device), Instance())
         fresh = at.phase != "inactive" and ts >= at.clock
@@ -253,12 +328,13 @@ class Naive:
             )
             if gap or turned:
                 self._expire(number, lane, device, at, ts, shown)
-            if at.unknown:
+            if at.unknown and seen is None:
                 at.unknown = False
                 self._tell(Change.KNOWN, number, lane, device, at, ts, reading, shown)
         if at.phase == "inactive":
             if when is True and start:
-                at.since = at.onset = at.clock = at.seen = ts
+                at.since = at.onset = at.clock = ts
+                at.seen = ts if seen is None else seen
                 at.reading, at.unknown = reading, False
                 at.phase = "pending" if rule.for_ms else "firing"
                 if not rule.for_ms:
@@ -266,7 +342,9 @@ class Naive:
             return
         if not fresh:
             return
-        at.seen, at.clock = max(at.seen, ts), max(at.clock, ts)
+        at.clock = max(at.clock, ts)
+        if seen is None:
+            at.seen = max(at.seen, ts)
         if at.phase == "pending" and when is False:
             at.phase = "inactive"
         elif at.phase == "clearing" and clear is False:
@@ -303,6 +381,9 @@ class Naive:
                 reading = (NAN, -1, at.seen, 0, shown[0])
                 self._tell(Change.UNKNOWN, number, lane, device, at, due, reading, shown)
 
+    def _base(self, quantity: int) -> int:
+        return self.ruleset.derived[quantity - len(QUANTITIES)].derived.base
+
     def _tell(
         self,
         change: Change,
@@ -328,7 +409,7 @@ class Naive:
                 at.onset,
                 None if math.isnan(value) else value,
                 limit,
-                quantity,
+                quantity if quantity < len(QUANTITIES) else self._base(quantity),
                 decided,
                 flags,
                 heard,
