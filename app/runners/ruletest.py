@@ -26,7 +26,7 @@ from ingest.registry import load_with_findings
 from rules.ruleset import RuleSet
 from rules.testing.case import Case, Command
 from rules.testing.faults import Fault
-from rules.testing.judge import Came
+from rules.testing.judge import Came, is_of
 from rules.testing.times import parse_start
 from rules.testing.traffic import registry_files, traffic
 
@@ -176,7 +176,7 @@ class _Player:
             (
                 one.data["alert"]
                 for one in reversed(self._played.came)
-                if (one.rule, one.device) == (command.rule, command.device)
+                if one.rule == command.rule and is_of(command.device, one.device)
             ),
             None,
         )

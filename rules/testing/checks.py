@@ -26,6 +26,7 @@ CHANGES: tuple[str, ...] = tuple(
 TOLERANCE = 1e-9
 """Relative: values are written in decimals, perhaps in another unit."""
 
+_OF_GROUP = ("breached", "size", "lost")
 _OWN = ("alert", "change", "rule", "device", "onset")
 
 
@@ -79,6 +80,7 @@ def _checks() -> dict[str, Check]:
         "clock": Check("word", ("good", "repaired", "unknown")),
         "says": Check("text"),
         "delivery": Check("word", get_args(DeliveryState)),
+        **dict.fromkeys(_OF_GROUP, Check("number")),
     }
     for name in msgspec.structs.fields(AlertData):
         check = _check(name.type)
@@ -95,6 +97,8 @@ def said(data: Mapping[str, Any], name: str, start_ms: int) -> Any:
     """What the event says in the field of that name."""
     if name == "value":
         return _sample(data).get("value")
+    if name in _OF_GROUP:
+        return (data.get("group") or {}).get(name)
     if name == "limit":
         return data.get("threshold")
     if name == "onset":

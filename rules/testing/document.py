@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import yaml
 
+from contracts.groups import KINDS, PREFIX
 from contracts.quantities import FAMILIES, QUANTITIES, QUANTITY_INDEX
 from contracts.topics import ID
 from rules.document import Reader
@@ -79,6 +80,11 @@ def read_tests(file: str, text: str) -> tuple[list[Case], list[Finding]]:
     return reader.cases(text), reader.reader.findings
 
 
+def _is_group(name: str) -> bool:
+    """Whether it names a group, as `building 3`, and not a device."""
+    return name.split(" ")[0].removeprefix(PREFIX).split(":")[0] in KINDS and not ID.fullmatch(name)
+
+
 class _Cases:
     """Walks one file."""
 
@@ -129,7 +135,7 @@ class _Cases:
         draft.gateways = {device.gateway for device in draft.devices.values()}
         draft.rule = self._word(found, "rule", path)
         draft.device = self._word(found, "device", path)
-        if draft.device:
+        if draft.device and not _is_group(draft.device):
             self._known_device(found["device"][1], draft, f"{path}.device", draft.device)
         elif len(draft.devices) == 1:
             draft.device = next(iter(draft.devices))
@@ -249,7 +255,7 @@ class _Cases:
         found = reader.mapping(node, path)
         own = ("device", "from", "interval")
         reader.known(found, path, (*own, *QUANTITY_INDEX))
-        names: tuple[str, ...] = (draft.device,) if draft.device else ()
+        names: tuple[str, ...] = (draft.device,) if draft.device in draft.devices else ()
         if "device" in found:
             names = reader.texts(found["device"][1], f"{path}.device")
             for name in names:

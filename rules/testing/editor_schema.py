@@ -93,7 +93,7 @@ _OF_KEY: dict[str, dict[str, Any]] = {
     "interval": _DURATION,
     "until": _OFFSET,
     "seed": {"type": ["integer", "string"]},
-    "device": _ID,
+    "device": _TEXT,
     "start": {"type": "string", "description": "RFC 3339 with its offset from UTC"},
     "devices": {
         "type": "object",

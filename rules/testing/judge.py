@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from contracts.groups import PREFIX
 from rules.testing.case import Case, Expectation
 from rules.testing.checks import fits, said
 from rules.testing.times import offset_text
@@ -78,17 +79,32 @@ def judge(case: Case, came: Sequence[Came], scope: set[str]) -> Judgement:
     return Judgement(tuple(met), misses, extra)
 
 
+def is_of(written: str, named: str) -> bool:
+    """Whether an alert's device or group is the one that a test names.
+
+    >>> is_of("building 3", "group:building:340199001001001/3"), is_of("h1", "h1")
+    (True, True)
+    """
+    if written == named:
+        return True
+    kind, _, name = written.partition(" ")
+    head = f"{PREFIX}{kind}:"
+    rest = named.removeprefix(head)
+    return bool(name) and named.startswith(head) and f"/{rest}".endswith(f"/{name}")
+
+
 def wrongs(case: Case, wanted: Expectation, came: Came) -> tuple[Wrong, ...]:
     """What an event says otherwise than expected; none when it fits."""
     found = [
         Wrong(name, str(want), got)
         for name, want, got in (
             ("rule", wanted.rule, came.rule),
-            ("device", wanted.device, came.device),
             ("is", wanted.change, came.change),
         )
         if want != got
     ]
+    if not is_of(wanted.device, came.device):
+        found.append(Wrong("device", wanted.device, came.device))
     if wanted.at_ms != came.at_ms:
         found.append(Wrong("at", offset_text(wanted.at_ms), offset_text(came.at_ms)))
     if wanted.known_at_ms is not None and wanted.known_at_ms != came.known_ms:
@@ -103,7 +119,7 @@ def _miss(case: Case, wanted: Expectation, left: Sequence[Came]) -> Miss:
     """The nearest event: most of rule, device and change right, then the closest in time."""
 
     def distance(one: Came) -> tuple[int, int]:
-        wrong = (one.rule != wanted.rule) * 4 + (one.device != wanted.device) * 2
+        wrong = (one.rule != wanted.rule) * 4 + (not is_of(wanted.device, one.device)) * 2
         return wrong + (one.change != wanted.change), abs(one.at_ms - wanted.at_ms)
 
     nearest = min(left, key=distance, default=None)

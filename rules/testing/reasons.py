@@ -23,7 +23,7 @@ def why_quiet(case: Case, rule: Rule, device: Device) -> str:
     if rule.card.family != device.family:
         return f"the rule looks at {rule.card.family} devices; {device.id} is {device.family}"
     known = all(quantity < len(QUANTITIES) for quantity in rule.quantities)
-    if not rule.quantities or not known or rule.silence_ms:
+    if not rule.quantities or not known or rule.mode not in ("instant", "timed"):
         return ""
     columns = _Columns(case, rule, device)
     if not len(columns.ts_ms):

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from rules.ruleset import Rule
 from rules.testing.case import Case, Expectation
-from rules.testing.judge import Came, Judgement, Miss
+from rules.testing.judge import Came, Judgement, Miss, is_of
 from rules.testing.reasons import why_quiet
 from rules.testing.timeline import Shown, timeline
 from rules.testing.times import offset_text
@@ -23,14 +23,21 @@ def told(case: Case, judgement: Judgement, rules: Mapping[str, Sequence[Rule]]) 
             lines.append(f"not expected: {_came(came)}")
     devices = {miss.wanted.device for miss in judgement.misses}
     devices |= {came.device for came in judgement.extra}
-    expected = [_shown(one) for one in case.expect if one.device in devices]
-    rang = [came for _, came in judgement.met] + list(judgement.extra)
-    heard = [_shown(came) for came in rang if came.device in devices]
-    return lines + timeline(case, devices, expected, heard)
+    expected = [_shown(one, one.device) for one in case.expect if one.device in devices]
+    heard = [_shown(came, wanted.device) for wanted, came in judgement.met]
+    heard += [_shown(came, _named(case, came)) for came in judgement.extra]
+    heard = [one for one in heard if one.device in devices]
+    drawn = devices if devices <= case.devices.keys() else set(case.devices)
+    return lines + timeline(case, drawn, expected, heard)
 
 
-def _shown(one: Expectation | Came) -> Shown:
-    return Shown(f"{one.rule} of {one.device}", one.at_ms, one.change)
+def _shown(one: Expectation | Came, device: str) -> Shown:
+    return Shown(one.rule, device, one.at_ms, one.change)
+
+
+def _named(case: Case, came: Came) -> str:
+    """As the test names the device or group; as the alert does when it doesn't."""
+    return next((e.device for e in case.expect if is_of(e.device, came.device)), came.device)
 
 
 def _miss(case: Case, miss: Miss, rules: Mapping[str, Sequence[Rule]]) -> Iterator[str]:

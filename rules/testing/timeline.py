@@ -27,11 +27,16 @@ LEGEND = (
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A change of an alert: what names the alert, when, and the word for it."""
+    """A change of an alert. device: or group, as it shall be named."""
 
-    alert: str
+    rule: str
+    device: str
     at_ms: int
     change: str
+
+    @property
+    def alert(self) -> str:
+        return f"{self.rule} of {self.device}"
 
 
 def timeline(

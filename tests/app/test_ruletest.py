@@ -231,6 +231,9 @@ def test_skew_moves_the_wall_clock_and_not_the_monotonic_one(tmp_path: Path) -> 
     found = packs(tmp_path, "skew: gw1 -5m 20s..40s")
     assert [wall - at for at, _, _, wall, *_ in found[:5]] == [0, 0, -300, -300, 0]
     assert [mono - at for at, _, _, _, mono, _ in found] == [3600] * 10
+    sent = traffic(suite_of(tmp_path, STEADY.format(fault="skew: gw1 +1h")).cases[0]).records
+    stamped = [decode_raw(r.payload) for r in sent if r.kind is RecordKind.PACK]
+    assert all(raw.ts_ms.tolist() == [raw.header.wall_ms] for raw in stamped)
 
 
 def test_reboot_begins_anew(tmp_path: Path) -> None:
@@ -338,3 +341,37 @@ def _lines(case: Case) -> bytes:
         + b"\n"
         for ts_ms, one, value in rows
     )
+
+
+GROUP = """
+  - id: firewater.both
+    title: {zh: 都低, en: Both low}
+    on: {family: firewater}
+    group: building
+    when: devices(static_pressure < 0.07 MPa) >= 2
+    severity: 2
+"""
+
+
+def test_an_alert_of_a_group_is_named_in_short(tmp_path: Path) -> None:
+    (tmp_path / "a.yml").write_text(f"rules:{GROUP}")
+    (tmp_path / "a.test.yml").write_text(
+        dedent(
+            """
+            devices:
+              h1: {family: firewater, building: "3"}
+              h2: {family: firewater, building: "3", gateway: gw2}
+            tests:
+              - name: two of a building
+                rule: firewater.both
+                device: building 3
+                series:
+                  - {device: [h1, h2], static_pressure: 0.2x2 0.05x2 0.2x2}
+                expect:
+                  - {at: 30s, is: raised, breached: 2, size: 2}
+                  - {at: 1m, is: cleared}
+            """
+        )
+    )
+    (result,) = run_suite(load_suite(tmp_path), lambda *_: None)
+    assert result.problems == ()

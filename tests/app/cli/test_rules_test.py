@@ -18,6 +18,7 @@ rules:
     on: {family: efire}
     when: residual_current >= 500 mA
     for: 30s
+    missing: hold
     severity: 2
   - id: efire.arc
     title: {zh: 电弧, en: Arc}
@@ -99,7 +100,7 @@ def test_broken_rules_are_wrong_use(tmp_path: Path) -> None:
     (tmp_path / "b.yml").write_text(RULES.replace("efire.", "efire.b_").replace("!=", "!!"))
     status, said = run(tmp_path, TESTS)
     assert status == 2
-    assert f"{tmp_path}/b.yml:11" in said
+    assert f"{tmp_path}/b.yml:12" in said
 
 
 def test_json(tmp_path: Path) -> None:
