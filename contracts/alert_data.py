@@ -22,7 +22,7 @@ AlertChange = Literal[
     "disposition",  # somebody said what it was
     "released",  # what kept it back is over: from now on it is delivered
     "inhibited",  # another alert keeps it back from now on
-    "level",  # the rule's severity changed while the alert is open
+    "level",  # it stands at another level of its rule, or the rule's severity was changed
     "rule_changed",  # the rule was replaced by another version
     "rule_removed",  # the rule is gone
     "cleared",  # the condition is over
@@ -91,7 +91,7 @@ class AlertPlace(msgspec.Struct, frozen=True, kw_only=True):
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
     """A reading that decided. value: in `unit`, null = the sensor sent none. ts: RFC 3339."""
 
-    decided: Literal["raised", "again", "cleared", "unknown", "known"]
+    decided: Literal["raised", "again", "level", "cleared", "unknown", "known"]
     quantity: str
     value: float | None
     unit: str
@@ -131,8 +131,12 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AlertData(msgspec.Struct, frozen=True, kw_only=True):
-    """The state of one alert after one change. severity: 1 (Ⅰ, red) to 4 (Ⅳ, blue).
+    """The state of one alert after one change.
 
+    severity: at which it stands now, 1 (Ⅰ, red) to 4 (Ⅳ, blue); level: the same as a Roman number.
+    level_name: of the rule's level at which it stands, "" = the rule has none, "missing" = raised
+    by silence. severity_before: before this event. severity_worst: the worst so far; who was told
+    of that is told of all that follows.
     notify: whether this event should call a person. revision counts the alert's events from 1.
     onsets counts how often the condition began while the alert was open. by, note: of the
     command behind this event. reminder: the number of a reminder, 0 for every other event.
@@ -177,3 +181,6 @@ class AlertData(msgspec.Struct, frozen=True, kw_only=True):
     shadow: bool = False
     over_budget: bool = False
     rule_severity: int = 0
+    level_name: str = ""
+    severity_before: int = 0
+    severity_worst: int = 0

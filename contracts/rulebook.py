@@ -30,14 +30,33 @@ class Inhibition(msgspec.Struct, frozen=True, kw_only=True):
         return rule == self.by
 
 
+class Level(msgspec.Struct, frozen=True, kw_only=True):
+    """One of the things that a rule with several can stand at.
+
+    name: as the rule file has it; "missing" = raised by silence, "" = by the rule's only
+    condition. severity: 1 (Ⅰ, red) to 4 (Ⅳ, blue). for_ms: its on-delay. silence_ms: how long the
+    device must have been silent, 0 = it isn't about silence. timed: whether it waits for late
+    readings. condition_text: what raises it.
+    """
+
+    name: str
+    severity: int
+    for_ms: int = 0
+    silence_ms: int = 0
+    timed: bool = False
+    condition_text: str = ""
+
+
 class RuleCard(msgspec.Struct, frozen=True, kw_only=True):
     """One rule as dispatch sees it.
 
     id: `family.condition`-like name, unique in its set. hash: of the rule's meaning, on every
-    alert. severity: 1 (Ⅰ, red) to 4 (Ⅳ, blue). family, condition: the alert's type. unit: of the
-    rule's quantity. for_ms: the on-delay. inhibit: while one of these holds, alerts are recorded,
-    not delivered. shadow: alerts are recorded, never delivered. budget: how many alerts a grid
-    may have in a day at full severity, 0 = any number. A safety rule has none of the three.
+    alert. severity: 1 (Ⅰ, red) to 4 (Ⅳ, blue), the worst that it can come to. family, condition:
+    the alert's type. unit: of the rule's quantity. for_ms: the on-delay. inhibit: while one of
+    these holds, alerts are recorded, not delivered. shadow: alerts are recorded, never delivered.
+    budget: how many alerts a grid may have in a day at full severity, 0 = any number. A safety
+    rule has none of the three. levels: what an alert can stand at, the least first; () = there is
+    one thing only.
     """
 
     id: str
@@ -59,3 +78,4 @@ class RuleCard(msgspec.Struct, frozen=True, kw_only=True):
     inhibit: tuple[Inhibition, ...] = ()
     shadow: bool = False
     budget: int = 0
+    levels: tuple[Level, ...] = ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
@@ -17,6 +17,7 @@ class Change(IntEnum):
     CLEARED = 3  # the clear condition held (after `clear_for`)
     UNKNOWN = 4  # data was lost while the alert is open
     KNOWN = 5  # data is back
+    LEVEL = 6  # an open alert stands at another level of its rule than before
 
 
 class Episode(IntEnum):
@@ -81,7 +82,8 @@ class TransitionBatch:
     = none). quantity: int16 of the deciding reading, -1 = none. decided_ms: int64 event time of
     the deciding reading. flags: uint16 `Flag` bits of the deciding reading. heard_ms: int64 when
     that was accepted. position: int64, row: int32 of the record that made it known. severity: uint8
-    at which the alert stands with this change, 1 to 4; 0 = that of the rule's card. groups: None
+    at which the alert stands with this change, 1 to 4; 0 = that of the rule's card. level: int8
+    index into the card's levels, at which it stands now; -1 = the card has none. groups: None
     = all are changes of devices; where it names a group, device is -1, value how many of its
     devices (or which share) decided, and quantity -1.
     """
@@ -101,10 +103,18 @@ class TransitionBatch:
     position: NDArray[np.int64]
     row: NDArray[np.int32]
     severity: NDArray[np.uint8]
+    level: NDArray[np.int8]
     groups: GroupColumns | None = None
 
     def __len__(self) -> int:
         return len(self.rule)
+
+    @staticmethod
+    def of_rows(rows: Sequence[Mapping[str, Any]]) -> TransitionBatch:
+        """Changes of devices, each by column."""
+        return _built(
+            np.array([row[name] for row in rows], dtype) for name, dtype in COLUMNS.items()
+        )
 
     def take(self, index: NDArray[np.intp]) -> TransitionBatch:
         groups = None if self.groups is None else self.groups.take(index)
@@ -153,6 +163,7 @@ COLUMNS: dict[str, type] = {
     "position": np.int64,
     "row": np.int32,
     "severity": np.uint8,
+    "level": np.int8,
 }
 
 

@@ -8,7 +8,7 @@ import msgspec
 
 from contracts.alert_data import AlertState, Disposition
 from contracts.registry import Place
-from contracts.rulebook import RuleCard, Text
+from contracts.rulebook import Level, RuleCard, Text
 
 SNAPSHOT_VERSION = 2
 """1, before alerts could be held back, can still be read: all of its alerts were delivered."""
@@ -32,7 +32,7 @@ class GroupEvidence(msgspec.Struct, frozen=True, kw_only=True):
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """What decided one change. value, threshold: canonical unit, None = none. flags: `Flag`."""
 
-    decided: Literal["raised", "again", "cleared", "unknown", "known"]
+    decided: Literal["raised", "again", "level", "cleared", "unknown", "known"]
     quantity: str
     value: float | None
     threshold: float | None
@@ -46,7 +46,9 @@ class Alert(msgspec.Struct, kw_only=True):
 
     device: its id, or the id of a group (it begins with "group:").
     place is that of the onset: `source` stays the same over the life of an alert.
-    why: the evidence of the last onset; last: of the last other change, None = none yet.
+    why: the evidence of the last onset or level; last: of the last other change, None = none yet.
+    stands_at: index into the card's levels, -1 = it has none. stated: the severity there, 0 = the
+    card's. worst: the worst severity told so far, 0 = none yet.
     sequence_ms: the greatest event time said so far, so that `sequence` never falls.
     gateway, riser: of the device at the onset, beside `place`; "" = not known. held: why receivers
     aren't told of it, "" = they are. held_by, held_by_rule: id and rule of the alert that keeps
@@ -82,6 +84,14 @@ class Alert(msgspec.Struct, kw_only=True):
     raised_ms: int = 0
     counted: bool = False
     over_budget: bool = False
+    stands_at: int = -1
+    stated: int = 0
+    worst: int = 0
+
+    @property
+    def rule_severity(self) -> int:
+        """What the rule says at present, 1 to 4."""
+        return self.stated or self.card.severity
 
     @property
     def severity(self) -> int:
@@ -89,8 +99,13 @@ class Alert(msgspec.Struct, kw_only=True):
         return (
             OVER_BUDGET_SEVERITY
             if self.over_budget and not self.card.safety
-            else self.card.severity
+            else self.rule_severity
         )
+
+    @property
+    def level(self) -> Level | None:
+        """What it stands at; None = the rule has no levels."""
+        return self.card.levels[self.stands_at] if self.stands_at >= 0 else None
 
     @property
     def key(self) -> tuple[str, str, int]:

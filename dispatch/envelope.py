@@ -54,7 +54,10 @@ _FLAGS: tuple[tuple[int, Annotation], ...] = (
 
 
 class Told(msgspec.Struct, frozen=True, kw_only=True):
-    """What one event says beyond the alert's state. at_ms: event time of the change."""
+    """What one event says beyond the alert's state. at_ms: event time of the change.
+
+    severity_before: 0 = as now.
+    """
 
     phase: Phase
     change: AlertChange
@@ -63,6 +66,7 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
     causation: str = ""
     by: str = ""
     note: str = ""
+    severity_before: int = 0
 
 
 def event_of(alert: Alert, told: Told) -> AlertEvent:
@@ -146,6 +150,8 @@ def instant(ms: int) -> str:
 
 def _data(alert: Alert, told: Told) -> AlertData:
     card = alert.card
+    # A reading that came since speaks for itself.
+    silence_ms = alert.level.silence_ms if alert.level and not alert.why.quantity else 0
     return AlertData(
         alert=alert.id,
         change=told.change,
@@ -154,11 +160,11 @@ def _data(alert: Alert, told: Told) -> AlertData:
             id=card.id,
             hash=card.hash,
             standard=clip(card.standard, 300),
-            condition=clip(card.condition_text, 600),
+            condition=clip((alert.level or card).condition_text, 600),
             removed=alert.removed,
         ),
         title=clipped(card.title, 300),
-        reason=clipped(reason(card, alert.device, alert.place, alert.why), 1200),
+        reason=clipped(reason(card, alert.device, alert.place, alert.why, silence_ms), 1200),
         runbook=clipped(card.runbook, 2400),
         severity=alert.severity,
         level=SEVERITY[alert.severity][2],
@@ -186,7 +192,10 @@ def _data(alert: Alert, told: Told) -> AlertData:
         delivery=_delivery(alert),
         shadow=alert.held == "shadow",
         over_budget=alert.over_budget and not card.safety,
-        rule_severity=card.severity,
+        rule_severity=alert.rule_severity,
+        level_name="" if alert.level is None else alert.level.name,
+        severity_before=told.severity_before or alert.severity,
+        severity_worst=alert.worst,
     )
 
 
@@ -248,7 +257,7 @@ def _timing(alert: Alert) -> Timing:
         heard=instant(alert.why.heard_ms),
         clock=_clock(alert.why),
         late=is_late(alert),
-        on_delay_ms=alert.card.for_ms,
+        on_delay_ms=(alert.level or alert.card).for_ms,
         slack_ms=alert.slack_ms,
     )
 

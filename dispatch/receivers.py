@@ -24,7 +24,8 @@ class ReceiverInvalid(Exception):
 class Filter:
     """Which events a receiver gets. severity_most: 4 = all, 1 = only level Ⅰ.
 
-    None that `data.delivery` keeps back: that is decided where the event is made.
+    None that `data.delivery` keeps back: that is decided where the event is made. An alert that
+    has been as severe as asked for passes to its end, whatever it falls to.
 
     An alert whose grid is unknown passes every prefix: a fire must not fall between two desks.
     """
@@ -34,9 +35,12 @@ class Filter:
 
     def wants(self, event: AlertEvent) -> bool:
         here = event.gridcode == "unknown" or event.gridcode.startswith(self.grid_prefix)
-        return (
-            is_for_receivers(event) and here and int(event.data["severity"]) <= self.severity_most
-        )
+        return is_for_receivers(event) and here and worst_severity(event) <= self.severity_most
+
+
+def worst_severity(event: AlertEvent) -> int:
+    """The worst that the alert has had up to this event; older events say one severity only."""
+    return int(event.data.get("severity_worst", event.data["severity"]))
 
 
 @dataclass(frozen=True, slots=True)

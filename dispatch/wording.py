@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+import msgspec
+
 from contracts.groups import PREFIX
 from contracts.quantities import QUANTITIES, QUANTITY_INDEX, Kind
 from contracts.registry import Place
@@ -64,9 +66,14 @@ def _worded(form: str, text: str) -> str:
     return form.format(text) if text.isascii() else text
 
 
-def reason(card: RuleCard, device: str, place: Place, why: Evidence) -> Text:
-    """Why the alert is raised: the rule's own sentence, or a plain one made from the reading."""
+def reason(card: RuleCard, device: str, place: Place, why: Evidence, silence_ms: int = 0) -> Text:
+    """Why the alert is raised: the rule's own sentence, or a plain one made from the reading.
+
+    silence_ms: raised because no reading came for so long; the rule's sentence is of readings.
+    """
     default = _OF_GROUP if device.startswith(PREFIX) else _default(why)
+    if silence_ms:
+        card, default = msgspec.structs.replace(card, reason=Text()), _silent(silence_ms)
     return Text(
         zh=_filled(card.reason.zh or default.zh, _values("zh", card, device, place, why)),
         en=_filled(card.reason.en or default.en, _values("en", card, device, place, why)),
@@ -97,6 +104,14 @@ _OF_GROUP = Text(
     zh="{title}：{place}，数值 {value}，限值 {limit}。",
     en="{title}: {place}, {value}, limit {limit}.",
 )
+
+
+def _silent(for_ms: int) -> Text:
+    minutes = f"{for_ms / 60_000:.6g}"
+    return Text(
+        zh=f"{{title}}：设备 {{device}} 已 {minutes} 分钟没有数据。",
+        en=f"{{title}}: no data from device {{device}} for {minutes} min.",
+    )
 
 
 def _default(why: Evidence) -> Text:

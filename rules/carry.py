@@ -31,7 +31,7 @@ from rules.group.carry import (
     pack_groups,
     pack_questions,
 )
-from rules.instances import NAMES, NEVER_MS, State
+from rules.instances import CLEARING, FIRING, NAMES, NEVER_MS, State
 from rules.members import NOT_WATCHED
 from rules.memory import Memory
 from rules.parts import Parts
@@ -45,6 +45,7 @@ from rules.subset import EVERYTHING, Subset
 VERSION = 2
 
 
+_STANDING = ("rule", "lane", "device", "onset", "at")
 _NO_ROWS = np.empty(0, np.intp)
 
 
@@ -70,6 +71,8 @@ class _Saved(msgspec.Struct, frozen=True, kw_only=True):
     memories: tuple[_SavedMemory, ...]
     heard_device: _SavedColumn
     heard_ms: _SavedColumn
+    standing: dict[str, _SavedColumn] = {}
+    """Of open alerts: rule row, lane, device, onset and time of the last change."""
     told: dict[str, _SavedColumn]
     """By rule id; a part stands behind it as in `efire.off/missing`."""
     derived: dict[str, dict[str, dict[str, _SavedColumn]]]
@@ -95,6 +98,7 @@ def pack(parts: Parts, subset: Subset = EVERYTHING) -> bytes:
         rules=known(parts.ruleset),
         instances={name: _save(getattr(state, name)) for name in NAMES},
         memories=tuple(_pack_memories(parts, subset)),
+        standing=_pack_standing(parts, subset),
         heard_device=_save(heard.astype(np.int32)),
         heard_ms=_save(silence.heard_ms[heard]),
         told={_name(parts.ruleset.rules[n]): _save(rows) for n, rows in told.items()},
@@ -131,7 +135,8 @@ def unpack(
         raise SnapshotInvalid(f"snapshot version {saved.version}, this is {VERSION}")
     rows = _Rows(len(parts.directory), remap, subset)
     rule_of = _matching(parts, saved)
-    left = _unpack_instances(parts, saved, rule_of, rows)
+    arrived, left = _unpack_instances(parts, saved, rule_of, rows)
+    _unpack_standing(parts, saved, arrived, rows)
     _unpack_memories(parts, saved, rows)
     unpacking = Unpacking(
         parts.predicates,
@@ -187,12 +192,12 @@ def _matching(parts: Parts, saved: _Saved) -> NDArray[np.int16]:
 
 def _unpack_instances(
     parts: Parts, saved: _Saved, rule_of: NDArray[np.int16], rows: _Rows
-) -> Counter[str]:
-    """Rule id -> how many instances were left behind."""
+) -> tuple[State, Counter[str]]:
+    """The instances that came, and rule id -> how many were left behind."""
     state = State(*(_load(saved.instances[name]) for name in NAMES))
     left: Counter[str] = Counter()
     if not len(state):
-        return left
+        return state, left
     names = [old.id for old in saved.rules]
     old_rule = state.rule
     quantity_of = _quantity_of(parts, saved)
@@ -208,8 +213,9 @@ def _unpack_instances(
         same = int(parts.directory.family[state.device[row]]) == family
         keep[row] = same and parts.members.slots(Episode.LIVE, rule)[rank] != NOT_WATCHED
     left.update(names[rule] for rule in old_rule[~keep & (state.rule >= 0)].tolist())
-    parts.insert(state.take(keep))
-    return left
+    arrived = state.take(keep)
+    parts.insert(arrived)
+    return arrived, left
 
 
 def _index(parts: Parts) -> dict[str, int]:
@@ -231,6 +237,46 @@ def _pack_questions(parts: Parts, subset: Subset) -> SavedQuestions:
 
 def _pack_groups(parts: Parts) -> SavedGroups:
     return pack_groups(parts.groups, parts.members, parts.directory)
+
+
+def _pack_standing(parts: Parts, subset: Subset) -> dict[str, _SavedColumn]:
+    """Of the alerts of rules with several rows, what their instances don't tell."""
+    covered = [subset.covers(rule.mode) for rule in parts.ruleset.rules]
+    saved = [
+        (standing.row, lane, device, standing.onset_ms, standing.at_ms)
+        for (_, lane, device), standing in parts.episodes.saved()
+        if any(covered[row] for row in standing.rows)
+    ]
+    found = np.array(saved, np.int64).reshape(-1, 5)
+    found = found[subset.has(found[:, 2])]
+    dtypes = (np.int16, np.uint8, np.int32, np.int64, np.int64)
+    columns = zip(_STANDING, dtypes, found.T, strict=True)
+    return {name: _save(column.astype(dtype)) for name, dtype, column in columns}
+
+
+def _unpack_standing(parts: Parts, saved: _Saved, arrived: State, rows: _Rows) -> None:
+    """The rows that hold are those of the instances; onset and last change as saved."""
+    holds = (arrived.phase == FIRING) | (arrived.phase == CLEARING)
+    for at in np.flatnonzero(holds & parts.episodes.several[arrived.rule]).tolist():
+        parts.episodes.stand(
+            int(arrived.rule[at]),
+            int(arrived.lane[at]),
+            int(arrived.device[at]),
+            unknown=bool(arrived.unknown[at]),
+            onset_ms=int(arrived.onset[at]),
+        )
+    if not saved.standing:
+        return
+    now = {card.id: row for row, card in enumerate(parts.ruleset.cards)}
+    columns = {name: _load(column) for name, column in saved.standing.items()}
+    columns["device"] = rows.new(columns["device"])
+    for rule, lane, device, onset_ms, at_ms in zip(
+        *(columns[name].tolist() for name in _STANDING), strict=True
+    ):
+        subject = (now.get(saved.rules[rule].id, -1), lane, device)
+        standing = parts.episodes.standing.get(subject)
+        if standing is not None:
+            standing.onset_ms, standing.at_ms = onset_ms, max(standing.at_ms, at_ms)
 
 
 def _pack_memories(parts: Parts, subset: Subset) -> list[_SavedMemory]:

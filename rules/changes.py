@@ -93,19 +93,30 @@ class Changes:
                 position=revealed.position,
                 row=revealed.row,
                 severity=np.zeros(n, np.uint8),
+                level=np.full(n, -1, np.int8),
             )
         )
 
     def in_log_order(self) -> TransitionBatch:
-        """By (position, row, at_ms, rule, device, lane), then as they happened."""
-        return self._sorted("lane", "device", "rule", "at_ms", "row", "position")
+        """See `in_log_order`."""
+        return in_log_order(TransitionBatch.join(self._parts))
 
     def in_time_order(self) -> TransitionBatch:
-        """By (at_ms, rule, device, lane), then as they happened."""
-        return self._sorted("lane", "device", "rule", "at_ms")
+        """See `in_time_order`."""
+        return in_time_order(TransitionBatch.join(self._parts))
 
-    def _sorted(self, *keys: str) -> TransitionBatch:
-        joined = TransitionBatch.join(self._parts)
-        if len(joined) < 2:
-            return joined
-        return joined.take(np.lexsort([getattr(joined, key) for key in keys]))
+
+def in_log_order(found: TransitionBatch) -> TransitionBatch:
+    """By (position, row, at_ms, rule, device, lane), then as they happened."""
+    return _sorted(found, "lane", "device", "rule", "at_ms", "row", "position")
+
+
+def in_time_order(found: TransitionBatch) -> TransitionBatch:
+    """By (at_ms, rule, device, lane), then as they happened."""
+    return _sorted(found, "lane", "device", "rule", "at_ms")
+
+
+def _sorted(found: TransitionBatch, *keys: str) -> TransitionBatch:
+    if len(found) < 2:
+        return found
+    return found.take(np.lexsort([getattr(found, key) for key in keys]))

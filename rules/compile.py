@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-import msgspec
+import dataclasses
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 from contracts.groups import KINDS
 from contracts.quantities import QUANTITIES
-from contracts.rulebook import RuleCard
 from rules import quieting
 from rules.document import Reader
 from rules.expr.check import checked
@@ -19,14 +18,14 @@ from rules.expr.plan import (
     attributes_of,
     bases_of,
     readings_of,
-    show,
     silences_of,
 )
 from rules.expr.syntax import ExpressionError
 from rules.finding import Finding, RulesInvalid
 from rules.group.check import faults_of, is_grouped
 from rules.named import gathered
-from rules.ruleset import Rule, RuleSet, digest, meaning
+from rules.rows import Question, attribute_parts, rows_of
+from rules.ruleset import Rule, RuleSet
 from rules.schema import WrittenRule, read_file
 
 MAX_RULES = 4_096
@@ -65,16 +64,72 @@ def compile_rules(files: Mapping[str, str]) -> RuleSet:
 def _compiled(reader: Reader, written: WrittenRule) -> tuple[Rule, ...]:
     """The machine rows of the rule; none when a finding says why not."""
     before = len(reader.findings)
-    when = _expression(reader, written, "when")
-    clear = _expression(reader, written, "clear") if "clear" in written.lines else None
-    if when is not None:
-        _check_group(reader, written, when, clear)
-        _check_plans(reader, written, when, clear)
-    _check_options(reader, written)
+    parts = _parts(written)
+    asked = [one for one in (_asked(reader, part) for part in parts) if one is not None]
+    _check_levels(reader, written)
     _check_quieting(reader, written)
-    if when is None or len(reader.findings) > before or not written.id or not written.severity:
+    if written.missing_raises:
+        _check_silence_raises(reader, written, [one.when for one in asked])
+    if len(reader.findings) > before or len(asked) < len(parts) or not parts or not written.id:
         return ()
-    return _built(written, when, clear)
+    return rows_of(written, asked)
+
+
+def _parts(written: WrittenRule) -> list[WrittenRule]:
+    """The rule, or each of its levels as a rule of its own."""
+    if "levels" not in written.lines:
+        return [written]
+    return [
+        dataclasses.replace(
+            level,
+            id=written.id,
+            family=written.family,
+            group=written.group,
+            safety=written.safety,
+            missing_ms=written.missing_ms,
+            missing_raises=written.missing_raises,
+        )
+        for level in written.levels
+    ]
+
+
+def _asked(reader: Reader, part: WrittenRule) -> Question | None:
+    """What it asks; None with a finding that says why not."""
+    before = len(reader.findings)
+    when = _expression(reader, part, "when")
+    clear = _expression(reader, part, "clear") if "clear" in part.lines else None
+    if when is not None:
+        _check_group(reader, part, when, clear)
+        _check_plans(reader, part, when, clear)
+    _check_options(reader, part)
+    if when is None or not part.severity or len(reader.findings) > before:
+        return None
+    return Question(part, when, clear)
+
+
+def _check_levels(reader: Reader, written: WrittenRule) -> None:
+    if written.levels and written.group is not None:
+        _fault(reader, written, "levels", "a group has no levels", "write a rule for each")
+    for lower, level in pairwise(written.levels):
+        if lower.severity and level.severity and level.severity >= lower.severity:
+            problem = f"{level.name} isn't more severe than {lower.name} before it"
+            _fault(reader, level, "severity", problem, "the least severe level comes first")
+
+
+def _check_silence_raises(reader: Reader, written: WrittenRule, whens: Sequence[Truth]) -> None:
+    """Silence must raise for the devices that the rule is about: attributes say which."""
+    if written.group is not None:
+        problem = "a group isn't silent, its devices are"
+        _fault(reader, written, "missing", problem, "write unknown after, and a rule with absent")
+    about = {attribute_parts(when) for when in whens}
+    hidden = any(
+        set(attributes_of(when))
+        - {a for part in attribute_parts(when) for a in attributes_of(part)}
+        for when in whens
+    )
+    if hidden or len(about) > 1:
+        problem = "it isn't clear whose silence would raise"
+        _fault(reader, written, "missing", problem, "ask for attributes in on:")
 
 
 def _line(written: WrittenRule, key: str) -> int:
@@ -164,55 +219,3 @@ def _check_quieting(reader: Reader, written: WrittenRule) -> None:
         if written.safety and getattr(written, key):
             problem = f"a safety rule always raises: {key} is refused"
             _fault(reader, written, key, problem, "remove it")
-
-
-def _built(written: WrittenRule, when: Truth, clear: Truth | None) -> tuple[Rule, ...]:
-    read = readings_of(when)
-    plans = (when,) if clear is None else (when, clear)
-    derived = any(r.derived is not None for plan in plans for r in readings_of(plan))
-    timed = bool(written.for_ms or silences_of(when) or derived or written.group)
-    card = RuleCard(
-        id=written.id,
-        hash="",
-        family=written.family,
-        condition=written.condition,
-        severity=written.severity,
-        title=written.title,
-        reason=written.reason,
-        runbook=written.runbook,
-        standard=written.standard,
-        owner=written.owner,
-        safety=written.safety,
-        latched=written.latched,
-        timed=timed,
-        for_ms=written.for_ms,
-        unit=read[0].unit if read and not written.group else "1",
-        condition_text=show(when),
-        inhibit=written.inhibit,
-        shadow=written.shadow,
-        budget=written.budget,
-    )
-    selectors = tuple(sorted(written.selectors.items()))
-    said = meaning(
-        card=card,
-        selectors=selectors,
-        when=when,
-        clear=clear,
-        clear_for_ms=written.clear_for_ms,
-        missing_ms=written.missing_ms,
-        group=written.group,
-    )
-    row = Rule(
-        card=msgspec.structs.replace(card, hash=digest(said)),
-        selectors=selectors,
-        when=when,
-        clear=clear,
-        for_ms=written.for_ms,
-        clear_for_ms=written.clear_for_ms,
-        missing_ms=written.missing_ms,
-        timed=timed,
-        group=written.group,
-        file=written.file,
-        line=written.line,
-    )
-    return (row,)

@@ -90,10 +90,15 @@ def _rule() -> dict[str, Any]:
         "clear": text | {"description": "Ends the alert; without it, `when` being false does"},
         "clear_for": duration | {"description": "How long `clear` must hold"},
         "severity": {"enum": [1, 2, 3, 4], "description": "1 (Ⅰ, red) to 4 (Ⅳ, blue)"},
+        "levels": {
+            "type": "array",
+            "minItems": 2,
+            "description": "Instead of when and severity: the least severe level first",
+        },
         "missing": {
             "type": "string",
             "pattern": f"^(hold|{schema.MISSING.pattern})$",
-            "examples": ["hold", "unknown after 15m"],
+            "examples": ["hold", "unknown after 15m", "raise after 15m"],
         },
         "class": {"enum": list(schema.CLASSES)},
         "latched": {"type": "boolean", "description": "Ends only by an operator's reset"},
@@ -111,10 +116,19 @@ def _rule() -> dict[str, Any]:
             "examples": ["2 per grid and day"],
         },
     }
+    name = {"type": "string", "pattern": f"^{schema.CONDITION.pattern}$"}
+    properties["levels"]["items"] = {
+        "type": "object",
+        "additionalProperties": False,
+        "required": list(schema.REQUIRED_OF_LEVEL),
+        "properties": {key: ({"name": name} | properties)[key] for key in schema.LEVEL_KEYS},
+    }
+    either = [key for key in schema.REQUIRED if key in schema.BY_LEVEL]
     return {
         "type": "object",
         "additionalProperties": False,
-        "required": list(schema.REQUIRED),
+        "required": [key for key in schema.REQUIRED if key not in either],
+        "oneOf": [{"required": either}, {"required": ["levels"]}],
         "properties": {key: properties[key] for key in schema.KEYS},
     }
 

@@ -16,7 +16,7 @@ from contracts.directory import DeviceDirectory
 from contracts.operator import Progress
 from contracts.transitions import Episode, TransitionBatch
 from rules.carry import pack, unpack
-from rules.changes import Changes, Revealed
+from rules.changes import Changes, Revealed, in_log_order, in_time_order
 from rules.compared import Carried
 from rules.entries import FIRST, bases
 from rules.hot import Hot
@@ -70,7 +70,7 @@ class RuleEngine:
         parts.instant.collect(Sheet(batch, parts.directory.family), hot, rest, parts.active)
         changes = Changes()
         self._play(hot, batch, None, Machine(self._parameters, changes))
-        return self._public(changes.in_log_order())
+        return self._plain(in_log_order(parts.episodes.merge(changes.in_log_order())))
 
     def on_time(self, batch: TaggedBatch, progress: Progress) -> TransitionBatch:
         """Rows behind the watermark in event-time order, then deadlines up to it.
@@ -96,8 +96,9 @@ class RuleEngine:
         self._play(hot, batch, progress, machine)
         self._expire(machine, watermarks, progress)
         told = parts.predicates.on_time(sheet, watermarks, progress.heard_ms)
-        of_groups = parts.groups.on_time(told, progress)
-        return self._public(_merged(changes.in_time_order(), of_groups))
+        of_groups = parts.episodes.merge(parts.groups.on_time(told, progress))
+        of_devices = in_time_order(parts.episodes.merge(changes.in_time_order()))
+        return self._plain(_merged(of_devices, of_groups))
 
     def next_ms(self) -> int | None:
         """The earliest event time at which `on_time` has something to do; None = never."""
@@ -122,6 +123,7 @@ class RuleEngine:
                 self._parts.groups.reset(row, device_row)
             else:
                 self._parts.drop(row, device_row)
+                self._parts.episodes.forget(rule_row, device_row)
 
     def snapshot(self) -> bytes:
         return pack(self._parts)
@@ -192,7 +194,8 @@ class RuleEngine:
             part, shown = state.take(due), revealed.take(place[due])
             machine.expire(part, np.arange(len(due)), limits[due], shown)
             self._parts.settle(part, slots[due].astype(np.int32))
-        return self._public(changes.in_log_order())
+        merged = self._parts.episodes.merge(changes.in_log_order())
+        return self._plain(in_log_order(merged))
 
     def state_bytes(self) -> int:
         """Bytes of state that grow with devices and rules."""
@@ -203,15 +206,11 @@ class RuleEngine:
         """What couldn't be kept or computed since the state began, by reason."""
         return self._parts.derive.counts()
 
-    def _public(self, found: TransitionBatch) -> TransitionBatch:
-        """Changes of machine rows as changes of their public rules, and in place of derived
-        quantities those that they are made of."""
-        if not len(found):
+    def _plain(self, found: TransitionBatch) -> TransitionBatch:
+        """In place of derived quantities those that they are made of."""
+        if not len(found) or not self._parts.ruleset.derived:
             return found
-        quantity = found.quantity
-        if self._parts.ruleset.derived:
-            quantity = self._bases[quantity]
-        return replace(found, rule=self._public_row[found.rule], quantity=quantity)
+        return replace(found, quantity=self._bases[found.quantity])
 
     def _play(
         self, hot: Hot, batch: TaggedBatch, progress: Progress | None, machine: Machine

@@ -9,6 +9,7 @@ from contracts.directory import DeviceDirectory
 from contracts.transitions import Episode
 from rules.calm import Calm
 from rules.derived.stage import Derive
+from rules.episodes import Episodes
 from rules.group.operator import GroupOperator
 from rules.group.predicates import Predicates
 from rules.hot import Grouped
@@ -30,6 +31,8 @@ class Parts:
         self.directory = directory
         self.members = Members(ruleset, directory)
         self.instances = Instances()
+        self.parameters = Parameters(ruleset)
+        self.episodes = Episodes(ruleset, self.parameters)
         by_mode = {
             mode: {i: rule for i, rule in enumerate(ruleset.rules) if rule.mode == mode}
             for mode in ("instant", "timed")
@@ -42,7 +45,6 @@ class Parts:
         self.active = np.zeros(len(directory), np.int32)
         self.silence = Silence(ruleset, self.members, directory)
         self.derive = Derive(ruleset.derived, directory)
-        self.parameters = Parameters(ruleset)
         self.predicates = Predicates(ruleset, self.members, directory)
         self.groups = GroupOperator(ruleset, self.members, directory, self.parameters)
 
@@ -83,7 +85,7 @@ class Parts:
         self._link(state, np.arange(len(state)), slots, 1)
 
     def drop(self, rule: int, device: int) -> None:
-        """Make the instance inactive in both lanes."""
+        """Make the instance of a machine row inactive in both lanes."""
         rank = self.members.rank[device]
         for lane in Episode:
             if not self.members.active[lane][rule]:

@@ -21,9 +21,8 @@ from numpy.typing import NDArray
 
 from contracts.groups import GroupKind
 from contracts.rulebook import RuleCard
-from rules.durations import duration_text
 from rules.entries import Asked, Entries, Entry
-from rules.expr.plan import Reading, Truth, predicates_of, readings_of, show, silences_of
+from rules.expr.plan import Reading, Truth, predicates_of, readings_of, silences_of
 from rules.quieting import order_of
 
 Mode = Literal["instant", "timed", "silence", "group"]
@@ -35,7 +34,8 @@ class Rule:
 
     card: of its public rule; every row of a public rule has the same. part: which row of that
     rule this is, unique there; "" = the rule has no other. order: rows of one public rule stand
-    by (order, part). severity: 1 to 4 while this row is what the alert stands at, 0 = the card's.
+    by (order, part); of several that hold, the greatest is what the alert stands at. severity: 1
+    to 4 while it stands there, 0 = the card's. level: index into the card's levels, -1 = none.
     timed: decided in event time at marks, whether or not it has a duration. group: the kind of
     group that it speaks of, None = of a device.
     selectors: (attribute, accepted values), sorted. clear: None = when `when` is false.
@@ -54,6 +54,7 @@ class Rule:
     order: int = 0
     severity: int = 0
     group: GroupKind | None = None
+    level: int = -1
     file: str = field(default="", compare=False)
     line: int = field(default=0, compare=False)
 
@@ -108,44 +109,6 @@ def _questions(rule: Rule) -> str:
     asked = dict.fromkeys(predicates_of(rule.when) + clear)
     names = ({reading.name for reading in readings_of(plan)} for plan in asked)
     return " ".join("+".join(sorted(one)) for one in names)
-
-
-def meaning(
-    *,
-    card: RuleCard,
-    selectors: tuple[tuple[str, tuple[str, ...]], ...],
-    when: Truth,
-    clear: Truth | None,
-    clear_for_ms: int,
-    missing_ms: int,
-    group: GroupKind | None = None,
-) -> dict[str, Any]:
-    """What decides: no comments, no order of keys, no texts for people.
-
-    Keys of the language that came later stand here only when a rule uses them, so that rules
-    without them keep their hash.
-    """
-    later: dict[str, Any] = {} if group is None else {"group": group}
-    if card.inhibit:
-        later["inhibit"] = [f"{one.by} on {one.on}" for one in card.inhibit]
-    if card.shadow:
-        later["shadow"] = True
-    if card.budget:
-        later["budget"] = card.budget
-    return later | {
-        "id": card.id,
-        "condition": card.condition,
-        "family": card.family,
-        "on": {name: list(values) for name, values in selectors},
-        "when": show(when),
-        "for": duration_text(card.for_ms),
-        "clear": "" if clear is None else show(clear),
-        "clear_for": duration_text(clear_for_ms),
-        "missing": duration_text(missing_ms),
-        "severity": card.severity,
-        "safety": card.safety,
-        "latched": card.latched,
-    }
 
 
 def digest(content: Any) -> str:

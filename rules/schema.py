@@ -29,6 +29,7 @@ KEYS = (
     "clear",
     "clear_for",
     "severity",
+    "levels",
     "missing",
     "class",
     "latched",
@@ -42,16 +43,24 @@ KEYS = (
     "budget",
 )
 REQUIRED = ("id", "title", "on", "when", "severity")
+LEVEL_KEYS = ("name", "severity", "when", "for", "clear", "clear_for")
+REQUIRED_OF_LEVEL = ("name", "severity", "when")
+BY_LEVEL = ("when", "for", "clear", "clear_for", "severity")
+"""What a rule with levels says for each of them, and not for itself."""
+
 CLASSES = ("ordinary", "safety")
 LANGUAGES = ("zh", "en")
 PLACEHOLDERS = ("value", "limit", "unit", "device", "place")
+
+MISSING_PART = "missing"
+"""The machine row of a rule that counts silence as a breach, and its level."""
 
 SILENCING = ("late", "silence", "silenced", "rate_limit", "sample", "shelve", "drop")
 """Words that would make a rule quieter. None is in the language; on a safety rule none ever is."""
 
 ID = re.compile(r"[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*", re.ASCII)
 CONDITION = re.compile(r"[a-z][a-z0-9_]*", re.ASCII)
-MISSING = re.compile(r"unknown after ([0-9a-z]+)", re.ASCII)
+MISSING = re.compile(r"(unknown|raise) after ([0-9a-z]+)", re.ASCII)
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 
 
@@ -62,7 +71,8 @@ _NO_TEXT = Text()
 class WrittenRule:
     """One rule as written. `lines`: key -> line of its value. Durations in ms, 0 = none.
 
-    selectors: attribute -> its accepted values, sorted. missing_ms: 0 = hold.
+    selectors: attribute -> its accepted values, sorted. missing_ms: 0 = hold. levels: the least
+    severe first, each with its `name`, what `BY_LEVEL` names, and a path and lines of its own.
     """
 
     file: str
@@ -79,6 +89,7 @@ class WrittenRule:
     clear_for_ms: int = 0
     severity: int = 0
     missing_ms: int = 0
+    missing_raises: bool = False
     safety: bool = False
     latched: bool = False
     title: Text = _NO_TEXT
@@ -90,6 +101,8 @@ class WrittenRule:
     shadow: bool = False
     budget: int = 0
     lines: dict[str, int] = field(default_factory=dict)
+    name: str = ""
+    levels: list[WrittenRule] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -127,10 +140,14 @@ def _rule(reader: Reader, node: yaml.Node, path: str) -> WrittenRule:
     _refuse_silencing(reader, found, path)
     reader.known({word: pair for word, pair in found.items() if word not in SILENCING}, path, KEYS)
     for word in REQUIRED:
-        if found and word not in found:
+        if found and word not in found and not ("levels" in found and word in BY_LEVEL):
             reader.fault(node, f"{path}.{word}", f"{word} is missing", f"add {word}:")
+    for word in BY_LEVEL if "levels" in found else ():
+        if word in found:
+            problem = f"{word} stands beside levels"
+            reader.fault(found[word][0], f"{path}.{word}", problem, "write it in each level")
     for word, (_, value) in found.items():
-        if word in _READ:
+        if word in KEYS:
             rule.lines[word] = value.start_mark.line + 1
             _READ[word](reader, rule, value, f"{path}.{word}")
     if not rule.condition and "." in rule.id:
@@ -198,12 +215,13 @@ def _missing(reader: Reader, rule: WrittenRule, node: yaml.Node, path: str) -> N
     if not word or word == "hold":
         return
     found = MISSING.fullmatch(word)
-    after = None if found is None else parse_duration(found.group(1))
-    if after is None:
-        mend = "write hold, or unknown after 15m; for silence as such write when: absent(24h)"
+    after = None if found is None else parse_duration(found.group(2))
+    if found is None or after is None:
+        mend = "write hold, unknown after 15m or raise after 15m"
         reader.fault(node, path, f"{word!r} says nothing about missing data", mend)
     else:
         rule.missing_ms = after
+        rule.missing_raises = found.group(1) == "raise"
 
 
 def _class(reader: Reader, rule: WrittenRule, node: yaml.Node, path: str) -> None:
@@ -232,6 +250,34 @@ def _text(reader: Reader, node: yaml.Node, path: str) -> Text:
         if "{" in _PLACEHOLDER.sub("", text) or "}" in _PLACEHOLDER.sub("", text):
             reader.fault(node, f"{path}.{language}", "a brace stands alone", "write {value}")
     return Text(zh=said.get("zh", ""), en=said.get("en", ""))
+
+
+def _levels(reader: Reader, rule: WrittenRule, node: yaml.Node, path: str) -> None:
+    listed = reader.items(node, path)
+    if isinstance(node, yaml.SequenceNode) and len(listed) < 2:
+        reader.fault(node, path, "levels are two or more", "write when and severity without levels")
+    for item, at in ((item, at) for at, item in listed):
+        level = WrittenRule(reader.file, at, item.start_mark.line + 1)
+        found = reader.mapping(item, at)
+        reader.known(found, at, LEVEL_KEYS)
+        for word in REQUIRED_OF_LEVEL:
+            if found and word not in found:
+                reader.fault(item, f"{at}.{word}", f"{word} is missing", f"add {word}:")
+        for word, (_, value) in found.items():
+            if word in LEVEL_KEYS:
+                level.lines[word] = value.start_mark.line + 1
+                _READ[word](reader, level, value, f"{at}.{word}")
+        if level.name in (other.name for other in rule.levels):
+            reader.fault(item, f"{at}.name", f"{level.name} is there twice", "rename one")
+        rule.levels.append(level)
+
+
+def _name(reader: Reader, rule: WrittenRule, node: yaml.Node, path: str) -> None:
+    rule.name = reader.text(node, path)
+    if rule.name and not CONDITION.fullmatch(rule.name):
+        reader.fault(node, path, f"{rule.name!r} is no name", "write a-z, 0-9, _")
+    if rule.name == MISSING_PART:
+        reader.fault(node, path, "this name means that data is missing", "rename the level")
 
 
 _Setter = Callable[[Reader, WrittenRule, yaml.Node, str], None]
@@ -290,6 +336,8 @@ _READ: dict[str, _Setter] = {
     "clear": _plain("clear"),
     "clear_for": _duration("clear_for_ms"),
     "severity": _severity,
+    "levels": _levels,
+    "name": _name,
     "missing": _missing,
     "class": _class,
     "latched": _latched,

@@ -242,6 +242,10 @@ function tags(data, text) {
   const node = make("div", "tags", "", make("span", "tag state", text[data.state]));
   node.append(make("span", data.acknowledged ? "tag" : "tag bad",
     data.acknowledged ? text.acknowledged : text.unacknowledged));
+  if (data.level_name) {
+    node.append(make("span", "tag", text.levels[data.level_name] || data.level_name));
+  }
+  if (data.severity_worst < data.severity) node.append(make("span", "tag", text.fallen));
   if (data.unknown) node.append(make("span", "tag bad", text.unknown));
   if (data.onsets > 1) node.append(make("span", "tag", data.onsets + text.onsets));
   if (data.disposition) {

@@ -19,6 +19,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from contracts import topics
 from contracts.alerts import AlertEvent
 from dispatch.outbox import Delivery
+from dispatch.receivers import worst_severity
 from dispatch.retry import Outcome
 
 ACKNOWLEDGED = 200
@@ -63,7 +64,7 @@ class MqttSender:
     def send(self, delivery: Delivery) -> Outcome:
         event = msgspec.json.decode(delivery.body, type=AlertEvent)
         grid = "" if event.gridcode == "unknown" else event.gridcode
-        topic = topics.alert(grid, str(event.data["family"]), int(event.data["severity"]))
+        topic = topics.alert(grid, str(event.data["family"]), worst_severity(event))
         return self._publish(topic, delivery.body)
 
     def beat(self, name: str, body: bytes) -> Outcome:

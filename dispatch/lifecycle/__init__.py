@@ -6,9 +6,10 @@ alert at a time is open for each (rule, device, lane):
     raised -> active -> cleared                         a rule that doesn't latch
     raised -> active -> latched -> reset -> cleared     a latching rule; `again` leads back
 
-`acknowledged`, `unknown` and `disposition` stand beside the state, and so does whether receivers
-are told of it (`dispatch.lifecycle.quieting`). A new onset of an open
-latching alert takes the acknowledgement away: somebody has to look again.
+`acknowledged`, `unknown`, `disposition` and the level at which it stands are beside the state, and
+so is whether receivers are told of it (`dispatch.lifecycle.quieting`). A new onset of an open
+latching alert, and a rise to a greater level, take the acknowledgement away: somebody has to look
+again. A latching alert falls to no lesser level before its reset.
 """
 
 from __future__ import annotations
@@ -167,6 +168,8 @@ class Lifecycle:
             return []
         if change is Change.CLEARED:
             return self._clear(alert, at_ms, _evidence(row, "cleared"))
+        if change is Change.LEVEL:
+            return self._level(alert, row)
         return self._set_unknown(alert, change is Change.UNKNOWN, row)
 
     def _raise(
@@ -178,7 +181,7 @@ class Lifecycle:
         closed = self._alerts.get(name)
         if closed is not None:
             closed.group = about.group
-            return self._reopen(closed, card, at_ms, evidence)
+            return self._reopen(closed, card, row, evidence)
         place, at_heard = _place(about, onset_ms, evidence)
         alert = Alert(
             id=name,
@@ -189,19 +192,19 @@ class Lifecycle:
             place=place,
             place_at_heard=at_heard,
             why=evidence,
-            slack_ms=self._slack_ms if card.timed else 0,
             gateway=about.gateway,
             riser=about.riser,
             raised_ms=at_ms,
             group=about.group,
         )
+        self._stand(alert, row)
         self._alerts[name] = alert
         is_over = self._begin(alert)
         event = self._tell(alert, "raised", "raised", at_ms, notify=rings(alert))
         return [event, *_notices(alert, at_ms, is_over)]
 
     def _reopen(
-        self, alert: Alert, card: RuleCard, at_ms: int, evidence: Evidence
+        self, alert: Alert, card: RuleCard, row: dict[str, int | float], evidence: Evidence
     ) -> list[AlertEvent]:
         """The same onset anew after its end: times of 1 s, or a reset while it still holds."""
         del self._closed[alert.id]
@@ -211,8 +214,8 @@ class Lifecycle:
         self._judge(alert, None)
         alert.removed = False
         is_over = self._begin(alert)
-        event = self._again(alert, "raised", at_ms, evidence)
-        return [event, *_notices(alert, at_ms, is_over)]
+        event = self._again(alert, "raised", row, evidence)
+        return [event, *_notices(alert, int(row["at_ms"]), is_over)]
 
     def _judge(self, alert: Alert, disposition: Disposition | None) -> None:
         self._budgets.judged(alert, disposition)
@@ -242,16 +245,46 @@ class Lifecycle:
         if alert.state == "active" and (not alert.card.latched or same_onset or seen):
             self.counts["repeated_raise"] += 1
             return []
-        return [self._again(alert, "updated", int(row["at_ms"]), evidence)]
+        return [self._again(alert, "updated", row, evidence)]
 
-    def _again(self, alert: Alert, phase: Phase, at_ms: int, evidence: Evidence) -> AlertEvent:
+    def _again(
+        self, alert: Alert, phase: Phase, row: dict[str, int | float], evidence: Evidence
+    ) -> AlertEvent:
+        before = alert.severity
+        if not (alert.card.latched and phase == "updated" and _is_lesser(alert, row)):
+            self._stand(alert, row)
         alert.state = "active"
         alert.acknowledged = False
         alert.unknown = False
         alert.onsets += 1
         alert.why = evidence
         alert.last = None
-        return self._tell(alert, phase, "again", at_ms, notify=rings(alert))
+        at_ms, calls = int(row["at_ms"]), rings(alert)
+        return self._tell(alert, phase, "again", at_ms, notify=calls, severity_before=before)
+
+    def _level(self, alert: Alert, row: dict[str, int | float]) -> list[AlertEvent]:
+        """It stands at another level; a latched one never at a lesser."""
+        before, level = alert.severity, int(row["level"])
+        rises = level > alert.stands_at
+        if alert.card.latched:
+            if level < alert.stands_at:
+                self.counts["level_held"] += 1
+                return []
+            if not rises:
+                return [self._again(alert, "updated", row, _evidence(row, "again"))]
+        self._stand(alert, row)
+        alert.why = _evidence(row, "level")
+        if rises:
+            alert.acknowledged = False
+        at_ms, calls = int(row["at_ms"]), rises and rings(alert)
+        return [self._tell(alert, "updated", "level", at_ms, notify=calls, severity_before=before)]
+
+    def _stand(self, alert: Alert, row: dict[str, int | float]) -> None:
+        """Stand where this change says."""
+        alert.stands_at = int(row["level"])
+        alert.stated = int(row["severity"])
+        timed = (alert.level or alert.card).timed
+        alert.slack_ms = self._slack_ms if timed else 0
 
     def _clear(self, alert: Alert, at_ms: int, evidence: Evidence) -> list[AlertEvent]:
         if alert.state == "latched":
@@ -440,13 +473,16 @@ class Lifecycle:
     ) -> AlertEvent:
         if not (alert.card.safety or alert.card.latched or goes_on):
             return self._close(alert, change, heard_ms)
-        before = alert.severity
+        before, name = alert.severity, "" if alert.level is None else alert.level.name
+        names = [level.name for level in card.levels]
         alert.removed = change == "rule_removed"
         alert.card = card
-        louder = alert.severity < before
+        alert.stands_at = names.index(name) if name in names else len(names) - 1
+        alert.stated = card.levels[alert.stands_at].severity if names else 0
         if alert.severity != before:
             change = "level"
-        return self._tell(alert, "updated", change, heard_ms, notify=louder and rings(alert))
+        calls = alert.severity < before and rings(alert)
+        return self._tell(alert, "updated", change, heard_ms, notify=calls, severity_before=before)
 
     # Snapshots
 
@@ -511,9 +547,11 @@ class Lifecycle:
         *,
         notify: bool = False,
         cmd: OperatorCommand | None = None,
+        severity_before: int = 0,
     ) -> AlertEvent:
         before = alert.last_event
         alert.revision += 1
+        alert.worst = min(alert.worst or alert.severity, alert.severity)
         alert.sequence_ms = max(alert.sequence_ms, at_ms)
         told = Told(
             phase=phase,
@@ -523,6 +561,7 @@ class Lifecycle:
             causation=before if cmd is None else cmd.id,
             by="" if cmd is None else cmd.by,
             note="" if cmd is None else cmd.note,
+            severity_before=severity_before,
         )
         event = event_of(alert, told)
         alert.last_event = event.id
@@ -572,6 +611,10 @@ def _judge(cmd: OperatorCommand, alert: Alert | None) -> Verdict:
     if cmd.disposition is None:
         return Verdict.NO_DISPOSITION
     return Verdict.NO_CHANGE if cmd.disposition == alert.disposition else Verdict.ACCEPTED
+
+
+def _is_lesser(alert: Alert, row: dict[str, int | float]) -> bool:
+    return int(row["level"]) < alert.stands_at
 
 
 def _notices(alert: Alert, at_ms: int, is_over: bool) -> list[AlertEvent]:

@@ -1,4 +1,4 @@
-"""A small district for dispatch tests: two grids, five devices, four rules."""
+"""A small district for dispatch tests: two grids, five devices, six rules."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from contracts.directory import DeviceDirectory
 from contracts.messages import OperatorCommand
 from contracts.quantities import FAMILY_INDEX, QUANTITY_INDEX
 from contracts.registry import Area, Column, DeviceTable, Grid, Registry
-from contracts.rulebook import RuleCard, Text
+from contracts.rulebook import Level, RuleCard, Text
 from contracts.transitions import COLUMNS, Change, Episode, TransitionBatch
 from dispatch.lifecycle import Lifecycle
 
@@ -20,7 +20,8 @@ S = 1_000
 MINUTE = 60 * S
 
 GRID_A, GRID_B = "340111002003001", "340111002003002"
-FIRE, PRESSURE, BATTERY, TRAPPED = range(4)
+FIRE, PRESSURE, BATTERY, TRAPPED, HEAT, HEAT_LATCHED = range(6)
+SILENT, WARN, ALARM = range(3)
 SMOKE, HYDRANT, LIFT, HOMELESS, STRANGER = range(5)
 DEVICES = ("sd-1", "fw-1", "el-1", "sd-nogrid", "sd-stranger")
 
@@ -72,6 +73,25 @@ CARDS = (
         latched=True,
         timed=True,
         for_ms=120_000,
+    ),
+    *(
+        RuleCard(
+            id=f"smoke.{name}",
+            hash=f"h{name}",
+            family="smoke",
+            condition=name,
+            severity=1,
+            title=Text("温度过高", "Too hot"),
+            unit="degC",
+            latched=latched,
+            condition_text="warn: temperature > 55 degC; alarm: temperature > 70 degC",
+            levels=(
+                Level(name="missing", severity=3, silence_ms=900_000, timed=True),
+                Level(name="warn", severity=3, for_ms=60_000, timed=True),
+                Level(name="alarm", severity=1, condition_text="temperature > 70 degC"),
+            ),
+        )
+        for name, latched in (("heat", False), ("heat_latched", True))
     ),
 )
 
@@ -127,6 +147,7 @@ def change(
     heard_ms: int | None = None,
     position: int = 1,
     severity: int = 0,
+    level: int = -1,
 ) -> dict[str, float]:
     """One row of a `TransitionBatch`; the onset defaults to the time of the change."""
     return {
@@ -145,7 +166,13 @@ def change(
         "position": position,
         "row": 0,
         "severity": severity,
+        "level": level,
     }
+
+
+def stands(level: int) -> dict[str, int]:
+    """Columns of a change that leaves the alert of a rule with levels there."""
+    return {"level": level, "severity": CARDS[HEAT].levels[level].severity}
 
 
 def batch(*rows: dict[str, float]) -> TransitionBatch:

@@ -15,7 +15,7 @@ from tests.dispatch.scene import T0, S
 Step = dict[str, float] | OperatorCommand
 
 changes = st.builds(
-    lambda what, rule, device, second, back, lane, flags: scene.change(
+    lambda what, rule, device, second, back, lane, flags, level: scene.change(
         what,
         T0 + second * S,
         rule=rule,
@@ -23,14 +23,16 @@ changes = st.builds(
         onset_ms=T0 + (second - back) * S,
         lane=lane,
         flags=flags,
+        **(scene.stands(level) if rule >= scene.HEAT else {}),
     ),
     st.sampled_from(Change),
-    st.integers(0, 3),
+    st.integers(0, 5),
     st.integers(0, 4),
     st.integers(0, 5),
     st.integers(0, 2),
     st.sampled_from(Episode),
     st.sampled_from([0, 2048, 1024, 16]),
+    st.integers(0, 2),
 )
 pokes = st.tuples(
     st.sampled_from(["acknowledge", "reset", "disposition"]),

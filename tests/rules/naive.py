@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from typing import Any
 
 from contracts.batch import Flag
@@ -16,6 +17,7 @@ from contracts.quantities import QUANTITIES, Kind
 from contracts.transitions import Change, Episode
 from rules.expr import plan as p
 from rules.ruleset import Rule, RuleSet
+from tests.rules.naive_levels import NaiveLevels
 from tests.rules.naive_windows import Tick, Windows
 
 PAST = Flag.LATE | Flag.HISTORICAL | Flag.CLOCK_UNKNOWN
@@ -53,6 +55,8 @@ class Told:
     heard: int
     position: int
     row: int
+    severity: int = 0
+    level: int = -1
 
 
 @dataclass
@@ -88,9 +92,11 @@ class Naive:
     told_silent: set[tuple[int, int]] = field(default_factory=set)
     out: list[Told] = field(default_factory=list)
     windows: Windows = field(init=False)
+    levels: NaiveLevels = field(init=False)
 
     def __post_init__(self) -> None:
         self.windows = Windows(self.ruleset.derived, self.families, self.gateways)
+        self.levels = NaiveLevels(self.ruleset)
 
     def on_rows(self, rows: list[Row]) -> list[Told]:
         self.out = []
@@ -98,7 +104,8 @@ class Naive:
             for number, rule in self._of("instant"):
                 if self._watches(rule, row.device) and row.quantity in rule.quantities:
                     self._row(number, rule, row, (row.heard, row.position, row.row))
-        return sorted(self.out, key=lambda t: (t.position, t.row, t.at, t.rule, t.device, t.lane))
+        order = attrgetter("position", "row", "at", "rule", "device", "lane")
+        return sorted(self.levels.told(sorted(self.out, key=order)), key=order)
 
     def on_time(
         self, rows: list[Row], watermarks: list[int], position: int, heard: int
@@ -127,11 +134,16 @@ class Naive:
         for (number, lane, device), instance in list(self.instances.items()):
             limit = instance.clock if lane == Episode.LATE else watermarks[self.gateways[device]]
             self._expire(number, lane, device, instance, limit, at_mark)
-        return sorted(self.out, key=lambda t: (t.at, t.rule, t.device, t.lane))
+        order = attrgetter("at", "rule", "device", "lane")
+        return sorted(self.levels.told(sorted(self.out, key=order)), key=order)
 
     def reset(self, rule: int, device: int) -> None:
+        card = self.ruleset.cards[rule]
         for lane in Episode:
-            self.instances.pop((rule, lane, device), None)
+            for number, row in enumerate(self.ruleset.rules):
+                if row.id == card.id:
+                    self.instances.pop((number, lane, device), None)
+            self.levels.alerts.pop((card.id, lane, device), None)
 
     # Who is asked, and what is known
 

@@ -64,9 +64,8 @@ def _column(devices: Sequence[Device], name: str) -> Column:
 
 def ruleset(*rules: str) -> RuleSet:
     """From rules in YAML's flow style, without the keys that tests don't care for."""
-    listed = "\n".join(
-        f"  - {{severity: 2, title: {{zh: 题, en: title}}, {rule}}}" for rule in rules
-    )
+    said = [rule if "severity:" in rule else f"severity: 2, {rule}" for rule in rules]
+    listed = "\n".join(f"  - {{title: {{zh: 题, en: title}}, {rule}}}" for rule in said)
     return compile_rules({"test.yml": f"rules:\n{listed}\n"})
 
 
@@ -214,6 +213,8 @@ def told_of(batch: TransitionBatch) -> list[Told]:
             int(batch.heard_ms[i]),
             int(batch.position[i]),
             int(batch.row[i]),
+            int(batch.severity[i]),
+            int(batch.level[i]),
         )
         for i in range(len(batch))
     ]

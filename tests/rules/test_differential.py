@@ -45,6 +45,17 @@ CLEARS = [
 ]
 
 
+MISSING = ["", "unknown after 26s", "unknown after 40s", "raise after 26s"]
+LEVEL_WHENS = [
+    "residual_current >= 4 mA",
+    "residual_current >= 5 mA",
+    "residual_current >= 7 mA",
+    "residual_current >= 5 mA or fire != 0",
+    "cable_temperature > 4 degC",
+]
+LEVEL_CLEARS = ["", "", "residual_current < 3 mA", "residual_current < 5 mA"]
+
+
 @st.composite
 def written_rules(draw: st.DrawFn) -> RuleSet:
     return ruleset(*(draw(written_rule(number)) for number in range(draw(st.integers(1, 3)))))
@@ -52,16 +63,39 @@ def written_rules(draw: st.DrawFn) -> RuleSet:
 
 @st.composite
 def written_rule(draw: st.DrawFn, number: int) -> str:
+    if draw(st.integers(0, 2)) == 0:
+        return draw(written_levels(number))
     when = draw(st.sampled_from(WHENS))
     selected = draw(st.sampled_from(["", "", ", zone: a", ", zone: [b, c]"]))
     options = {"for": ["", "10s", "25s"], "clear_for": ["", "10s", "20s"]}
     if "absent" not in when:
-        options |= {"clear": CLEARS, "missing": ["", "unknown after 26s", "unknown after 40s"]}
+        options |= {"clear": CLEARS, "missing": MISSING if "not zone" not in when else MISSING[:3]}
     if "zone" not in when:
         options["class"] = ["", "safety"]
     parts = [f"id: efire.r{number}", f'when: "{when}"', f"on: {{family: efire{selected}}}"]
     drawn = {key: draw(st.sampled_from(values)) for key, values in options.items()}
     return ", ".join(parts + [f'{key}: "{value}"' for key, value in drawn.items() if value])
+
+
+@st.composite
+def written_levels(draw: st.DrawFn, number: int) -> str:
+    levels = []
+    for severity in draw(st.sampled_from([(3, 2), (4, 1), (4, 3, 1)])):
+        options = {
+            "when": LEVEL_WHENS,
+            "for": ["", "10s", "25s"],
+            "clear": LEVEL_CLEARS,
+            "clear_for": ["", "10s", "20s"],
+        }
+        said = [f"name: l{severity}", f"severity: {severity}"]
+        for key, values in options.items():
+            value = draw(st.sampled_from(values))
+            said += [f'{key}: "{value}"'] if value else []
+        levels.append(f"{{{', '.join(said)}}}")
+    parts = [f"id: efire.r{number}", "on: {family: efire}", f"levels: [{', '.join(levels)}]"]
+    missing, safety = draw(st.sampled_from(MISSING)), draw(st.booleans())
+    parts += [f"missing: {missing}"] if missing else []
+    return ", ".join(parts + (["class: safety"] if safety else []))
 
 
 FLAGS = [0] * 8 + [

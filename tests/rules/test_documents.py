@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 from rules import compile_rules
 from rules.expr.check import FUNCTIONS
 from rules.lint import lint
@@ -13,7 +15,7 @@ from tests.rules.naive import Row
 from tests.rules.scene import Device, Whole, admitted, directory_of, row, short
 
 PAGE = (Path(__file__).parents[2] / "docs" / "rules.md").read_text(encoding="utf-8")
-EXAMPLE, SCHEDULES = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+EXAMPLE, SCHEDULES, *MORE = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
 
 
 def test_every_word_of_the_language_is_explained() -> None:
@@ -23,6 +25,11 @@ def test_every_word_of_the_language_is_explained() -> None:
         assert word in PAGE
     for name in PLACEHOLDERS:
         assert f"{{{name}}}" in PAGE
+
+
+@pytest.mark.parametrize("text", MORE)
+def test_every_other_example_is_a_rule(text: str) -> None:
+    assert compile_rules({"example.yml": f"rules:\n{text}"}).cards
 
 
 def test_the_example_rings_as_described() -> None:
