@@ -45,7 +45,8 @@ CLEARS = [
 ]
 
 
-MISSING = ["", "unknown after 26s", "unknown after 40s", "raise after 26s"]
+MISSING = ["", "unknown after 26s", "unknown after 40s"]
+RAISES = "raise after 26s"
 LEVEL_WHENS = [
     "residual_current >= 4 mA",
     "residual_current >= 5 mA",
@@ -58,18 +59,18 @@ LEVEL_CLEARS = ["", "", "residual_current < 3 mA", "residual_current < 5 mA"]
 
 @st.composite
 def written_rules(draw: st.DrawFn) -> RuleSet:
-    return ruleset(*(draw(written_rule(number)) for number in range(draw(st.integers(1, 3)))))
+    kinds = draw(st.lists(st.sampled_from([0, 0, 1, 2]), min_size=1, max_size=3))
+    return ruleset(*(draw(_KINDS[kind](number)) for number, kind in enumerate(kinds)))
 
 
 @st.composite
 def written_rule(draw: st.DrawFn, number: int) -> str:
-    if draw(st.integers(0, 2)) == 0:
-        return draw(written_levels(number))
+    """A rule of one machine row."""
     when = draw(st.sampled_from(WHENS))
     selected = draw(st.sampled_from(["", "", ", zone: a", ", zone: [b, c]"]))
     options = {"for": ["", "10s", "25s"], "clear_for": ["", "10s", "20s"]}
     if "absent" not in when:
-        options |= {"clear": CLEARS, "missing": MISSING if "not zone" not in when else MISSING[:3]}
+        options |= {"clear": CLEARS, "missing": MISSING}
     if "zone" not in when:
         options["class"] = ["", "safety"]
     parts = [f"id: efire.r{number}", f'when: "{when}"', f"on: {{family: efire{selected}}}"]
@@ -93,10 +94,21 @@ def written_levels(draw: st.DrawFn, number: int) -> str:
             said += [f'{key}: "{value}"'] if value else []
         levels.append(f"{{{', '.join(said)}}}")
     parts = [f"id: efire.r{number}", "on: {family: efire}", f"levels: [{', '.join(levels)}]"]
-    missing, safety = draw(st.sampled_from(MISSING)), draw(st.booleans())
+    missing, safety = draw(st.sampled_from([*MISSING, RAISES])), draw(st.booleans())
     parts += [f"missing: {missing}"] if missing else []
     return ", ".join(parts + (["class: safety"] if safety else []))
 
+
+@st.composite
+def written_raising_silence(draw: st.DrawFn, number: int) -> str:
+    rule = draw(written_rule(number).filter(lambda rule: "absent" not in rule))
+    rule = rule.replace("not zone", "zone")
+    for missing in MISSING[1:]:
+        rule = rule.replace(f', missing: "{missing}"', "")
+    return f"{rule}, missing: {RAISES}".replace(" or zone == 'a'", "")
+
+
+_KINDS = (written_rule, written_levels, written_raising_silence)
 
 FLAGS = [0] * 8 + [
     int(flag)
