@@ -3,12 +3,15 @@
 const MOST = 500; // Alerts kept on the page.
 const LOST_MS = 15000; // The stream says every 5 s that it lives.
 const RETRY_MS = 1000;
+const NOTICES = 3; // Shown at once.
+const NOTICE_MS = 24 * 3600 * 1000;
 
 const state = {
   language: localStorage.getItem("language") || (navigator.language.startsWith("zh") ? "zh" : "en"),
   show: "open",
   alerts: new Map(), // alert id -> { seq, event }
   failing: new Map(), // receiver -> since
+  notices: new Map(), // subject -> event: a rule's budget is used up
   simulated: false, // The server says that nothing here is real.
   last: 0,
   heard: 0,
@@ -40,6 +43,10 @@ async function load() {
   state.alerts.clear();
   for (const one of page.alerts) put(one.event);
   state.last = page.stream;
+  const notices = await fetch("api/v1/notices?limit=20", { headers: headers() });
+  if (!notices.ok) throw new Error("HTTP " + notices.status);
+  state.notices.clear();
+  for (const one of (await notices.json()).notices.reverse()) state.notices.set(one.subject, one);
   // Unwell, it answers 503, with the same document.
   state.simulated = (await (await fetch("health")).json()).simulated === true;
 }
@@ -95,6 +102,10 @@ function take(block) {
   }
   if (fields.id) state.last = Number(fields.id);
   if (fields.event === "alert") put(JSON.parse(fields.data));
+  else if (fields.event === "notice") {
+    const notice = JSON.parse(fields.data);
+    state.notices.set(notice.subject, notice);
+  }
   else if (fields.event === "delivery_failing") failing(JSON.parse(fields.data));
   else return false;
   return true;
@@ -159,20 +170,36 @@ function make(tag, kind, text, ...children) {
 function draw() {
   const list = $("alerts");
   const all = [...state.alerts.values()].reverse();
-  const open = all.filter((event) => event.data.state !== "cleared");
-  const shown = state.show === "open" ? open : all;
+  const open = all.filter((event) => event.data.state !== "cleared" && !isHeld(event.data));
+  const held = all.filter((event) => event.data.state !== "cleared" && isHeld(event.data));
+  const shown = { open, held, all }[state.show];
   // By the time of hearing: a fire stamped 1970 belongs on top, not at the end.
   shown.sort((a, b) => b.data.timing.heard.localeCompare(a.data.timing.heard));
   arrange(list, shown.map(cardOf));
   $("empty").hidden = shown.length > 0;
   $("empty").textContent = words().none;
   const waiting = open.filter((event) => !event.data.acknowledged).length;
-  $("counts").textContent = words().counts(open.length, waiting);
+  $("counts").textContent = words().counts(open.length, waiting, held.length);
   document.title = waiting ? `(${waiting}) gridwarden` : "gridwarden";
+  drawNotices();
   $("simulated").hidden = !state.simulated;
   $("simulated").textContent = words().simulated;
   $("failing").hidden = state.failing.size === 0;
   $("failing").textContent = words().failing + [...state.failing.keys()].join(", ");
+}
+
+// Recorded, but receivers aren't told: another alert explains it, or its rule is on trial.
+function isHeld(data) {
+  return data.delivery !== undefined && data.delivery.state !== "deliver";
+}
+
+// The notices of the last day, newest first.
+function drawNotices() {
+  const recent = [...state.notices.values()].reverse()
+    .filter((event) => Date.now() - Date.parse(event.recordedtime) < NOTICE_MS);
+  $("notices").replaceChildren(...recent.slice(0, NOTICES)
+    .map((event) => make("li", "", event.data.reason[state.language])));
+  $("notices").hidden = recent.length === 0;
 }
 
 const cards = new Map(); // alert id -> { event, language, node }
@@ -207,7 +234,7 @@ function drop(node) {
 function card(event) {
   const data = event.data, text = words();
   const kinds = ["alert", "l" + data.severity, data.state === "cleared" ? "cleared" : "open",
-    data.acknowledged ? "acknowledged" : "unacknowledged"];
+    data.acknowledged ? "acknowledged" : "unacknowledged", isHeld(data) ? "held" : "told"];
   const node = make("li", kinds.join(" "));
   node.dataset.alert = data.alert;
   node.append(make("div", "level", data.level), middle(data, text), acts(data, text, node));
@@ -247,6 +274,12 @@ function tags(data, text) {
   }
   if (data.severity_worst < data.severity) node.append(make("span", "tag", text.fallen));
   if (data.unknown) node.append(make("span", "tag bad", text.unknown));
+  if (isHeld(data)) {
+    const by = data.delivery.rule;
+    const tag = make("span", "tag held", text[data.delivery.state] + (by ? `: ${by}` : ""));
+    tag.title = data.delivery.alert;
+    node.append(tag);
+  }
   if (data.onsets > 1) node.append(make("span", "tag", data.onsets + text.onsets));
   if (data.disposition) {
     node.append(make("span", "tag", `${text.disposition}: ${text[data.disposition]}`));

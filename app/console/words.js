@@ -19,8 +19,10 @@ const WORDS = {
     notes: { unverified_source: "来源未核实", grid_unknown: "网格未知", unregistered: "未登记设备",
       place_at_heard: "位置按收到时间", device_test: "设备称测试", quality_bad: "读数质量差",
       quality_stale: "旧读数", clock_repaired: "时钟已修正", clock_unknown: "时钟不可信",
-      late: "迟到数据", historical: "补传数据" },
-    counts: (open, unacknowledged) => `未结束 ${open} 条，未确认 ${unacknowledged} 条`,
+      late: "迟到数据", historical: "补传数据", over_budget: "超出当日预算，降为Ⅳ级" },
+    held: "未发送", inhibited: "被抑制", shadow: "试运行规则，不发送",
+    counts: (open, unacknowledged, held) => `未结束 ${open} 条，未确认 ${unacknowledged} 条` +
+      (held ? `，另有 ${held} 条未发送` : ""),
   },
   en: {
     language: "中文", heading: "live alerts", open: "Open", all: "All", none: "No alerts now.",
@@ -43,7 +45,9 @@ const WORDS = {
       unregistered: "unregistered device", place_at_heard: "place as of when heard",
       device_test: "device says test", quality_bad: "bad quality", quality_stale: "old reading",
       clock_repaired: "clock repaired", clock_unknown: "clock not trusted", late: "late data",
-      historical: "sent later" },
-    counts: (open, unacknowledged) => `${open} open, ${unacknowledged} not acknowledged`,
+      historical: "sent later", over_budget: "over the day's budget: level Ⅳ" },
+    held: "Held back", inhibited: "held back by", shadow: "rule on trial: nobody is told",
+    counts: (open, unacknowledged, held) => `${open} open, ${unacknowledged} not acknowledged` +
+      (held ? `; ${held} held back` : ""),
   },
 };

@@ -15,7 +15,7 @@ from contracts.rulebook import Text
 from contracts.transitions import Change, Episode
 from dispatch.keys import page_url
 from dispatch.store import Store
-from tests.dispatch import scene
+from tests.dispatch import quiet_scene, scene
 from tests.dispatch.conftest import until
 from tests.dispatch.scene import BATTERY, CARDS, HYDRANT, PRESSURE, S
 from tests.dispatch.serving import Desk, serving
@@ -176,6 +176,59 @@ def test_text_from_outside_never_becomes_markup(store: Store, page: Page, tmp_pa
         expect(page.locator(".acknowledged")).to_have_count(1)
         assert page.locator(".alert img, .alert script").count() == 0
         assert "taken" not in page.title()
+
+
+def test_what_is_held_back_stands_apart_until_it_is_told(
+    desk: Desk, page: Page, tmp_path: Path
+) -> None:
+    desk.life = quiet_scene.lifecycle()
+    page.goto(page_url(desk.url, desk.keys.create("console", "operate")))
+    expect(page.locator("#link")).to_have_text("实时")
+    now = _now_ms()
+
+    def turn(what: Change, rule: int, device: int) -> None:
+        row = scene.change(what, now, rule=rule, device=device, quantity="", onset_ms=now)
+        desk.apply(scene.batch(row))
+
+    turn(Change.RAISED, quiet_scene.GATEWAY, quiet_scene.GW_1)
+    turn(Change.RAISED, quiet_scene.SILENT, quiet_scene.SD_1)
+    turn(Change.RAISED, quiet_scene.TRIAL, quiet_scene.SD_1)
+    expect(page.locator(".alert")).to_have_count(1)
+    expect(page.locator("#counts")).to_contain_text("另有 2 条未发送")
+    page.locator("[data-show=held]").click()
+    expect(page.locator(".alert.held")).to_have_count(2)
+    expect(page.locator(".tag.held")).to_have_text(
+        ["试运行规则，不发送", "被抑制: gateway.offline"]
+    )
+    page.screenshot(path=_shots(tmp_path) / "page-held-zh.png")
+
+    turn(Change.CLEARED, quiet_scene.GATEWAY, quiet_scene.GW_1)
+    expect(page.locator(".alert.held")).to_have_count(1)
+    page.locator("[data-show=open]").click()
+    expect(page.locator(".alert")).to_contain_text("smoke.silent")
+
+
+def test_a_budget_that_is_used_up_is_said(desk: Desk, page: Page) -> None:
+    desk.life = quiet_scene.lifecycle()
+    now = _now_ms()
+
+    def ring(second: int) -> None:
+        for what in (Change.RAISED, Change.CLEARED):
+            at_ms = now + second * S
+            row = scene.change(what, at_ms, rule=quiet_scene.BUSY, device=quiet_scene.SD_1)
+            desk.apply(scene.batch(row))
+
+    page.goto(page_url(desk.url, desk.keys.create("console", "operate")))
+    expect(page.locator("#link")).to_have_text("实时")
+    expect(page.locator("#notices")).to_be_hidden()
+    for second in range(3):
+        ring(second)
+    expect(page.locator("#notices li")).to_contain_text("响了超过 2 次")
+    page.locator("[data-show=all]").click()
+    expect(page.locator(".alert .level").first).to_have_text("Ⅳ")
+    expect(page.locator(".alert").first).to_contain_text("超出当日预算")
+    page.reload()
+    expect(page.locator("#notices li")).to_have_count(1)
 
 
 def _now_ms() -> int:
