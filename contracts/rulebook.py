@@ -51,12 +51,12 @@ class RuleCard(msgspec.Struct, frozen=True, kw_only=True):
     """One rule as dispatch sees it.
 
     id: `family.condition`-like name, unique in its set. hash: of the rule's meaning, on every
-    alert. severity: 1 (Ⅰ, red) to 4 (Ⅳ, blue), the worst that it can come to. family, condition:
-    the alert's type. unit: of the rule's quantity. for_ms: the on-delay. inhibit: while one of
-    these holds, alerts are recorded, not delivered. shadow: alerts are recorded, never delivered.
-    budget: how many alerts a grid may have in a day at full severity, 0 = any number. A safety
-    rule has none of the three. levels: what an alert can stand at, the least first; () = there is
-    one thing only.
+    alert; decides: of what it judges by, without who is told, "" = not known. severity: 1 (Ⅰ, red)
+    to 4 (Ⅳ, blue), the worst that it can come to. family, condition: the alert's type. unit: of the
+    rule's quantity. for_ms: the on-delay. inhibit: while one of these holds, alerts are recorded,
+    not delivered. shadow: alerts are recorded, never delivered. budget: how many alerts a grid may
+    have in a day at full severity, 0 = any number. A safety rule has none of the three. levels:
+    what an alert can stand at, the least first; () = there is one thing only.
     """
 
     id: str
@@ -79,3 +79,4 @@ class RuleCard(msgspec.Struct, frozen=True, kw_only=True):
     shadow: bool = False
     budget: int = 0
     levels: tuple[Level, ...] = ()
+    decides: str = ""

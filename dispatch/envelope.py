@@ -278,5 +278,5 @@ def _annotations(alert: Alert) -> Iterator[Annotation]:
             yield annotation
     if alert.lane == Episode.LATE or alert.why.flags & Flag.LATE:
         yield "late"
-    if alert.severity != alert.card.severity:
+    if alert.severity != alert.rule_severity:
         yield "over_budget"

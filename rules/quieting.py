@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import yaml
 
@@ -20,6 +20,11 @@ from rules.finding import Finding, suggest
 KEYS = ("inhibit", "shadow", "budget")
 BY = re.compile(r"[a-z][a-z0-9_]*\.(?:[a-z][a-z0-9_]*|\*)", re.ASCII)
 BUDGET = re.compile(r"([1-9][0-9]{0,3}) per grid and day", re.ASCII)
+
+
+def without_telling(meaning: Mapping[str, Any]) -> dict[str, Any]:
+    """What a rule judges by: who is told of its alerts doesn't begin them anew."""
+    return {key: value for key, value in meaning.items() if key not in KEYS}
 
 
 class Written(Protocol):

@@ -19,6 +19,7 @@ from rules.expr.plan import (
     show,
     silences_of,
 )
+from rules.quieting import without_telling
 from rules.ruleset import Rule, digest
 from rules.schema import MISSING_PART, WrittenRule
 
@@ -63,7 +64,8 @@ def rows_of(written: WrittenRule, asked: Sequence[Question]) -> tuple[Rule, ...]
         levels = (missing, *levels)
     selectors = tuple(sorted(written.selectors.items()))
     card = _card(written, asked, levels)
-    card = msgspec.structs.replace(card, hash=digest(_meaning(written, asked, card, selectors)))
+    said = _meaning(written, asked, card, selectors)
+    card = msgspec.structs.replace(card, hash=digest(said), decides=digest(without_telling(said)))
     several = bool(card.levels)
     first = 1 if silent else 0
     rows = [

@@ -320,6 +320,7 @@ class Lifecycle:
         before = (alert.held, alert.held_by)
         is_over = self._decide(alert)
         if not alert.held:
+            alert.worst = 0  # What it came to while nobody was told is nobody's worst.
             notify = rings(alert) and not alert.acknowledged
             event = self._tell(alert, "raised", "released", at_ms, notify=notify)
             return [event, *_notices(alert, at_ms, is_over)]
@@ -442,9 +443,10 @@ class Lifecycle:
         """Say what a new rule set means for open alerts; call it once after `restore`.
 
         A safety or latching alert stays open until its reset, and says that its rule changed
-        or is gone. Any other alert of such a rule is cleared: a changed rule starts anew and
-        raises again if it still holds; a removed one would never clear its alert. What was held
-        back is looked at again: rules and inhibitors may be others now.
+        or is gone; any alert does whose rule judges as before and only tells other people. Any
+        other alert of such a rule is cleared: a changed rule starts anew and raises again if it
+        still holds; a removed one would never clear its alert. What was held back is looked at
+        again: rules and inhibitors may be others now.
         """
         events = []
         for alert in self.open_alerts():
@@ -453,7 +455,8 @@ class Lifecycle:
             if card is None and not alert.removed:
                 events.append(self._settle(alert, alert.card, "rule_removed", heard_ms))
             elif card is not None and (card.hash != alert.card.hash or alert.removed):
-                events.append(self._settle(alert, card, "rule_changed", heard_ms))
+                goes_on = _judges_alike(card, alert.card)
+                events.append(self._settle(alert, card, "rule_changed", heard_ms, goes_on=goes_on))
         return events + self._look_at_held(heard_ms)
 
     def _look_at_held(self, at_ms: int) -> list[AlertEvent]:
@@ -615,6 +618,11 @@ def _judge(cmd: OperatorCommand, alert: Alert | None) -> Verdict:
 
 def _is_lesser(alert: Alert, row: dict[str, int | float]) -> bool:
     return int(row["level"]) < alert.stands_at
+
+
+def _judges_alike(card: RuleCard, other: RuleCard) -> bool:
+    """Whether two versions of a rule differ at most in who is told."""
+    return card.decides == other.decides != ""
 
 
 def _notices(alert: Alert, at_ms: int, is_over: bool) -> list[AlertEvent]:

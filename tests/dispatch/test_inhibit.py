@@ -332,3 +332,23 @@ def test_a_snapshot_of_the_first_version_is_read_on() -> None:
     row = scene.change(Change.RAISED, T0 + S, rule=SILENT, device=SD_1)
     events: list[AlertEvent] = again.apply(scene.batch(row))
     assert said(events[0]) == HELD
+
+
+def test_a_rule_that_only_tells_otherwise_goes_on() -> None:
+    """An ordinary alert isn't cleared and raised anew when its inhibitors change."""
+    cards = [msgspec.structs.replace(c, decides=c.id) for c in CARDS]
+    play = Play(cards)
+    silent = play.on(SILENT, SD_1)
+    trial = play.on(TRIAL, SD_1)
+    cards[SILENT] = msgspec.structs.replace(cards[SILENT], inhibit=(), hash="plain")
+    cards[TRIAL] = msgspec.structs.replace(cards[TRIAL], shadow=False, hash="live")
+    play.restart(cards)
+
+    assert play.told(silent) == [RAISED, ("updated", "rule_changed", "deliver")]
+    assert play.told(trial)[1:] == [
+        ("updated", "rule_changed", "shadow"),
+        ("raised", "released", "deliver"),
+    ]
+    cards[SILENT] = msgspec.structs.replace(cards[SILENT], decides="other", hash="other")
+    play.restart(cards)
+    assert play.told(silent)[-1] == ("cleared", "rule_changed", "deliver")

@@ -191,3 +191,15 @@ def test_what_could_be_written_better() -> None:
         ("smoke.silent.inhibit", "no device has the attribute riser: nothing is kept back"),
         ("smoke.low.budget", "it is level Ⅳ within its budget already"),
     } <= found
+
+
+def test_who_is_told_is_no_part_of_what_decides() -> None:
+    def decides(more: str) -> str:
+        cards = compile_rules({"a.yml": rules(OFFLINE, rule("smoke.silent", more))}).cards
+        return next(card.decides for card in cards if card.id == "smoke.silent")
+
+    plain = decides("")
+    for quiet in ("inhibit: [{by: gateway.offline, on: grid}]", "shadow: true",
+                  "budget: 2 per grid and day"):  # fmt: skip
+        assert decides(quiet) == plain
+    assert decides("for: 5s") != plain
