@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from contracts.alerts import AlertEvent, encode_event, is_for_receivers
 from contracts.batch import Flag
 from contracts.notices import BudgetNotice, is_notice
-from contracts.rulebook import Inhibition
+from contracts.rulebook import Inhibition, Level
 from contracts.schema import schemas
 from contracts.transitions import Change, Episode
 from dispatch.lifecycle.budgets import DAYS_KEPT
@@ -275,3 +275,21 @@ def test_cuts_change_nothing() -> None:
     for row in rows:
         pieces += life.apply(scene.batch(row))
     assert scene.as_bytes(pieces) == scene.as_bytes(whole)
+
+
+def test_levels_beyond_the_budget_are_told_as_level_four() -> None:
+    """At the level of the rule it isn't marked, though that isn't the worst of the rule."""
+    levels = (Level(name="warn", severity=3), Level(name="alarm", severity=1))
+    cards = list(CARDS)
+    cards[BUSY] = msgspec.structs.replace(cards[BUSY], severity=1, levels=levels, budget=1)
+    play = Play(cards)
+    warn, alarm = {"level": 0, "severity": 3}, {"level": 1, "severity": 1}
+    first = ring(play, 0, **warn)
+    assert (first.data["severity"], first.data["annotations"]) == (3, [])
+    name = play.on(BUSY, SD_1, 60, **warn)
+    play._apply(Change.LEVEL, BUSY, SD_1, 61, **alarm)
+
+    over = [event for event in play.events if event.subject == name]
+    assert [(e.data["severity"], e.data["rule_severity"]) for e in over] == [(4, 3), (4, 1)]
+    # The notice goes to whoever could have got an alert of the rule.
+    assert [e.data["severity"] for e in play.events if is_notice(e)] == [1]

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from contracts.alerts import AlertEvent, is_for_receivers
-from contracts.rulebook import Inhibition
+from contracts.rulebook import Inhibition, Level
 from contracts.transitions import Change, Episode
 from dispatch.alert import SNAPSHOT_VERSION
 from dispatch.receivers import Filter
@@ -352,3 +352,30 @@ def test_a_rule_that_only_tells_otherwise_goes_on() -> None:
     cards[SILENT] = msgspec.structs.replace(cards[SILENT], decides="other", hash="other")
     play.restart(cards)
     assert play.told(silent)[-1] == ("cleared", "rule_changed", "deliver")
+
+
+LEVELS = (Level(name="warn", severity=3), Level(name="alarm", severity=1))
+
+
+def test_a_level_reached_while_nobody_was_told_is_nobodys_worst() -> None:
+    """A receiver of level Ⅰ alone isn't told of an alert that came out of holding at level Ⅲ."""
+    cards = list(CARDS)
+    cards[SILENT] = msgspec.structs.replace(cards[SILENT], severity=1, levels=LEVELS)
+    play = Play(cards)
+    play.on(GATEWAY, GW_1)
+    warn, alarm = {"level": 0, "severity": 3}, {"level": 1, "severity": 1}
+    silent = play.on(SILENT, SD_1, 5, **alarm)
+    play._apply(Change.LEVEL, SILENT, SD_1, 6, **warn)
+    play.off(GATEWAY, GW_1, 7)
+    play._apply(Change.LEVEL, SILENT, SD_1, 8, **alarm)
+    play._apply(Change.LEVEL, SILENT, SD_1, 9, **warn)
+
+    mine = [event for event in play.events if event.subject == silent]
+    urgent = Filter(severity_most=1)
+    assert [(e.data["change"], e.data["severity"], urgent.wants(e)) for e in mine] == [
+        ("raised", 1, False),
+        ("level", 3, False),
+        ("released", 3, False),
+        ("level", 1, True),
+        ("level", 3, True),
+    ]
