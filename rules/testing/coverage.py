@@ -81,17 +81,26 @@ def _ways(rule: Written) -> list[tuple[str, _Way]]:
         ways.append(("unknown", _Way(("unknown",))))
     elif missing.startswith("raise"):
         ways.append(("raised by silence", _Way(("raised", "again"), silent=True)))
+    if "inhibit" in keys:
+        ways.append(("inhibited", _Way((), says=("delivery", "inhibited"))))
+    if "flapping" in keys:
+        ways.append(("flapping", _Way((), says=("flapping", True))))
     return ways
 
 
 @dataclass(frozen=True, slots=True)
 class _Way:
+    """changes: any of these; none = whatever. says: a field of the event and its value."""
+
     changes: tuple[str, ...]
     severity: int = 0
+    says: tuple[str, object] | None = None
     silent: bool = False
 
     def __call__(self, came: Came) -> bool:
-        if came.change not in self.changes:
+        if self.changes and came.change not in self.changes:
+            return False
+        if self.says is not None and came.data.get(self.says[0]) != self.says[1]:
             return False
         if self.silent and any(s["decided"] == came.change for s in came.data["samples"]):
             return False

@@ -17,11 +17,11 @@ _BARS = "▁▂▃▄▅▆▇█"
 _DOUBTED = int(Flag.BAD | Flag.STALE)
 LETTERS = {
     "raised": "R", "again": "A", "cleared": "C", "unknown": "U", "known": "K", "latched": "L",
-    "level": "V", "reset": "X",
+    "level": "V", "reset": "X", "inhibited": "I", "released": "D",
 }  # fmt: skip
 LEGEND = (
-    "R raised, A again, V level, U unknown, K known, L latched, C cleared, X reset, * other, "
-    "+ several"
+    "R raised, A again, V level, U unknown, K known, L latched, C cleared, X reset, "
+    "I inhibited, D delivered after that, * other, + several"
 )
 
 
