@@ -11,7 +11,7 @@ from app.runners.ruletest import SETTINGS, play_again
 from rules import RulesInvalid, compile_rules
 from rules.ruleset import RuleSet
 from rules.testing.coverage import Coverage, cover
-from rules.testing.editing import Cut, shortest_for
+from rules.testing.editing import Cut, shortest_fors
 from rules.testing.index import Written
 from rules.testing.judge import Came, judge
 from rules.testing.mutation import Mutant, mutants
@@ -55,12 +55,15 @@ def mutate(suite: Suite, results: Sequence[Result], progress: Progress) -> Mutat
 def coverage(suite: Suite, results: Sequence[Result], progress: Progress) -> Coverage:
     """Of each rule that `suite` is about."""
     rules = {rule.id: rule for rule in suite.rules.values() if rule.id in suite.about}
-    held_back: dict[str, list[str]] = {}
+    held_back: dict[str, dict[str, list[str]]] = {}
     for done, rule in enumerate(rules.values()):
         progress("rules covered", done, len(rules))
-        bench = Bench.of(suite, results, rule) if shortest_for(rule) is not None else None
-        if bench is not None:
-            held_back[rule.id] = [result.case.name for result in bench.held_back()]
+        variants = shortest_fors(rule)
+        bench = Bench.of(suite, results, rule) if variants else None
+        held_back[rule.id] = {
+            name: [] if bench is None else [one.case.name for one in bench.held_back(variant)]
+            for name, variant in variants.items()
+        }
     progress("rules covered", len(rules), len(rules))
     met = [(one.case.name, came) for one in results for _, came in one.judgement.met]
     return cover(rules, met, held_back)
@@ -113,10 +116,9 @@ class Bench:
         engine = Engine(registry, ruleset, settings=SETTINGS)
         return play_again(result.case, result.played.records, engine)
 
-    def held_back(self) -> Iterator[Result]:
-        """Tests in which `for` alone kept the rule from raising."""
-        variant = shortest_for(self.rule)
-        ruleset = None if variant is None else self.compiled(variant)
+    def held_back(self, variant: Mutant) -> Iterator[Result]:
+        """Tests in which `for` alone kept the rule from raising, which the variant does."""
+        ruleset = self.compiled(variant)
         if ruleset is None:
             return
         for result in self.results:
@@ -125,12 +127,12 @@ class Bench:
                 yield result
 
 
-def _onsets(came: Sequence[Came], rule: str) -> set[tuple[str, str]]:
-    """(device, onset) of what was raised."""
+def _onsets(came: Sequence[Came], rule: str) -> set[tuple[str, str, int]]:
+    """(device, onset, severity) of what was raised, or rose."""
     return {
-        (one.device, one.data["onset"])
+        (one.device, one.data["onset"], one.data["severity"])
         for one in came
-        if one.rule == rule and one.change in ("raised", "again")
+        if one.rule == rule and one.change in ("raised", "again", "level")
     }
 
 

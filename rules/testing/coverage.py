@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 
 import yaml
 
+from rules.testing.checks import said
 from rules.testing.index import Written
 from rules.testing.judge import Came
-
-HELD_BACK = "for not reached"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +48,10 @@ class Coverage:
 def cover(
     rules: Mapping[str, Written],
     met: Sequence[tuple[str, Came]],
-    held_back: Mapping[str, Sequence[str]],
+    held_back: Mapping[str, Mapping[str, Sequence[str]]],
 ) -> Coverage:
-    """met: (test, event) of what was expected and came. held_back: rule id -> tests in which its
-    `for` alone kept it from raising."""
+    """met: (test, event) of what was expected and came. held_back: rule id -> name of the
+    branch -> tests in which a `for` alone kept the rule from raising."""
     found = Coverage()
     for rule in rules.values():
         mine = [(test, came) for test, came in met if came.rule == rule.id]
@@ -60,8 +59,8 @@ def cover(
             Branch(name, _tests(test for test, came in mine if goes(came)))
             for name, goes in _ways(rule)
         ]
-        if "for" in rule.keys():  # noqa: SIM118 - a method of ours.
-            branches.append(Branch(HELD_BACK, _tests(held_back.get(rule.id, ()))))
+        for name, tests in held_back.get(rule.id, {}).items():
+            branches.append(Branch(name, _tests(tests)))
         found.branches[rule.id] = branches
     return found
 
@@ -100,7 +99,7 @@ class _Way:
     def __call__(self, came: Came) -> bool:
         if self.changes and came.change not in self.changes:
             return False
-        if self.says is not None and came.data.get(self.says[0]) != self.says[1]:
+        if self.says is not None and said(came.data, self.says[0], 0) != self.says[1]:
             return False
         if self.silent and any(s["decided"] == came.change for s in came.data["samples"]):
             return False

@@ -9,6 +9,8 @@ import yaml
 from rules.testing.index import Written
 from rules.testing.mutation import Mutant
 
+HELD_BACK = "for not reached"
+
 _STR = "tag:yaml.org,2002:str"
 _MAP = "tag:yaml.org,2002:map"
 _SEQ = "tag:yaml.org,2002:seq"
@@ -107,10 +109,22 @@ def _changed(node: yaml.Node, path: tuple[str | int, ...], text: str | None) -> 
     return yaml.MappingNode(node.tag, pairs, flow_style=node.flow_style)
 
 
-def shortest_for(rule: Written) -> Mutant | None:
-    """The rule raising at once, still in event time; None when it has no `for` of its own."""
-    value = rule.keys().get("for")
-    if value is None:
-        return None
+def shortest_fors(rule: Written) -> dict[str, Mutant]:
+    """By what coverage calls it, the rule raising at once, still in event time: without its own
+    `for`, and without that of each level."""
+    keys = rule.keys()
+    found = {}
+    if "for" in keys:
+        found[HELD_BACK] = _at_once(rule, keys["for"], ("for",))
+    levels = keys.get("levels")
+    for i, level in enumerate(levels.value if isinstance(levels, yaml.SequenceNode) else ()):
+        own = {key.value: value for key, value in level.value}
+        if "for" in own:
+            name = f"level {_word(level, 'severity')}: {HELD_BACK}"
+            found[name] = _at_once(rule, own["for"], ("levels", i, "for"))
+    return found
+
+
+def _at_once(rule: Written, value: yaml.Node, path: tuple[str | int, ...]) -> Mutant:
     line = value.start_mark.line + 1
-    return Mutant(rule.id, rule.file, line, "for", "1ms", "", ("1ms",), ("for",))
+    return Mutant(rule.id, rule.file, line, "for", "1ms", "", ("1ms",), path)

@@ -115,9 +115,10 @@ def _of_value(node: yaml.Node, at: Mutant, *, expression: bool) -> Iterator[Muta
 def _severity(node: yaml.Node, at: Mutant) -> Iterator[Mutant]:
     said = str(getattr(node, "value", ""))
     if said in ("1", "2", "3", "4"):
-        other = "2" if said == "1" else str(int(said) - 1)
+        others = tuple(str(n) for n in (int(said) - 1, int(said) + 1) if 1 <= n <= 4)
         advice = f"write severity: {said} where the test expects it to be raised"
-        yield replace(at, what=f"{said} -> {other}", advice=advice, texts=(other,))
+        # Levels keep their order, so that only one of them may do.
+        yield replace(at, what=f"{said} -> {' or '.join(others)}", advice=advice, texts=others)
 
 
 def _of_text(text: str, at: Mutant) -> Iterator[Mutant]:

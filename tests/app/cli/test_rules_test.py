@@ -120,7 +120,7 @@ def test_json(tmp_path: Path) -> None:
         ">= -> >",
         "500 mA -> 525 mA",
         "500 mA -> 475 mA",
-        "2 -> 1",
+        "2 -> 1 or 3",
     }
 
 

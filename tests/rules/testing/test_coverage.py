@@ -20,7 +20,12 @@ rules:
 
 def came(rule: str, change: str, **said: Any) -> tuple[str, Came]:
     sample = {"decided": change, "quantity": "arc", "value": 1.0, "unit": "1"}
-    data = {"severity": 2, "samples": [sample], "change": change} | said
+    data = {
+        "severity": 2,
+        "samples": [sample],
+        "change": change,
+        "delivery": {"state": "deliver"},
+    } | said
     return f"{rule} {change}", Came(rule, "e1", change, 0, 0, data)
 
 
@@ -30,10 +35,10 @@ def test_ways_and_what_goes_them() -> None:
         [
             came("a.levels", "raised", severity=3),
             came("a.levels", "cleared"),
-            came("a.held", "raised", delivery="inhibited"),
+            came("a.held", "raised", delivery={"state": "inhibited"}),
             came("a.held", "latched"),
         ],
-        {"a.held": ["short"]},
+        {"a.held": {"for not reached": ["short"]}},
     )
     gone = {rule: {b.name: bool(b.tests) for b in ways} for rule, ways in found.branches.items()}
     assert gone == {
