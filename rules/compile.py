@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 
 from contracts.groups import KINDS
 from contracts.quantities import QUANTITIES
 from rules import quieting
+from rules.composing import check_composed, composed, sequence_of
 from rules.document import Reader
 from rules.expr.check import checked
 from rules.expr.plan import (
@@ -23,10 +25,10 @@ from rules.expr.plan import (
 from rules.expr.syntax import ExpressionError
 from rules.finding import Finding, RulesInvalid
 from rules.group.check import faults_of, is_grouped
-from rules.named import gathered
+from rules.named import Named, gathered
 from rules.rows import Question, attribute_parts, rows_of
 from rules.ruleset import Rule, RuleSet
-from rules.schema import WrittenRule, read_file
+from rules.schema import RESTRICTING, WrittenRule, read_file
 
 MAX_RULES = 4_096
 
@@ -41,11 +43,11 @@ def compile_rules(files: Mapping[str, str]) -> RuleSet:
     rules: dict[str, tuple[Rule, ...]] = {}
     readers = [Reader(file) for file in sorted(files)]
     documents = [(reader, read_file(reader, files[reader.file])) for reader in readers]
-    gathered(documents)
+    named = gathered(documents)
     all_written = [written for _, document in documents for written in document.rules]
     for reader, document in documents:
         for written in document.rules:
-            rows = _compiled(reader, written)
+            rows = _compiled(reader, written, named)
             if not rows:
                 continue
             first = rules.setdefault(written.id, rows)
@@ -61,11 +63,12 @@ def compile_rules(files: Mapping[str, str]) -> RuleSet:
     return RuleSet.of(row for rows in rules.values() for row in rows)
 
 
-def _compiled(reader: Reader, written: WrittenRule) -> tuple[Rule, ...]:
+def _compiled(reader: Reader, written: WrittenRule, named: Named) -> tuple[Rule, ...]:
     """The machine rows of the rule; none when a finding says why not."""
     before = len(reader.findings)
     parts = _parts(written)
-    asked = [one for one in (_asked(reader, part) for part in parts) if one is not None]
+    questions = [_asked(reader, part, named) for part in parts]
+    asked = [one for one in questions if one is not None]
     _check_levels(reader, written)
     _check_quieting(reader, written)
     if written.missing_raises:
@@ -88,19 +91,29 @@ def _parts(written: WrittenRule) -> list[WrittenRule]:
             safety=written.safety,
             missing_ms=written.missing_ms,
             missing_raises=written.missing_raises,
+            debounce=written.debounce,
+            during=written.during,
+            lines={key: written.lines[key] for key in RESTRICTING if key in written.lines}
+            | level.lines,
         )
         for level in written.levels
     ]
 
 
-def _asked(reader: Reader, part: WrittenRule) -> Question | None:
+def _asked(reader: Reader, part: WrittenRule, named: Named) -> Question | None:
     """What it asks; None with a finding that says why not."""
     before = len(reader.findings)
-    when = _expression(reader, part, "when")
+    if part.debounce is not None and part.debounce.kind == "last":
+        steady_ms = part.debounce.for_ms
+        part = dataclasses.replace(part, for_ms=steady_ms, clear_for_ms=steady_ms)
+    when = sequence_of(reader, part) if part.sequence else _expression(reader, part, "when")
     clear = _expression(reader, part, "clear") if "clear" in part.lines else None
     if when is not None:
         _check_group(reader, part, when, clear)
         _check_plans(reader, part, when, clear)
+        fault = partial(_fault, reader, part)
+        check_composed(part, when, fault)
+        when = composed(part, when, clear, named, fault)
     _check_options(reader, part)
     if when is None or not part.severity or len(reader.findings) > before:
         return None
@@ -152,7 +165,8 @@ def _expression(reader: Reader, written: WrittenRule, key: str) -> Truth | None:
 
 
 def _check_plans(reader: Reader, written: WrittenRule, when: Truth, clear: Truth | None) -> None:
-    plans = [("when", when)] if clear is None else [("when", when), ("clear", clear)]
+    asks = "sequence" if written.sequence else "when"
+    plans = [(asks, when)] if clear is None else [(asks, when), ("clear", clear)]
     for key, plan in plans:
         for quantity in bases_of(plan):
             families = QUANTITIES[quantity].families

@@ -11,7 +11,7 @@ from typing import Any
 from contracts.groups import KINDS
 from contracts.quantities import FAMILIES
 from contracts.spots import SPOTS
-from rules import durations, quieting, read_schedule, schema
+from rules import durations, quieting, read_schedule, read_when, schema
 from rules.calendar import DAY_WORDS
 from rules.zones import DEFAULT_ZONE
 
@@ -95,6 +95,15 @@ def _rule() -> dict[str, Any]:
             "minItems": 2,
             "description": "Instead of when and severity: the least severe level first",
         },
+        "sequence": _sequence(duration),
+        "debounce": {
+            "type": "string",
+            "pattern": f"^({read_when.DEBOUNCE.pattern})$",
+            "description": "3 of 5: of the last readings; last 30s: steady for so long, both ways",
+            "examples": ["3 of 5", "last 30s"],
+        },
+        "during": {"anyOf": [{"type": "string", "pattern": f"^{read_schedule.NAME.pattern}$"}]}
+        | {"description": "Breached only then: a name out of schedules, or hours and days"},
         "missing": {
             "type": "string",
             "pattern": f"^(hold|{schema.MISSING.pattern})$",
@@ -123,12 +132,14 @@ def _rule() -> dict[str, Any]:
         "required": list(schema.REQUIRED_OF_LEVEL),
         "properties": {key: ({"name": name} | properties)[key] for key in schema.LEVEL_KEYS},
     }
+    properties["during"]["anyOf"].append(_schedule())
     either = [key for key in schema.REQUIRED if key in schema.BY_LEVEL]
+    sequence = [key if key != "when" else "sequence" for key in either]
     return {
         "type": "object",
         "additionalProperties": False,
         "required": [key for key in schema.REQUIRED if key not in either],
-        "oneOf": [{"required": either}, {"required": ["levels"]}],
+        "oneOf": [{"required": either}, {"required": sequence}, {"required": ["levels"]}],
         "properties": {key: properties[key] for key in schema.KEYS},
     }
 
@@ -151,6 +162,24 @@ def _inhibit() -> dict[str, Any]:
                 "on": {"enum": list(SPOTS)},
             },
         },
+    }
+
+
+def _sequence(duration: dict[str, Any]) -> dict[str, Any]:
+    when = {"type": "string", "minLength": 1}
+    step = {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["when"],
+        "properties": {"when": when, "within": duration},
+    }
+    return {
+        "type": "array",
+        "description": "Instead of when: conditions that readings meet one after the other",
+        "minItems": 2,
+        "maxItems": read_when.MOST_STEPS,
+        "prefixItems": [step | {"properties": {"when": when}}],
+        "items": step | {"required": ["when", "within"]},
     }
 
 

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contracts.quantities import QUANTITIES
+from rules.expr.composed import Debounced, During
+from rules.expr.composed import Sequence as Chain
 from rules.expr.plan import Derived, Placing, Plan, Reading, Truth, placed, readings_of
 
 FIRST = len(QUANTITIES)
@@ -108,6 +110,14 @@ def bases(entries: Sequence[Entry]) -> NDArray[np.int16]:
     """
     behind = [entry.derived.base for entry in entries]
     return np.array([*range(FIRST), *behind, -1], np.int16)
+
+
+def told_by_readings(entries: Sequence[Entry]) -> NDArray[np.bool_] | None:
+    """bool by quantity index: whether people are told of the reading behind it, for it says only
+    yes or no; None = none is.
+    """
+    silent = [isinstance(entry.derived, During | Chain | Debounced) for entry in entries]
+    return np.array([False] * FIRST + silent) if any(silent) else None
 
 
 def names(entries: Sequence[Entry]) -> tuple[str, ...]:

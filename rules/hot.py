@@ -195,7 +195,7 @@ class Picker:
             ts_ms=batch.ts_ms[picked],
             code=code,
             start=start,
-            reading=picked,
+            reading=picked if beside.shown is None else beside.shown[picked],
             tick=beside.tick[picked] != 0,
             seen_ms=beside.seen_ms[picked],
         )

@@ -7,6 +7,8 @@ can still be run.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Set
+from dataclasses import replace
+from datetime import date
 from itertools import islice, pairwise, product
 
 import numpy as np
@@ -15,6 +17,7 @@ from numpy.typing import NDArray
 from contracts.quantities import QUANTITIES, Kind
 from contracts.rulebook import RuleCard
 from rules.durations import duration_text
+from rules.expr.composed import newest_only
 from rules.expr.evaluate import Bools, Floats, judge
 from rules.expr.plan import (
     AttributeIs,
@@ -23,6 +26,7 @@ from rules.expr.plan import (
     OneOf,
     Reading,
     Truth,
+    all_of,
     attributes_of,
     bases_of,
     walk,
@@ -30,6 +34,7 @@ from rules.expr.plan import (
 from rules.finding import Finding, suggest
 from rules.group.judge import tried
 from rules.group.predicates import questions
+from rules.lint_schedules import schedule_findings
 from rules.ruleset import Rule, RuleSet
 
 SAFETY_FOR_MS = 5 * 60_000
@@ -39,11 +44,17 @@ _POINTS = 20_000
 """Combinations of values that a rule is tried on."""
 
 
-def lint(ruleset: RuleSet, attributes: Mapping[str, Set[str]] | None = None) -> list[Finding]:
-    """All findings, sorted. attributes: name -> values of a registry; None = not known."""
+def lint(
+    ruleset: RuleSet,
+    attributes: Mapping[str, Set[str]] | None = None,
+    today: date | None = None,
+) -> list[Finding]:
+    """All findings, sorted. attributes: name -> values of a registry; None = not known. today: to
+    look whether the calendar is of this year; None = not known.
+    """
     findings: list[Finding] = []
     for rule in ruleset.rules:
-        for path, problem, mend in _of_rule(rule, attributes):
+        for path, problem, mend in _of_rule(rule, attributes, today):
             findings.append(Finding(rule.file, rule.line, f"{rule.id}.{path}", problem, mend))
     findings.extend(_quieting(ruleset, attributes))
     return sorted(findings)
@@ -52,14 +63,15 @@ def lint(ruleset: RuleSet, attributes: Mapping[str, Set[str]] | None = None) -> 
 _Said = Iterator[tuple[str, str, str]]
 
 
-def _of_rule(rule: Rule, attributes: Mapping[str, Set[str]] | None) -> _Said:
+def _of_rule(rule: Rule, attributes: Mapping[str, Set[str]] | None, today: date | None) -> _Said:
     yield from _texts(rule)
     yield from _safety(rule)
     yield from _signals(rule)
     if rule.mode == "group":
         yield from _counts(rule)
     elif rule.mode != "silence":
-        yield from _hysteresis(rule)
+        yield from _hysteresis(replace(rule, when=newest_only(rule.when)))
+        yield from schedule_findings(rule, today)
     if attributes is not None:
         yield from _selection(rule, attributes)
 
@@ -98,7 +110,7 @@ def _is_life(quantity: int) -> bool:
 
 def _signals(rule: Rule) -> _Said:
     """Anything but 0 is an alarm: a bit field compared with 1 would miss 2."""
-    for part in walk(rule.when):
+    for part in all_of(rule.when):
         if not isinstance(part, Compared) or part.operator != "==":
             continue
         for side, other in ((part.left, part.right), (part.right, part.left)):
@@ -146,7 +158,11 @@ def _limits(raises: Bools, clears: Bools | None) -> _Said:
 
 def _selection(rule: Rule, attributes: Mapping[str, Set[str]]) -> _Said:
     asked = [(f"on.{name}", name, values) for name, values in rule.selectors]
-    asked += [("when", plan.attribute, plan.choices) for plan in attributes_of(rule.when)]
+    asked += [
+        ("when", plan.attribute, plan.choices)
+        for plan in dict.fromkeys(all_of(rule.when))
+        if isinstance(plan, AttributeIs)
+    ]
     for path, name, values in asked:
         if name not in attributes:
             yield path, f"no device has the attribute {name}", suggest(name, attributes)

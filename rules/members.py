@@ -109,7 +109,7 @@ class Members:
             if late is not None:
                 late[start:end] = watched
             for plan, answers in self._answers[number].items():
-                answers[start:end] = self._answer(plan, rows)
+                answers[start:end] = answer(self._directory, plan, rows)
 
     def _make_room(self, family: int, size: int) -> None:
         self._rows[family] = _roomy(self._rows[family], size)
@@ -130,26 +130,32 @@ class Members:
         stranger = rows >= self._directory.registered
         selected = np.ones(len(rows), np.bool_)
         for attribute, values in rule.selectors:
-            selected &= self._has(attribute, values, rows)
+            selected &= has(self._directory, attribute, values, rows)
         if rule.selectors:
             selected[stranger] = rule.card.safety
         return selected
 
-    def _has(
-        self, attribute: str, values: tuple[str, ...], rows: NDArray[np.int32]
-    ) -> NDArray[np.bool_]:
-        found = np.zeros(len(rows), np.bool_)
-        column = self._directory.registry.devices.attributes.get(attribute)
-        registered = rows < self._directory.registered
-        if column is not None:
-            accepted = [i for i, value in enumerate(column.values) if value in values]
-            found[registered] = np.isin(column.codes[rows[registered]], accepted)
-        return found
 
-    def _answer(self, plan: AttributeIs, rows: NDArray[np.int32]) -> NDArray[np.uint8]:
-        answer = np.where(self._has(plan.attribute, plan.choices, rows), 1, 2).astype(np.uint8)
-        answer[rows >= self._directory.registered] = 0
-        return answer
+def has(
+    directory: DeviceDirectory, attribute: str, values: tuple[str, ...], rows: NDArray[np.int32]
+) -> NDArray[np.bool_]:
+    """Whether devices have an attribute with one of the values; strangers have none."""
+    found = np.zeros(len(rows), np.bool_)
+    column = directory.registry.devices.attributes.get(attribute)
+    registered = rows < directory.registered
+    if column is not None:
+        accepted = [i for i, value in enumerate(column.values) if value in values]
+        found[registered] = np.isin(column.codes[rows[registered]], accepted)
+    return found
+
+
+def answer(
+    directory: DeviceDirectory, plan: AttributeIs, rows: NDArray[np.int32]
+) -> NDArray[np.uint8]:
+    """0 unknown (a stranger), 1 true, 2 false."""
+    found = np.where(has(directory, plan.attribute, plan.choices, rows), 1, 2).astype(np.uint8)
+    found[rows >= directory.registered] = 0
+    return found
 
 
 def _attributes(rule: Rule) -> tuple[AttributeIs, ...]:

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from datetime import date
 
 from rules.calendar import Calendar
-from rules.derived.schedule import Part, Schedule
 from rules.document import Reader
 from rules.read_schedule import WrittenDay, WrittenSchedule
+from rules.schedule import Part, Schedule
 from rules.schema import WrittenFile
 
 

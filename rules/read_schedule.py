@@ -9,9 +9,9 @@ from datetime import date, timedelta
 import yaml
 
 from rules.calendar import DAY_WORDS, Kind
-from rules.derived.schedule import DAY_MINUTES, FIRST_YEAR, LAST_YEAR, Hours, Part
 from rules.document import Reader
 from rules.finding import suggest
+from rules.schedule import DAY_MINUTES, FIRST_YEAR, LAST_YEAR, Hours, Part
 from rules.zones import DEFAULT_ZONE, zone, zone_names
 
 NAME = re.compile(r"[a-z][a-z0-9_]*", re.ASCII)

@@ -10,6 +10,7 @@ import msgspec
 
 from contracts.rulebook import Level, RuleCard
 from rules.durations import duration_text
+from rules.expr.composed import During
 from rules.expr.plan import (
     Both,
     Silent,
@@ -203,7 +204,12 @@ def _meaning(
 
 
 def _question(one: Question) -> dict[str, Any]:
-    return {
+    schedules = [
+        reading.derived.schedule.key
+        for reading in readings_of(one.when)
+        if isinstance(reading.derived, During)
+    ]
+    return ({"schedules": schedules} if schedules else {}) | {
         "when": show(one.when),
         "for": duration_text(one.written.for_ms),
         "clear": "" if one.clear is None else show(one.clear),

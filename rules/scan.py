@@ -14,13 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rules.entries import FIRST
+from rules.expr.composed import Sequence
 from rules.expr.evaluate import Bools, Floats, maybe
 from rules.expr.plan import AttributeIs
 from rules.hot import Codes, Hot, Picker
 from rules.members import Members
 from rules.memory import Memory
 from rules.ruleset import Rule
-from rules.sheet import Index, Sheet, begins
+from rules.sheet import Index, Sheet
 from rules.verdict import verdicts
 
 Stream = Literal["all", "live", "late"]
@@ -34,6 +35,7 @@ class _Combined:
     safety: bool
     numbers: list[int] = field(default_factory=list)
     quantities: tuple[int, ...] = ()
+    momentary: set[int] = field(default_factory=set)
 
 
 class Scan:
@@ -58,6 +60,7 @@ class Scan:
         group = self._combined.setdefault((family, safety), _Combined(family, safety))
         group.numbers.append(number)
         group.quantities = tuple(sorted({*group.quantities, *rule.quantities}))
+        group.momentary |= {r.quantity for r in rule.readings if isinstance(r.derived, Sequence)}
 
     def quantities(self) -> set[int]:
         return {quantity for rule in self.rules.values() for quantity in rule.quantities}
@@ -140,12 +143,14 @@ class Scan:
         self, group: _Combined, rows: Index, sheet: Sheet, picker: Picker
     ) -> None:
         values = self._recall(group, rows, sheet)
+        for momentary in group.momentary:
+            values[momentary] = _momentary(sheet, rows, momentary)
         quantity = sheet.batch.quantity[rows]
         for number in group.numbers:
             rule = self.rules[number]
             asked = self._asked[number]
             own = np.flatnonzero(np.isin(quantity, asked))
-            at, known = (own, own) if sheet.beside is None else settled(sheet, rows, own)
+            at, known = sheet.settled(rows, own)
             columns = _Columns(self._members, sheet, rows[at], {q: values[q][known] for q in asked})
             columns.rule = number
             hits = np.flatnonzero(maybe(rule.when, columns))
@@ -179,23 +184,11 @@ class Scan:
         return values
 
 
-def settled(sheet: Sheet, rows: Index, own: Index) -> tuple[Index, Index]:
-    """Of each group of rows with one cause: the row that speaks for it, and the last one, beside
-    which all values are those of that moment. Positions in `rows`.
-
-    own: positions that the rule looks at. The last row with a value speaks; without one, none.
-    """
-    if sheet.beside is None or not len(own):
-        return own, own
-    ends = np.append(begins(sheet.beside.cause[rows[own]])[1:], True)
-    last = np.flatnonzero(ends)
-    sure = np.arange(len(own))
-    if sheet.unsure is not None:
-        unsure = sheet.unsure[rows[own]] & (sheet.batch.quantity[rows[own]] >= FIRST)
-        sure = np.maximum.accumulate(np.where(unsure, -1, sure))
-    speaks = sure[last]
-    there = speaks >= np.concatenate([[0], last[:-1] + 1])
-    return own[speaks[there]], own[last[there]]
+def _momentary(sheet: Sheet, rows: Index, quantity: int) -> Floats:
+    """1 beside rows of the cause that made it true, 0 everywhere else: it is not remembered."""
+    cause = rows if sheet.beside is None else sheet.beside.cause[rows]
+    true = (sheet.batch.quantity[rows] == quantity) & (sheet.batch.value[rows] == 1)
+    return np.isin(cause, cause[true]).astype(np.float64)
 
 
 class _Columns:

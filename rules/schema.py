@@ -16,7 +16,15 @@ from rules.document import Reader
 from rules.durations import parse_duration
 from rules.finding import suggest
 from rules.quieting import read_budget, read_inhibit
-from rules.read_schedule import WrittenDay, WrittenSchedule, read_calendar, read_schedules
+from rules.read_schedule import (
+    WrittenDay,
+    WrittenSchedule,
+    read_calendar,
+    read_during,
+    read_schedules,
+)
+from rules.read_when import WrittenDebounce, WrittenStep, read_debounce, read_sequence
+from rules.schedule import Part
 
 TOP_KEYS = ("rules", "schedules", "calendar")
 KEYS = (
@@ -30,6 +38,9 @@ KEYS = (
     "clear_for",
     "severity",
     "levels",
+    "sequence",
+    "debounce",
+    "during",
     "missing",
     "class",
     "latched",
@@ -55,6 +66,9 @@ PLACEHOLDERS = ("value", "limit", "unit", "device", "place")
 MISSING_PART = "missing"
 """The machine row of a rule that counts silence as a breach, and its level."""
 
+RESTRICTING = ("debounce", "during")
+"""Keys that no safety rule may have: they keep an alarm from ringing."""
+
 SILENCING = ("late", "silence", "silenced", "rate_limit", "sample", "shelve", "drop")
 """Words that would make a rule quieter. None is in the language; on a safety rule none ever is."""
 
@@ -73,6 +87,7 @@ class WrittenRule:
 
     selectors: attribute -> its accepted values, sorted. missing_ms: 0 = hold. levels: the least
     severe first, each with its `name`, what `BY_LEVEL` names, and a path and lines of its own.
+    during: the name of a schedule, or its parts; () = always.
     """
 
     file: str
@@ -88,6 +103,9 @@ class WrittenRule:
     clear: str = ""
     clear_for_ms: int = 0
     severity: int = 0
+    sequence: tuple[WrittenStep, ...] = ()
+    debounce: WrittenDebounce | None = None
+    during: str | tuple[Part, ...] = ()
     missing_ms: int = 0
     missing_raises: bool = False
     safety: bool = False
@@ -140,12 +158,18 @@ def _rule(reader: Reader, node: yaml.Node, path: str) -> WrittenRule:
     _refuse_silencing(reader, found, path)
     reader.known({word: pair for word, pair in found.items() if word not in SILENCING}, path, KEYS)
     for word in REQUIRED:
-        if found and word not in found and not ("levels" in found and word in BY_LEVEL):
+        instead = ("levels" in found and word in BY_LEVEL) or (
+            "sequence" in found and word == "when"
+        )
+        if found and word not in found and not instead:
             reader.fault(node, f"{path}.{word}", f"{word} is missing", f"add {word}:")
     for word in BY_LEVEL if "levels" in found else ():
         if word in found:
             problem = f"{word} stands beside levels"
             reader.fault(found[word][0], f"{path}.{word}", problem, "write it in each level")
+    if "levels" in found and "sequence" in found:
+        problem = "sequence stands beside levels"
+        reader.fault(found["sequence"][0], f"{path}.sequence", problem, "write a rule of its own")
     for word, (_, value) in found.items():
         if word in KEYS:
             rule.lines[word] = value.start_mark.line + 1
@@ -164,6 +188,10 @@ def _refuse_silencing(
             problem = f"unknown key {word}: rules can't be made quiet here"
             if safety:
                 problem = f"a safety rule always raises: {word} is refused"
+            reader.fault(found[word][0], f"{path}.{word}", problem, "remove it")
+    for word in RESTRICTING if safety else ():
+        if word in found:
+            problem = f"a safety rule always raises: {word} is refused"
             reader.fault(found[word][0], f"{path}.{word}", problem, "remove it")
 
 
@@ -326,6 +354,18 @@ def _budget(reader: Reader, rule: WrittenRule, node: yaml.Node, path: str) -> No
     rule.budget = read_budget(reader, node, path)
 
 
+def _sequence(reader: Reader, rule: WrittenRule, node: yaml.Node, path: str) -> None:
+    rule.sequence = read_sequence(reader, node, path)
+
+
+def _debounce(reader: Reader, rule: WrittenRule, node: yaml.Node, path: str) -> None:
+    rule.debounce = read_debounce(reader, node, path)
+
+
+def _during(reader: Reader, rule: WrittenRule, node: yaml.Node, path: str) -> None:
+    rule.during = read_during(reader, node, path)
+
+
 _READ: dict[str, _Setter] = {
     "id": _id,
     "title": _texts("title"),
@@ -338,6 +378,9 @@ _READ: dict[str, _Setter] = {
     "severity": _severity,
     "levels": _levels,
     "name": _name,
+    "sequence": _sequence,
+    "debounce": _debounce,
+    "during": _during,
     "missing": _missing,
     "class": _class,
     "latched": _latched,

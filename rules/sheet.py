@@ -33,12 +33,14 @@ class Beside:
 
     cause: int64, the same for rows that came of the same reading, or of time at the same moment
     for one device; such rows stand together. tick: uint8, 0 = a reading stands behind the row,
-    else `LOSES` or `ENDS`. seen_ms: int64 event time of the newest reading behind it.
+    else `LOSES` or `ENDS`. seen_ms: int64 event time of the newest reading behind it. shown: intp,
+    the row that people are told of in place of it, -1 = none; None = all stand for themselves.
     """
 
     cause: NDArray[np.int64]
     tick: NDArray[np.uint8]
     seen_ms: NDArray[np.int64]
+    shown: Index | None = None
 
 
 class Sheet:
@@ -95,6 +97,24 @@ class Sheet:
                 if found == family and quantity < len(QUANTITIES)
             ]
         )
+
+    def settled(self, rows: Index, own: Index) -> tuple[Index, Index]:
+        """Of each group of rows with one cause: the row that speaks for it, and the last one,
+        beside which all values are those of that moment. Positions in `rows`.
+
+        own: positions that a rule looks at. The last row with a value speaks; without one, none.
+        """
+        if self.beside is None or not len(own):
+            return own, own
+        ends = np.append(begins(self.beside.cause[rows[own]])[1:], True)
+        last = np.flatnonzero(ends)
+        sure = np.arange(len(own))
+        if self.unsure is not None:
+            unsure = self.unsure[rows[own]] & (self.batch.quantity[rows[own]] >= len(QUANTITIES))
+            sure = np.maximum.accumulate(np.where(unsure, -1, sure))
+        speaks = sure[last]
+        there = speaks >= np.concatenate([[0], last[:-1] + 1])
+        return own[speaks[there]], own[last[there]]
 
     def usable(self, rows: Index, *, safety: bool) -> Bools | None:
         """Which rows a rule may look at; None = all."""

@@ -33,23 +33,33 @@ class Zone:
 
         local: naive, years 2 to 9998. A time that the clock jumps over counts from the jump.
         """
-        return self._moment(local, fold=0)
+        first, second = self._shown_at(local)
+        return first if first <= second else self._jump(local, second, first)
 
     def last_ms(self, local: datetime) -> int:
         """Epoch ms from which on the local clock never again shows less than `local`."""
-        return self._moment(local, fold=1)
+        first, second = self._shown_at(local)
+        if first > second:
+            return self._jump(local, second, first)
+        # A clock that is put back to just this time never shows less than it.
+        return first if self._local(second - 1) >= local else second
 
-    def _moment(self, local: datetime, fold: int) -> int:
-        before = local.replace(tzinfo=self.info, fold=0).astimezone(UTC)
-        after = local.replace(tzinfo=self.info, fold=1).astimezone(UTC)
-        if before <= after:  # Shown once, or twice where a clock is put back (PEP 495).
-            return (((before, after)[fold]) - _EPOCH) // _MS
-        low, high = (after - _EPOCH) // _MS, (before - _EPOCH) // _MS
+    def _shown_at(self, local: datetime) -> tuple[int, int]:
+        """When the clock shows it, twice where it is put back; falling where it is put forward
+        over it (PEP 495).
+        """
+        first = local.replace(tzinfo=self.info, fold=0).astimezone(UTC)
+        second = local.replace(tzinfo=self.info, fold=1).astimezone(UTC)
+        return (first - _EPOCH) // _MS, (second - _EPOCH) // _MS
+
+    def _jump(self, local: datetime, low: int, high: int) -> int:
         while high - low > 1:
             middle = (low + high) // 2
-            shown = (_EPOCH + middle * _MS).astimezone(self.info).replace(tzinfo=None)
-            low, high = (low, middle) if shown >= local else (middle, high)
+            low, high = (low, middle) if self._local(middle) >= local else (middle, high)
         return high
+
+    def _local(self, ms: int) -> datetime:
+        return (_EPOCH + ms * _MS).astimezone(self.info).replace(tzinfo=None)
 
 
 @cache

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -72,9 +74,10 @@ def _checked(files: dict[str, str], registry: Registry | None) -> tuple[int, lis
         ruleset = compile_rules(files)
     except RulesInvalid as error:
         return 0, list(error.findings)
+    today = datetime.fromtimestamp(time.time(), UTC).date()
     if registry is None:
-        return len(ruleset.cards), lint(ruleset)
-    found = lint(ruleset, _attributes(registry))
+        return len(ruleset.cards), lint(ruleset, today=today)
+    found = lint(ruleset, _attributes(registry), today)
     return len(ruleset.cards), sorted([*found, *placeless(ruleset, registry)])
 
 

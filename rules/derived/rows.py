@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from contracts.batch import TaggedBatch
 from rules.entries import FIRST
-from rules.sheet import ENDS, Beside
+from rules.sheet import ENDS, Beside, begins
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Rows:
     device: int32 row of the directory. quantity: int16 index of the `Entry`. ts_ms: int64. value:
     float64, NaN = not known any more. cause: intp row of the batch that made it, -1 = time did.
     tick: uint8, 0 with a cause, else `LOSES` or `ENDS`. seen_ms: int64 event time of the newest
-    reading behind it.
+    reading behind it. flags: int32 `Flag` bits, -1 = those of the cause; None = all are.
     """
 
     device: NDArray[np.int32]
@@ -31,16 +31,24 @@ class Rows:
     cause: NDArray[np.intp]
     tick: NDArray[np.uint8]
     seen_ms: NDArray[np.int64]
+    flags: NDArray[np.int32] | None = None
 
     def __len__(self) -> int:
         return len(self.ts_ms)
 
     @staticmethod
     def join(parts: Sequence[Rows]) -> Rows:
-        return Rows(*(np.concatenate([getattr(part, name) for part in parts]) for name in _NAMES))
+        columns = (np.concatenate([getattr(part, name) for part in parts]) for name in _NAMES)
+        if all(part.flags is None for part in parts):
+            return Rows(*columns)
+        flags = np.concatenate([part.own_flags() for part in parts])
+        return replace(Rows(*columns), flags=flags)
+
+    def own_flags(self) -> NDArray[np.int32]:
+        return np.full(len(self), -1, np.int32) if self.flags is None else self.flags
 
 
-_NAMES = tuple(field.name for field in fields(Rows))
+_NAMES = tuple(field.name for field in fields(Rows) if field.name != "flags")
 
 
 def plain(batch: TaggedBatch) -> Beside:
@@ -95,12 +103,30 @@ def _as_batch(batch: TaggedBatch, rows: Rows, position: int, heard_ms: int) -> T
         quantity=rows.quantity,
         ts_ms=rows.ts_ms,
         value=rows.value,
-        flags=told(batch.flags, 0),
+        flags=_flags(rows, told(batch.flags, 0)),
         heard_ms=told(batch.heard_ms, heard_ms),
         position=told(batch.position, position),
         row=told(batch.row, -1),
         order=told(batch.order, 0),
     )
+
+
+def _flags(rows: Rows, told: NDArray[np.uint16]) -> NDArray[np.uint16]:
+    if rows.flags is None:
+        return told
+    return np.where(rows.flags < 0, told, rows.flags).astype(np.uint16)
+
+
+def shown(batch: TaggedBatch, beside: Beside, silent: NDArray[np.bool_]) -> Beside:
+    """What stands for rows that say only yes or no: the reading that made them, or none.
+
+    silent: bool by quantity.
+    """
+    row = np.arange(len(batch))
+    last = np.append(begins(beside.cause)[1:], True) if len(batch) else np.empty(0, np.bool_)
+    end = np.flatnonzero(last)[np.cumsum(last) - last] if len(batch) else row
+    own = ~silent[batch.quantity]
+    return replace(beside, shown=np.where(own, row, np.where(beside.tick == 0, end, -1)))
 
 
 def _numbered(

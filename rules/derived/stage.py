@@ -5,64 +5,25 @@ A kind sees the rows of the kinds before it, so that a sequence may ask for an a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol, TypeAlias
-
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Callable, Iterator
+from typing import TypeAlias
 
 from contracts.batch import TaggedBatch
 from contracts.directory import DeviceDirectory
 from contracts.operator import Progress
-from rules.derived.rows import Rows, merged, plain
+from rules.derived.conditions import Conditions
+from rules.derived.deriver import Deriver, Kept, NewRows
+from rules.derived.durings import Durings
+from rules.derived.rows import merged, plain, shown
 from rules.derived.windows import Windows
-from rules.entries import Entry
+from rules.entries import Entry, told_by_readings
 from rules.sheet import Beside
 from rules.watermarks import Watermarks
-
-Kept: TypeAlias = Mapping[str, Mapping[str, NDArray[Any]]]
-"""State as columns, under names of one's own; directory rows are int32."""
-
-NewRows: TypeAlias = Callable[[NDArray[np.int32]], NDArray[np.int32]]
-"""Directory rows of a snapshot to those of now, -1 = gone."""
-
-
-class Deriver(Protocol):
-    """Makes the rows of one kind of derived quantities; those are the entries it was built with.
-
-    feed: rows in order of event time, each mark's in one call, with all of earlier kinds; answers
-    with the rows to add, in any order. Ticks up to the watermark belong to the mark too. Only
-    what is known by a row's own time and place may decide it.
-    next_ms: the earliest event time of a tick to come; None = none.
-    state, load: all that must survive. The same state gives the same columns, whatever was
-    called how often; `load` fills a newly built one, and leaves out what it doesn't know.
-    """
-
-    name: str
-
-    def wanted(self) -> set[int]:
-        """Indices into `QUANTITIES`."""
-        ...
-
-    def feed(self, batch: TaggedBatch, beside: Beside, watermarks: Watermarks) -> Rows | None: ...
-
-    def next_ms(self) -> int | None: ...
-
-    def state(self) -> Kept: ...
-
-    def load(self, kept: Kept, new_rows: NewRows) -> None: ...
-
-    def state_bytes(self) -> int: ...
-
-    def counts(self) -> Mapping[str, int]:
-        """What couldn't be kept or computed, by reason."""
-        ...
-
 
 Maker: TypeAlias = Callable[[tuple[Entry, ...], DeviceDirectory], "Deriver | None"]
 """Picks its entries; None = there are none."""
 
-MAKERS: tuple[Maker, ...] = (Windows.of,)
+MAKERS: tuple[Maker, ...] = (Windows.of, Conditions.of, Durings.of)
 """In the order in which they see each other's rows."""
 
 
@@ -73,6 +34,7 @@ class Derive:
         self.entries = entries
         made = (maker(entries, directory) for maker in MAKERS)
         self.derivers: tuple[Deriver, ...] = tuple(one for one in made if one is not None)
+        self._told_by_readings = told_by_readings(entries)
 
     def wanted(self) -> set[int]:
         return {quantity for deriver in self.derivers for quantity in deriver.wanted()}
@@ -90,6 +52,8 @@ class Derive:
                 batch, beside = merged(
                     batch, beside, rows, position=progress.position, heard_ms=progress.heard_ms
                 )
+        if self._told_by_readings is not None:
+            beside = shown(batch, beside, self._told_by_readings)
         return batch, beside
 
     def next_ms(self) -> int | None:

@@ -38,6 +38,11 @@ class Derived(Protocol):
         ...
 
     @property
+    def shape(self) -> str:
+        """The same while only numbers change that what a rule has come to doesn't hang on."""
+        ...
+
+    @property
     def unit(self) -> str: ...
 
     @property
@@ -74,6 +79,10 @@ class Reading:
     @property
     def name(self) -> str:
         return QUANTITIES[self.quantity].name if self.derived is None else self.derived.name
+
+    @property
+    def shape(self) -> str:
+        return QUANTITIES[self.quantity].name if self.derived is None else self.derived.shape
 
     @property
     def unit(self) -> str:
@@ -260,13 +269,22 @@ def predicates_of(plan: Plan) -> tuple[Truth, ...]:
     return tuple(dict.fromkeys(count.operand for count in counts_of(plan)))
 
 
+def all_of(plan: Plan) -> Iterator[Plan]:
+    """What stands in the conditions of derived quantities too."""
+    for part in walk(plan):
+        yield part
+        if isinstance(part, Reading) and part.derived is not None:
+            for condition in part.derived.conditions:
+                yield from all_of(condition)
+
+
 _MIRRORED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "==", "!=": "!="}
 
 
 def limits_of(plan: Plan) -> dict[int, float]:
     """Quantity -> the constant it is compared with, where there is exactly one."""
     found: dict[int, set[float]] = {}
-    for part in walk(plan):
+    for part in all_of(plan):
         if isinstance(part, Compared):
             sides = {part.left, part.right}
             for side, other in ((part.left, part.right), (part.right, part.left)):

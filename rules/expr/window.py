@@ -71,6 +71,10 @@ class Window:
         return f"{self.name} early {operator} {limit:.15g}"
 
     @property
+    def shape(self) -> str:
+        return self.name
+
+    @property
     def unit(self) -> str:
         if self.function in _COUNTS:
             return "1"
@@ -107,6 +111,10 @@ class Age:
 
     @property
     def key(self) -> str:
+        return self.name
+
+    @property
+    def shape(self) -> str:
         return self.name
 
     @property

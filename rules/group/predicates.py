@@ -25,7 +25,6 @@ from rules.instances import AFTER_ALL_MS, NEVER_MS
 from rules.members import LIVE, NOT_WATCHED, Members
 from rules.memory import Memory
 from rules.ruleset import Rule, RuleSet
-from rules.scan import settled
 from rules.sheet import LOSES, Index, Sheet, begins
 from rules.watermarks import Watermarks
 
@@ -171,7 +170,7 @@ class Predicates:
             else:
                 rows, known = recalled[one.family, one.safety]
                 own = np.flatnonzero(np.isin(sheet.batch.quantity[rows], one.quantities))
-                own, last = settled(sheet, rows, own)
+                own, last = sheet.settled(rows, own)
                 rows, values = rows[own], {q: known[q][last] for q in one.quantities}
             if len(rows):
                 found.append(self._ask(number, one, sheet, rows, values))

@@ -32,6 +32,16 @@ def changed(old: str, new: str) -> str:
 
 
 WHEN = "residual_current >= 500 mA"
+SEQUENCE = """\
+rules:
+  - id: efire.spread
+    title: {zh: 蔓延, en: Spread}
+    on: {family: efire}
+    sequence: [{when: fire != 0},
+      {when: arc != 0, within: 5m}]
+    clear: arc == 0
+    severity: 2
+"""
 
 
 @pytest.mark.parametrize(
@@ -40,6 +50,58 @@ WHEN = "residual_current >= 500 mA"
         pytest.param("a: [", 1, "no YAML", "", id="yaml"),
         pytest.param("", 1, "the file is empty", "rules", id="empty"),
         pytest.param("rule: []", 1, "unknown key rule", "did you mean rules?", id="top"),
+        pytest.param(changed("    for: 30s", "    during: night"), 6, "unknown schedule night",
+                     "schedules:", id="no-such-schedule"),
+        pytest.param("schedules: {night: {days: sat}}\n" + changed("    for: 30s",
+                     "    during: nihgt"), 7, "unknown schedule nihgt", "night?",
+                     id="schedule-misspelt"),
+        pytest.param(changed("    for: 30s", "    during: {hours: '22-6'}"), 6, "no range",
+                     "22:00-06:00", id="during-hours"),
+        pytest.param(changed("    for: 30s", "    during: {days: sat}\n    class: safety"), 6,
+                     "always raises: during is refused", "remove", id="safety-during"),
+        pytest.param(changed("    for: 30s", "    debounce: 2 of 3\n    class: safety"), 6,
+                     "always raises: debounce is refused", "remove", id="safety-debounce"),
+        pytest.param(changed(WHEN, "absent(24h)\n    during: {days: sat}"), 6,
+                     "absent has no during", "leave", id="absent-during"),
+        pytest.param(changed(WHEN, "absent(24h)\n    debounce: 2 of 3"), 6,
+                     "absent has no debounce", "leave", id="absent-debounce"),
+        pytest.param(changed("    for: 30s", "    debounce: often"), 6, "debounces nothing",
+                     "3 of 5", id="debounce"),
+        pytest.param(changed("    for: 30s", "    debounce: 5 of 3"), 6, "can't be counted",
+                     "n at most m", id="debounce-more-than-all"),
+        pytest.param(changed("    for: 30s", "    debounce: 3 of 65"), 6, "can't be counted",
+                     "64", id="debounce-too-many"),
+        pytest.param(changed("    for: 30s", "    debounce: last 30"), 6, "no duration", "30s",
+                     id="debounce-duration"),
+        pytest.param(changed("    for: 30s", "    for: 30s\n    debounce: last 30s"), 7,
+                     "for is there too", "leave debounce out", id="debounce-and-for"),
+        pytest.param(SEQUENCE.replace("severity", "for: 30s\n    severity"), 8, "can't last",
+                     "leave for out", id="sequence-for"),
+        pytest.param(SEQUENCE.replace("    clear: arc == 0\n", ""), 5, "nothing says when",
+                     "clear:", id="sequence-without-end"),
+        pytest.param(SEQUENCE.replace("severity", "when: arc != 0\n    severity"), 5,
+                     "two conditions", "one", id="sequence-and-when"),
+        pytest.param(SEQUENCE.replace("severity", "debounce: 2 of 3\n    severity"), 8,
+                     "complete at one moment", "debounce", id="sequence-debounce"),
+        pytest.param(SEQUENCE.replace(", within: 5m", ""), 6, "within is missing", "within: 10m",
+                     id="sequence-within"),
+        pytest.param(SEQUENCE.replace("fire != 0", "fire != 0, within: 5m"), 5,
+                     "comes after none", "remove", id="sequence-first-within"),
+        pytest.param(SEQUENCE.replace("5m", "5"), 6, "no duration", "60s", id="step-duration"),
+        pytest.param(SEQUENCE.replace("fire != 0", "fire !! 0"), 5, "can't read", "not", id="step"),
+        pytest.param(SEQUENCE.replace("fire != 0", "absent(5m)"), 5, "absent is no step", "silence",
+                     id="step-absent"),
+        pytest.param(SEQUENCE.replace("fire != 0", "zone == 'a'"), 5, "looks at no reading",
+                     "quantity", id="step-without-reading"),
+        pytest.param(SEQUENCE.replace("fire != 0", "static_pressure > 1 MPa"), 5,
+                     "no static_pressure", "firewater", id="step-family"),
+        pytest.param(SEQUENCE.replace("fire != 0", "fire != 0 and zone == 'a'").replace(
+            "severity", "class: safety\n    severity"), 5, "may not hang on an attribute", "on:",
+                     id="step-attribute"),
+        pytest.param(SEQUENCE.replace(",\n      {when: arc != 0, within: 5m}", ""), 5,
+                     "a sequence of 1 steps", "2 to 8", id="one-step"),
+        pytest.param(SEQUENCE.replace("{when: fire != 0}", "{wenn: fire != 0}"), 5,
+                     "unknown key wenn", "when?", id="step-key"),
         pytest.param("schedules: {night: 3}", 1, "keys and values", "", id="schedule"),
         pytest.param("schedules: {night: {}}", 1, "neither hours", "22:00", id="schedule-empty"),
         pytest.param("schedules: {night: []}", 1, "0 parts", "1 to", id="schedule-no-parts"),
@@ -165,6 +227,26 @@ def test_the_hash_is_of_the_meaning() -> None:
     assert hashed(changed("High", "Higher")) == hashed(GOOD)
     for old, new in (("500", "501"), ("30s", "31s"), ("severity: 2", "severity: 3")):
         assert hashed(changed(old, new)) != hashed(GOOD)
+
+
+def test_the_hash_is_of_what_a_rule_asks_elsewhere() -> None:
+    night = changed("for: 30s", "during: {hours: '22:00-06:00', days: workday}")
+    day = "calendar: {2026-05-01: {holiday: x}}"
+
+    def hashed(*files: str) -> str:
+        return compile_rules({f"{i}.yml": file for i, file in enumerate(files)}).cards[0].hash
+
+    assert hashed(night) != hashed(GOOD)
+    assert hashed(night, day) != hashed(night)
+    assert hashed(night, day) == hashed(night, day.replace("x", "another name"))
+    assert hashed(GOOD, day) == hashed(GOOD), "it asks for no calendar"
+    named = changed("for: 30s", "during: night")
+    schedules = "schedules: {night: {days: workday, hours: '22:00-06:00'}}"
+    assert hashed(named, schedules) == hashed(night), "the name of a schedule means nothing"
+    berlin = schedules.replace("}}", ", zone: Europe/Berlin}}")
+    assert hashed(named, berlin) != hashed(night)
+    steady = changed("for: 30s", "debounce: last 30s")
+    assert hashed(steady) == hashed(changed("for: 30s", "for: 30s\n    clear_for: 30s"))
 
 
 def test_the_hash_of_the_set_follows_texts_but_not_files() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 import pytest
 
 from rules import compile_rules
@@ -54,6 +56,15 @@ def test_a_good_rule_has_none() -> None:
                      "arc == 1", "of arc anything but 0 is an alarm", id="signal"),
         pytest.param("    severity: 2", "    severity: 2\n    class: safety\n    for: 6m",
                      "a safety rule that waits this long", id="slow-safety"),
+        pytest.param("    severity: 2", "    severity: 2\n    during: {days: workday}",
+                     "during: there is no calendar", id="no-calendar"),
+        pytest.param("    severity: 2", "    severity: 2\n    during: {days: [sat]}\n    for: 1d",
+                     "during: no period is longer than for, 1d", id="as-long-as-for"),
+        pytest.param("    severity: 2", "    severity: 2\n    during: {hours: '00:00-24:00'}",
+                     "during: it is always inside", id="always-inside"),
+        pytest.param("    severity: 2",
+                     "    severity: 2\n    during: {hours: '12:00-13:00'}\n    for: 1h",
+                     "during: no period is longer than for, 1h", id="short-period"),
         pytest.param("zone: a", "zone: c", "no device has zone c", id="value"),
         pytest.param("zone: a", "zome: a", "no device has the attribute zome", id="attribute"),
         pytest.param("efire.high", "smoke.high", "doesn't begin with its family", id="family"),
@@ -63,3 +74,34 @@ def test_finding(old: str, new: str, want: str) -> None:
     found = problems((old, new))
     assert len(found) == 1
     assert want in found[0]
+
+
+def said_of(day: str, *years: int) -> list[str]:
+    calendar = ", ".join(f"{year}-01-01: {{holiday: x}}" for year in years)
+    rule = FULL.replace("    severity: 2", "    severity: 2\n    during: {days: workday}")
+    found = lint(
+        compile_rules({"a.yml": rule, "b.yml": f"calendar: {{{calendar}}}"}),
+        {"zone": {"a"}},
+        date.fromisoformat(day),
+    )
+    return [finding.problem for finding in found]
+
+
+def test_the_calendar_must_be_of_this_year() -> None:
+    assert said_of("2026-11-30", 2026) == []
+    assert said_of("2026-12-01", 2026, 2027) == []
+    assert said_of("2026-12-01", 2026) == [
+        "the calendar names no day of 2027: only weekdays count in it"
+    ], "the notice is out by then"
+    assert len(said_of("2027-03-01", 2026)) == 1
+
+
+def test_a_debounced_rule_is_looked_at_by_its_readings() -> None:
+    assert problems(("    severity: 2", "    severity: 2\n    debounce: 3 of 5")) == []
+
+
+def test_a_sequence_ends_by_another_quantity() -> None:
+    steps = "sequence: [{when: arc != 0}, {when: residual_current >= 500 mA, within: 5m}]"
+    assert problems(("when: residual_current >= 500 mA", steps)) == []
+    overlap = problems(("when: residual_current >= 500 mA", steps), ("< 450", "< 550"))
+    assert overlap == ["efire.high.clear: some values both raise and clear"]

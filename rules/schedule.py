@@ -8,11 +8,12 @@ interrupts nor shortens it. Periods that touch are one.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,12 +94,12 @@ class Schedule:
     def __str__(self) -> str:
         return "; ".join(map(str, self.parts))
 
-    def content(self) -> Any:
-        """All that decides, for hashes."""
-        return {
-            "parts": [[str(part), part.zone.digest] for part in self.parts],
-            "days": [[day.isoformat(), kind] for day, kind in self.named],
-        }
+    @property
+    def key(self) -> str:
+        """Tells it from every schedule that means something else, by zone data and calendar too."""
+        zones = [part.zone.digest for part in self.parts]
+        said = json.dumps([zones, [[day.isoformat(), kind] for day, kind in self.named]])
+        return f"{self} ({hashlib.sha256(said.encode()).hexdigest()[:16]})"
 
 
 @lru_cache(maxsize=256)
@@ -138,6 +139,11 @@ class Turns:
             return AFTER_ALL_MS
         found = self.between(after_ms, far)
         return int(found[0]) if len(found) else far
+
+    def last_ms(self, up_to_ms: int) -> int | None:
+        """The last turn not later than this, of this year and the one before."""
+        found = self.between(_start_ms(_year_of(up_to_ms) - 1) - 1, up_to_ms)
+        return int(found[-1]) if len(found) else None
 
     def turn_after(self, ts_ms: Times) -> Times:
         """`next_ms` of each time: the end of its period for times that are inside."""
