@@ -43,6 +43,17 @@ class Metrics:
             "Alert events made again with the same id after a restart, without effect",
             registry=self.registry,
         )
+        self.rules_changes = Counter(
+            "gridwarden_rules_changes",
+            "Rule sets named in the log by what became of them: begun, done, refused",
+            ["state"],
+            registry=self.registry,
+        )
+        self.rules_refused = Gauge(
+            "gridwarden_rules_refused",
+            "1 while the rules folder holds what was refused: older rules are in force",
+            registry=self.registry,
+        )
         self.missing = Gauge(
             "gridwarden_boots_with_gaps",
             "Boots of gateways with packs known to exist and neither here nor given up",

@@ -68,6 +68,8 @@ class EngineSettings(_Section):
     snapshot_every_s: int = Field(30, ge=1)
     commit_ms: int = Field(10, ge=0, le=1_000, description="gather time of a group commit")
     mark_ms: int = Field(50, ge=10, le=1_000, description="time marks while something waits")
+    reload_s: float = Field(2.0, ge=0, description="looks at the rules folder; 0 = when asked")
+    activate_after_ms: int = Field(5_000, ge=100, le=600_000)
 
 
 class TelemetrySettings(_Section):

@@ -65,12 +65,14 @@ def create_api(
     page_dir: Path | None,
     *,
     enable: Callable[[str], bool] | None = None,
+    rules: Callable[[], dict[str, Any]] | None = None,
 ) -> FastAPI:
     """The application.
 
     submit: writes a command to the log; its effect is seen when the engine has come to it.
     health: JSON document with `ok` and `ready`. metrics: Prometheus text. page_dir: the folder
-    of the plain live page, None = no page. enable: enables a disabled receiver again.
+    of the plain live page, None = no page. enable: enables a disabled receiver again. rules:
+    which rules are in force, which are coming, and what was refused.
     """
     api = FastAPI(
         title="gridwarden dispatch",
@@ -88,6 +90,8 @@ def create_api(
     _health_routes(api, health, metrics, guard)
     if enable is not None:
         _receiver_routes(api, store, enable, guard)
+    if rules is not None:
+        _change_route(api, rules, guard)
     if page_dir is not None:
         _page_routes(api, page_dir)
     return api
@@ -170,6 +174,13 @@ def _rule_routes(api: FastAPI, store: Store, guard: Guard) -> None:
 
 def _json(body: bytes, status: int = 200) -> Response:
     return Response(body, status, media_type=_JSON)
+
+
+def _change_route(api: FastAPI, rules: Callable[[], dict[str, Any]], guard: Guard) -> None:
+    @api.get("/api/v1/rules/change", dependencies=[Depends(guard.read)])
+    def read_change() -> Response:
+        """The last change of rules: what became of each rule's state, what was refused and why."""
+        return _json(json.dumps(rules(), ensure_ascii=False).encode())
 
 
 # Deciding

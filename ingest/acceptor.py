@@ -212,6 +212,18 @@ class Acceptor:
         payload = _encode(installed)
         return self._append(LogRecord(RecordKind.INSTALLED, self._clock(), "", payload))
 
+    def append_rules(self, name: str, content: bytes, after_ms: int) -> LogRecord:
+        """Rules that come into force `after_ms` after this moment, in event time.
+
+        That is ahead of every watermark: those stay behind the time of acceptance.
+        """
+        with self._lock:
+            now_ms = max(self._clock(), self._log.last_accepted_ms)
+            installed = Installed(
+                what="rules", hash=name, active_ms=now_ms, activate_ms=now_ms + after_ms
+            )
+            return self.append_installed(installed, content)
+
     def _append(self, record: LogRecord) -> LogRecord:
         with self._lock:
             group = _Group(records=[record])

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli import rules_backtest, rules_test
+from app.cli import rules_backtest, rules_reload, rules_test
 from app.cli.outcome import FINDINGS, fail
 from app.content import ContentError, read_rule_files
 from contracts.registry import Registry
@@ -31,6 +31,7 @@ def rules() -> None:
 
 app.command("test")(rules_test.command)
 app.command("backtest")(rules_backtest.command)
+app.command("reload")(rules_reload.command)
 
 
 @app.command("check")

@@ -67,6 +67,7 @@ def command(
                 settings = settings.model_copy(update={"mqtt": mqtt})
         server = Server(settings, _say, simulated=demo)
         _fail_loud(server.failure)
+        _reload_when_hung_up(server)
         server.start()
     except SettingsError as error:
         fail(str(error))
@@ -109,6 +110,12 @@ def _fail_loud(failure: Failure) -> None:
         failure.report(f"{name} failed: {value}")
 
     threading.excepthook = ended
+
+
+def _reload_when_hung_up(server: Server) -> None:
+    """As a service: `systemctl reload`. At a terminal it still ends with the terminal."""
+    if not sys.stdin.isatty():
+        signal.signal(signal.SIGHUP, lambda _number, _frame: server.reload_asked.set())
 
 
 def _wait(server: Server, agent: DemoAgent | None) -> int:

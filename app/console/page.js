@@ -11,6 +11,7 @@ const state = {
   show: "open",
   alerts: new Map(), // alert id -> { seq, event }
   failing: new Map(), // receiver -> since
+  refused: null, // Why changed rules were refused.
   notices: new Map(), // subject -> event: a rule's budget is used up
   simulated: false, // The server says that nothing here is real.
   last: 0,
@@ -107,6 +108,7 @@ function take(block) {
     state.notices.set(notice.subject, notice);
   }
   else if (fields.event === "delivery_failing") failing(JSON.parse(fields.data));
+  else if (fields.event === "rules_refused") state.refused = JSON.parse(fields.data).why;
   else return false;
   return true;
 }
@@ -184,6 +186,8 @@ function draw() {
   drawNotices();
   $("simulated").hidden = !state.simulated;
   $("simulated").textContent = words().simulated;
+  $("refused").hidden = !state.refused;
+  $("refused").textContent = words().refused + state.refused;
   $("failing").hidden = state.failing.size === 0;
   $("failing").textContent = words().failing + [...state.failing.keys()].join(", ");
 }

@@ -83,6 +83,10 @@ class Acceptance:
         """
         self._in_order(lambda: [self._acceptor.append_command(command)])
 
+    def change_rules(self, name: str, content: bytes, after_ms: int) -> None:
+        """The same for rules that come into force so long after now."""
+        self._in_order(lambda: [self._acceptor.append_rules(name, content, after_ms)])
+
     def _in_order(self, append: Callable[[], list[LogRecord]]) -> None:
         """The engine gets records in the order of their positions, whoever appends them."""
         with self._order:

@@ -28,6 +28,8 @@ from app.runners.deliveries import filters, start_dispatcher, webhooks
 from app.runners.execution import Execution, Outlets
 from app.runners.housekeeping import Housekeeping
 from app.runners.recovery import Contents, recover
+from app.runners.reload import Reload
+from app.runners.rules_state import Refusal
 from app.runners.threads import Failure, spawn
 from app.runners.web import Web
 from app.settings import Settings, SettingsError
@@ -74,6 +76,8 @@ class Server:
         self._accepting: threading.Thread | None = None
         self._deciding: threading.Thread | None = None
         self._accepted_all = threading.Event()
+        self._live = Broadcaster()
+        self.reload_asked = threading.Event()
 
     def start(self) -> None:
         """Raises the typed errors of what it starts; the verb turns them into one line."""
@@ -157,6 +161,7 @@ class Server:
             more = f"{len(findings)} findings, the first: {findings[0]}"
             self._say(f"registry: {more} (see `gridwarden registry check`)")
         engine = recover(self.log, contents, install.admission_settings(settings))
+        self.reload = self._make_reload(contents)
         self.telemetry = None
         if settings.telemetry.enabled:
             self.telemetry = SqliteTelemetry(
@@ -180,7 +185,7 @@ class Server:
         self.execution = Execution(
             engine,
             self.log,
-            Outlets(self.store, self.quarantine, self.telemetry),
+            Outlets(self.store, self.quarantine, self.telemetry, self.reload.tell),
             clock=now_ms,
             snapshot_every_ms=settings.engine.snapshot_every_s * 1000,
             metrics=self.metrics,
@@ -193,13 +198,37 @@ class Server:
         done = self.execution.catch_up(_progress(self._say))
         if done:
             self._say(f"read on {done} records of the log")
+        coming = engine.coming
+        self.reload.begin(
+            engine.content.get("rules", ""),
+            None if coming is None else (coming.content, coming.activate_ms),
+        )
         self.execution.snapshot()
         rules, devices = len(engine.ruleset.cards), len(engine.registry.devices)
         self._say(f"{rules} rules, {devices} devices, log at {engine.position}")
 
+    def _make_reload(self, contents: Contents) -> Reload:
+        after_ms = self.settings.engine.activate_after_ms
+
+        def tell(refusal: Refusal | None) -> None:
+            self._live.rules_refused(None if refusal is None else refusal.findings[0])
+
+        return Reload(
+            install.rules_folder(self.settings),
+            self.settings.data,
+            contents,
+            append=lambda name, content: self.acceptance.change_rules(name, content, after_ms),
+            clock=now_ms,
+            metrics=self.metrics,
+            logger=self._log,
+            every_s=self.settings.engine.reload_s,
+            asked=self.reload_asked,
+            alarm=tell,
+        )
+
     def _start_dispatch(self) -> None:
         settings, keep = self.settings, self._stack.callback
-        live = Broadcaster()
+        live = self._live
         keep(live.close)
         self.store.subscribe(live.publish)
         self.dispatcher = start_dispatcher(
@@ -223,6 +252,7 @@ class Server:
             keys,
             PAGE_DIR,
             enable=self.dispatcher.enable,
+            rules=self._rules_document,
         )
         self.web.serve(api)
         self._say(f"page and API on {self.web.url}")
@@ -258,6 +288,7 @@ class Server:
             self._log,
         )
         spawn("housekeeping", lambda: self.housekeeping.run(stopping), self.failure, self._log)
+        spawn("rules", lambda: self.reload.run(stopping), self.failure, self._log)
         spawn("watching", self._watch, self.failure, self._log)
 
     def _watch(self) -> None:
@@ -330,7 +361,18 @@ class Server:
                 storage=self.housekeeping.state(),
             )
         )
-        return found | {"simulated": self._simulated}
+        refused = self.reload.state.refused
+        rules = {
+            "in_force": self.reload.state.in_force,
+            "refused": None if refused is None else msgspec.to_builtins(refused),
+        }
+        return found | {"simulated": self._simulated, "rules": rules}
+
+    def _rules_document(self) -> dict[str, Any]:
+        """Which rules are in force, which are coming, what was refused, and who is waited for."""
+        coming = self.execution.engine.coming
+        found: dict[str, Any] = msgspec.to_builtins(self.reload.state)
+        return found | {"waiting": [] if coming is None else list(coming.switch.waiting())}
 
     def _exposition(self) -> bytes:
         self.metrics.watermark_lag.set(self.execution.watermark_lag_s())

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import structlog
 
+from app.changeover import RulesNews
 from app.engine import Engine, Step
 from app.metrics import Metrics
 from contracts.alerts import AlertEvent
@@ -52,6 +53,7 @@ class Outlets:
     store: Store
     quarantine: Quarantine
     telemetry: TelemetryStore | None
+    news: Callable[[list[RulesNews]], None] = lambda _: None
 
 
 class Due(NamedTuple):
@@ -165,6 +167,8 @@ class Execution:
             for batch in step.batches:
                 self._outlets.telemetry.write(batch, self.engine.directory)
         self._metrics.count_rows(step.counts)
+        if step.news:
+            self._outlets.news(step.news)
 
     def _record(self, events: list[AlertEvent]) -> int:
         """Keep the events, waiting for a disk that has no room; returns how many were known.

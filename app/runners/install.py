@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 
 from app.content import (
+    ContentError,
     content_hash,
-    load_rules,
     pack_registry,
     pack_rules,
     pack_settings,
     shipped_rules,
+    unpack_rules,
 )
 from app.runners.recovery import Contents
 from app.settings import Settings
@@ -19,6 +22,7 @@ from ingest.acceptor import Acceptor
 from ingest.admission import AdmissionSettings
 from ingest.log import SqliteLog
 from ingest.registry import Finding, load_with_findings
+from rules import RulesInvalid
 
 
 def install(
@@ -26,15 +30,12 @@ def install(
 ) -> list[Finding]:
     """Check first, then write: a bad file stops the start and the log keeps what it has.
 
+    Bad rules stop only a first start; later, those in force stay, as while running.
     Gives what is wrong with rows of a registry that is installed now, which doesn't stop it.
     Raises `ContentError`, `rules.RulesInvalid`, `RegistryError`.
     """
-    folder = settings.rules or shipped_rules()
     in_force = _in_force(log)
-    content = pack_rules(folder)
-    if in_force.get("rules") != content_hash(content):
-        contents.remember(content_hash(content), load_rules(folder))
-        _append(acceptor, "rules", content, now_ms)
+    _install_rules(acceptor, contents, settings, in_force, now_ms)
     content = pack_settings(admission_settings(settings))
     if in_force.get("settings") != content_hash(content):
         _append(acceptor, "settings", content, now_ms)
@@ -47,6 +48,34 @@ def install(
     contents.remember(content_hash(content), registry)
     _append(acceptor, "registry", content, now_ms)
     return findings
+
+
+def rules_folder(settings: Settings) -> Path:
+    return settings.rules or shipped_rules()
+
+
+def _install_rules(
+    acceptor: Acceptor,
+    contents: Contents,
+    settings: Settings,
+    in_force: dict[str, str],
+    now_ms: int,
+) -> None:
+    """At once when there are none, else at an event time that is to come."""
+    try:
+        content = pack_rules(rules_folder(settings))
+        name = content_hash(content)
+        if in_force.get("rules") == name:
+            return
+        contents.remember(name, unpack_rules(content))
+    except (ContentError, RulesInvalid, OSError, UnicodeDecodeError):
+        if "rules" not in in_force:
+            raise
+        return  # The running server looks again, refuses it and says so.
+    if "rules" in in_force:
+        acceptor.append_rules(name, content, settings.engine.activate_after_ms)
+    else:
+        _append(acceptor, "rules", content, now_ms)
 
 
 def admission_settings(settings: Settings) -> AdmissionSettings:

@@ -63,13 +63,14 @@ class Listener:
 
 
 class Broadcaster:
-    """Fans out to listeners. `publish` and `delivery_failing` may be called from any thread."""
+    """Fans out to listeners. What tells it something may be called from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._listeners: set[Listener] = set()
         self._closed = False
         self._failing: dict[str, Notice] = {}
+        self._refused: Notice | None = None
 
     def __len__(self) -> int:
         return len(self._listeners)
@@ -83,6 +84,8 @@ class Broadcaster:
             self._listeners.add(listener)
             for standing in self._failing.values():
                 listener.put(standing)
+            if self._refused is not None:
+                listener.put(self._refused)
         return listener
 
     def leave(self, listener: Listener) -> None:
@@ -104,6 +107,13 @@ class Broadcaster:
                 self._failing.pop(receiver, None)
             else:
                 self._failing[receiver] = notice
+        self._tell(notice)
+
+    def rules_refused(self, why: str | None) -> None:
+        """Say that changed rules were refused, or (None) no longer; new listeners hear it too."""
+        notice = Notice("rules_refused", msgspec.json.encode({"why": why}))
+        with self._lock:
+            self._refused = None if why is None else notice
         self._tell(notice)
 
     def close(self) -> None:

@@ -84,10 +84,10 @@ def _run(folder: Path, broker: Mosquitto, receiver: Receiver) -> Run:
     return Run(folder, events, undelivered, received, acknowledged, reset)
 
 
-def _configure(folder: Path, broker: Mosquitto, receiver: Receiver) -> Path:
+def configure_agent(folder: Path, broker: Mosquitto) -> None:
+    """A registry, and an agent of two gateways that begin some minutes ago."""
     rates = replace(DEMO_RATES, incidents=3600.0, near_misses=600.0, sensor_faults=200.0)
     write_registry(folder / "registry", District(SEED, Size(2, 90, 3), rates))
-    (folder / "secret").write_text("whsec_" + base64.b64encode(SECRET).decode() + "\n")
     start = datetime.now(UTC) - timedelta(seconds=PAST_S)  # noqa: TID251
     (folder / "agent.toml").write_text(
         f"""
@@ -112,6 +112,11 @@ def _configure(folder: Path, broker: Mosquitto, receiver: Receiver) -> Path:
         sensor_faults_per_hour = {rates.sensor_faults}
         """
     )
+
+
+def _configure(folder: Path, broker: Mosquitto, receiver: Receiver) -> Path:
+    configure_agent(folder, broker)
+    (folder / "secret").write_text("whsec_" + base64.b64encode(SECRET).decode() + "\n")
     config = folder / "gridwarden.toml"
     config.write_text(
         f"""
