@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import yaml
 
@@ -12,13 +12,13 @@ from contracts.groups import KINDS, PREFIX
 from contracts.quantities import FAMILIES, QUANTITIES, QUANTITY_INDEX
 from contracts.topics import ID
 from rules.document import Reader
-from rules.durations import parse_duration
 from rules.finding import Finding, suggest
 from rules.testing.case import Case, Command, Device, Expectation, Series
-from rules.testing.checks import CHANGES, CHECKS
-from rules.testing.faults import FORMS, OF_GATEWAY, Fault, FaultError, parse_fault
+from rules.testing.faults import Fault
+from rules.testing.fields import Draft, Found
+from rules.testing.happenings import Happenings
 from rules.testing.notation import NotationError, Sample, parse_series
-from rules.testing.times import parse_offset, parse_start
+from rules.testing.times import parse_start
 
 SUFFIXES = (".test.yml", ".test.yaml")
 TOP = ("tests", "devices", "start", "interval")
@@ -36,8 +36,6 @@ KEYS = (
     "commands",
     "expect",
 )
-ACTIONS = ("acknowledge", "reset", "disposition")
-DISPOSITIONS = ("real", "false", "drill")
 
 DEFAULT_START = "2026-03-01T08:00:00+08:00"
 DEFAULT_INTERVAL_MS = 10_000
@@ -46,27 +44,12 @@ DEFAULT_GRID = "340199001001001"
 LONGEST_MS = 400 * 86_400_000
 _GRID = re.compile(r"[0-9]{15}", re.ASCII)
 
-Found = dict[str, tuple[yaml.Node, yaml.Node]]
-
 
 @dataclass(frozen=True, slots=True)
 class _Defaults:
     start_ms: int
     interval_ms: int
     devices: Mapping[str, Device]
-
-
-@dataclass(slots=True)
-class _Draft:
-    """What is known of a test while it is read."""
-
-    path: str
-    devices: dict[str, Device]
-    start_ms: int
-    interval_ms: int
-    rule: str = ""
-    device: str = ""
-    gateways: set[str] = field(default_factory=set)
 
 
 def is_test(name: str) -> bool:
@@ -85,11 +68,8 @@ def _is_group(name: str) -> bool:
     return name.split(" ")[0].removeprefix(PREFIX).split(":")[0] in KINDS and not ID.fullmatch(name)
 
 
-class _Cases:
+class _Cases(Happenings):
     """Walks one file."""
-
-    def __init__(self, reader: Reader) -> None:
-        self.reader = reader
 
     def cases(self, text: str) -> list[Case]:
         reader = self.reader
@@ -99,7 +79,7 @@ class _Cases:
         top = reader.mapping(root, "")
         reader.known(top, "", TOP)
         start_ms = parse_start(DEFAULT_START) or 0
-        draft = _Draft("", {}, start_ms, DEFAULT_INTERVAL_MS)
+        draft = Draft("", {}, start_ms, DEFAULT_INTERVAL_MS)
         self._clock(top, draft)
         if "devices" in top:
             self._devices(top["devices"][1], draft, "devices")
@@ -128,26 +108,26 @@ class _Cases:
             if found and word not in found:
                 mend = "write expect: [] when nothing may ring" if word == "expect" else ""
                 reader.fault(node, f"{path}.{word}", f"{word} is missing", mend or f"add {word}:")
-        draft = _Draft(path, dict(defaults.devices), defaults.start_ms, defaults.interval_ms)
+        draft = Draft(path, dict(defaults.devices), defaults.start_ms, defaults.interval_ms)
         self._clock(found, draft)
         if "devices" in found:
             self._devices(found["devices"][1], draft, f"{path}.devices")
         draft.gateways = {device.gateway for device in draft.devices.values()}
-        draft.rule = self._word(found, "rule", path)
-        draft.device = self._word(found, "device", path)
+        draft.rule = self.word(found, "rule", path)
+        draft.device = self.word(found, "device", path)
         if draft.device and not _is_group(draft.device):
-            self._known_device(found["device"][1], draft, f"{path}.device", draft.device)
+            self.known_device(found["device"][1], draft, f"{path}.device", draft.device)
         elif len(draft.devices) == 1:
             draft.device = next(iter(draft.devices))
         series = tuple(self._all_series(found, draft))
-        faults = tuple(self._faults(found, draft))
-        commands = tuple(self._commands(found, draft))
-        expect = tuple(self._expectations(found, draft))
+        faults = tuple(self.faults(found, draft))
+        commands = tuple(self.commands(found, draft))
+        expect = tuple(self.expectations(found, draft))
         until_ms = self._until(found, draft, series, faults, commands, expect)
         return Case(
             file=reader.file,
             line=node.start_mark.line + 1,
-            name=self._word(found, "name", path),
+            name=self.word(found, "name", path),
             start_ms=draft.start_ms,
             interval_ms=draft.interval_ms,
             seed=self._seed(found, path),
@@ -159,10 +139,7 @@ class _Cases:
             expect=expect,
         )
 
-    def _word(self, found: Found, key: str, path: str) -> str:
-        return self.reader.text(found[key][1], f"{path}.{key}") if key in found else ""
-
-    def _clock(self, found: Found, draft: _Draft) -> None:
+    def _clock(self, found: Found, draft: Draft) -> None:
         at = f"{draft.path}." if draft.path else ""
         if "start" in found:
             node = found["start"][1]
@@ -174,32 +151,16 @@ class _Cases:
                 mend = f"write {DEFAULT_START}, with the offset from UTC"
                 self.reader.fault(node, f"{at}start", f"{text!r} is no time", mend)
         if "interval" in found:
-            draft.interval_ms = self._duration(found, "interval", draft.path) or draft.interval_ms
-
-    def _duration(self, found: Found, key: str, path: str) -> int | None:
-        node, at = found[key][1], f"{path}.{key}" if path else key
-        text = self.reader.text(node, at)
-        span_ms = parse_duration(text)
-        if span_ms is None and text:
-            self.reader.fault(node, at, f"{text!r} is no duration", "write 500ms, 10s or 1m30s")
-        return span_ms
-
-    def _offset(self, node: yaml.Node, path: str) -> int:
-        text = self.reader.text(node, path)
-        at_ms = parse_offset(text)
-        if at_ms is None and text:
-            mend = "write the time from the start of the test: 0s, 90s, 1m30s"
-            self.reader.fault(node, path, f"{text!r} is no time", mend)
-        return at_ms or 0
+            draft.interval_ms = self.duration(found, "interval", draft.path) or draft.interval_ms
 
     def _seed(self, found: Found, path: str) -> int:
-        text = self._word(found, "seed", path) or "1"
+        text = self.word(found, "seed", path) or "1"
         if not re.fullmatch("[0-9]{1,9}", text):
             self.reader.fault(found["seed"][1], f"{path}.seed", f"{text!r} is no seed", "write 1")
             return 1
         return int(text)
 
-    def _devices(self, node: yaml.Node, draft: _Draft, path: str) -> None:
+    def _devices(self, node: yaml.Node, draft: Draft, path: str) -> None:
         for name, (key, value) in self.reader.mapping(node, path).items():
             at = f"{path}.{name}"
             if not ID.fullmatch(name):
@@ -235,14 +196,7 @@ class _Cases:
         rest = {w: text for w, text in said.items() if w not in ("family", "gateway")}
         return Device(name, said["family"], gateway, {**rest, "grid": grid})
 
-    def _known_device(self, node: yaml.Node, draft: _Draft, path: str, name: str) -> bool:
-        if name in draft.devices:
-            return True
-        mend = suggest(name, draft.devices) or "name it in devices:"
-        self.reader.fault(node, path, f"no device {name} in this test", mend)
-        return False
-
-    def _all_series(self, found: Found, draft: _Draft) -> list[Series]:
+    def _all_series(self, found: Found, draft: Draft) -> list[Series]:
         series: list[Series] = []
         if "series" not in found:
             return series
@@ -250,7 +204,7 @@ class _Cases:
             series += self._series(node, path, draft)
         return series
 
-    def _series(self, node: yaml.Node, path: str, draft: _Draft) -> list[Series]:
+    def _series(self, node: yaml.Node, path: str, draft: Draft) -> list[Series]:
         reader = self.reader
         found = reader.mapping(node, path)
         own = ("device", "from", "interval")
@@ -259,13 +213,13 @@ class _Cases:
         if "device" in found:
             names = reader.texts(found["device"][1], f"{path}.device")
             for name in names:
-                self._known_device(found["device"][1], draft, f"{path}.device", name)
+                self.known_device(found["device"][1], draft, f"{path}.device", name)
         elif not names:
             reader.fault(node, f"{path}.device", "device is missing", "add device:")
-        from_ms = self._offset(found["from"][1], f"{path}.from") if "from" in found else 0
+        from_ms = self.offset(found["from"][1], f"{path}.from") if "from" in found else 0
         interval_ms = draft.interval_ms
         if "interval" in found:
-            interval_ms = self._duration(found, "interval", path) or interval_ms
+            interval_ms = self.duration(found, "interval", path) or interval_ms
         quantities = [word for word in found if word in QUANTITY_INDEX]
         if found and not quantities:
             mend = "write static_pressure: 0.12x5 0.05x10"
@@ -279,7 +233,7 @@ class _Cases:
                     made.append(Series(name, quantity, from_ms, interval_ms, samples))
         return made
 
-    def _fits(self, node: yaml.Node, path: str, quantity: str, draft: _Draft, name: str) -> None:
+    def _fits(self, node: yaml.Node, path: str, quantity: str, draft: Draft, name: str) -> None:
         families = QUANTITIES[QUANTITY_INDEX[quantity]].families
         family = draft.devices[name].family
         if families and family not in families:
@@ -296,122 +250,10 @@ class _Cases:
             self.reader.fault(node, path, error.problem, error.mend)
             return ()
 
-    def _faults(self, found: Found, draft: _Draft) -> list[Fault]:
-        faults: list[Fault] = []
-        if "faults" not in found:
-            return faults
-        for path, node in self.reader.items(found["faults"][1], f"{draft.path}.faults"):
-            given = self.reader.mapping(node, path)
-            self.reader.known(given, path, FORMS)
-            if given and len(given) != 1:
-                self.reader.fault(node, path, "more than one fault", "give each its own -")
-            for kind, (key, value) in given.items():
-                if kind in FORMS:
-                    fault = self._fault(kind, value, f"{path}.{kind}", draft)
-                    faults += [] if fault is None else [fault]
-                del key
-        return faults
-
-    def _fault(self, kind: str, node: yaml.Node, path: str, draft: _Draft) -> Fault | None:
-        text = self.reader.text(node, path)
-        if not text:
-            return None
-        try:
-            fault = parse_fault(kind, text, node.start_mark.line + 1)
-        except FaultError as error:
-            self.reader.fault(node, path, error.problem, error.mend)
-            return None
-        known = set(draft.gateways)
-        if kind not in OF_GATEWAY:
-            known = set(draft.devices) | (known if kind == "drop" else set())
-        if fault.who not in known:
-            what = "gateway" if kind in OF_GATEWAY else "device"
-            mend = suggest(fault.who, known)
-            self.reader.fault(node, path, f"no {what} {fault.who} in this test", mend)
-        return fault
-
-    def _commands(self, found: Found, draft: _Draft) -> list[Command]:
-        commands: list[Command] = []
-        if "commands" not in found:
-            return commands
-        for path, node in self.reader.items(found["commands"][1], f"{draft.path}.commands"):
-            given = self.reader.mapping(node, path)
-            self.reader.known(given, path, ("at", "rule", "device", "is", *ACTIONS))
-            actions = [word for word in given if word in ACTIONS]
-            if len(actions) != 1 or "at" not in given:
-                mend = "write {at: 5m, reset: smoke.fire, device: s1}"
-                self.reader.fault(node, path, "says not what and when", mend)
-                continue
-            action = actions[0]
-            disposition = self._word(given, "is", path)
-            if (action == "disposition") != (disposition in DISPOSITIONS):
-                mend = "write {at: 5m, disposition: smoke.fire, is: false}"
-                self.reader.fault(node, path, "only a disposition has an is", mend)
-            commands.append(
-                Command(
-                    node.start_mark.line + 1,
-                    self._offset(given["at"][1], f"{path}.at"),
-                    action,
-                    self.reader.text(given[action][1], f"{path}.{action}"),
-                    self._whose(given, node, path, draft),
-                    disposition,
-                )
-            )
-        return commands
-
-    def _whose(self, found: Found, node: yaml.Node, path: str, draft: _Draft) -> str:
-        name = self._word(found, "device", path) or draft.device
-        if not name:
-            self.reader.fault(node, f"{path}.device", "device is missing", "add device:")
-        return name
-
-    def _expectations(self, found: Found, draft: _Draft) -> list[Expectation]:
-        if "expect" not in found:
-            return []
-        node = found["expect"][1]
-        if isinstance(node, yaml.ScalarNode) and not node.value.strip():
-            self.reader.fault(node, f"{draft.path}.expect", "is empty", "write expect: [] for none")
-            return []
-        listed = self.reader.items(node, f"{draft.path}.expect")
-        return [self._expectation(item, path, draft) for path, item in listed]
-
-    def _expectation(self, node: yaml.Node, path: str, draft: _Draft) -> Expectation:
-        reader = self.reader
-        found = reader.mapping(node, path)
-        reader.known(found, path, ("at", "rule", "device", "is", "known_at", *CHECKS))
-        for word in ("at", "is"):
-            if found and word not in found:
-                reader.fault(node, f"{path}.{word}", f"{word} is missing", f"add {word}:")
-        rule = self._word(found, "rule", path) or draft.rule
-        if found and not rule:
-            reader.fault(node, f"{path}.rule", "rule is missing", "add rule:")
-        change = self._word(found, "is", path)
-        if change and change not in CHANGES:
-            problem = f"{change!r} is no change of an alert"
-            reader.fault(found["is"][1], f"{path}.is", problem, suggest(change, CHANGES))
-        known = found.get("known_at")
-        checks = {}
-        for word, (_, value) in found.items():
-            if word in CHECKS:
-                checks[word] = reader.text(value, f"{path}.{word}")
-                mend = CHECKS[word].mend(checks[word])
-                if checks[word] and mend:
-                    reader.fault(value, f"{path}.{word}", f"{checks[word]!r} doesn't fit", mend)
-        return Expectation(
-            line=node.start_mark.line + 1,
-            path=path,
-            at_ms=self._offset(found["at"][1], f"{path}.at") if "at" in found else 0,
-            rule=rule,
-            device=self._whose(found, node, path, draft),
-            change=change,
-            known_at_ms=None if known is None else self._offset(known[1], f"{path}.known_at"),
-            checks=checks,
-        )
-
     def _until(
         self,
         found: Found,
-        draft: _Draft,
+        draft: Draft,
         series: tuple[Series, ...],
         faults: tuple[Fault, ...],
         commands: tuple[Command, ...],
@@ -426,7 +268,7 @@ class _Cases:
         last_ms = max(ends, default=0)
         if "until" in found:
             node, path = found["until"][1], f"{draft.path}.until"
-            until_ms = self._offset(node, path)
+            until_ms = self.offset(node, path)
             if 0 < until_ms < last_ms:
                 self.reader.fault(node, path, "the test goes on after it", "make it later")
             last_ms = max(last_ms, until_ms)

@@ -10,8 +10,9 @@ from typing import Any
 from contracts.quantities import FAMILIES, QUANTITY_INDEX
 from rules import durations
 from rules.testing.checks import CHANGES, CHECKS, Check
-from rules.testing.document import ACTIONS, DISPOSITIONS, KEYS, TOP
+from rules.testing.document import KEYS, TOP
 from rules.testing.faults import FORMS
+from rules.testing.happenings import ACTIONS, DISPOSITIONS
 
 NAME = "rule-tests.schema.json"
 _TEXT: dict[str, Any] = {"type": "string", "minLength": 1}
