@@ -6,9 +6,28 @@ import msgspec
 
 from contracts.spots import Spot
 
+PLACEHOLDERS: dict[str, str] = {
+    "value": "",
+    "limit": "",
+    "unit": "",
+    "quantity": "",
+    "device": "",
+    "place": "",
+    "level": "",
+    "since": "",
+    "for": "for",
+    "count": "group",
+    "size": "group",
+}
+"""What a text may have filled in -> the key that its rule must have, "" = any rule may.
+
+value, limit, unit, quantity: of the deciding reading. level: Ⅰ to Ⅳ, as it is told. since: local
+time at which it began. for: the on-delay. count, size: devices of the group that fit, and all.
+"""
+
 
 class Text(msgspec.Struct, frozen=True):
-    """A text in both languages; `{value} {limit} {unit} {device} {place}` are filled in."""
+    """A text in both languages; `PLACEHOLDERS` in braces are filled in."""
 
     zh: str = ""
     en: str = ""

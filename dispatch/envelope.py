@@ -33,7 +33,7 @@ from contracts.registry import Place
 from contracts.rulebook import Text
 from contracts.transitions import Episode
 from dispatch.alert import Alert, Evidence
-from dispatch.wording import clip, reason
+from dispatch.wording import clip, texts
 
 MAX_BYTES = 20_000
 UNKNOWN_GRID = "unknown"
@@ -149,9 +149,7 @@ def instant(ms: int) -> str:
 
 
 def _data(alert: Alert, told: Told) -> AlertData:
-    card = alert.card
-    # A reading that came since speaks for itself.
-    silence_ms = alert.level.silence_ms if alert.level and not alert.why.quantity else 0
+    card, said = alert.card, texts(alert)
     return AlertData(
         alert=alert.id,
         change=told.change,
@@ -163,9 +161,9 @@ def _data(alert: Alert, told: Told) -> AlertData:
             condition=clip((alert.level or card).condition_text, 600),
             removed=alert.removed,
         ),
-        title=clipped(card.title, 300),
-        reason=clipped(reason(card, alert.device, alert.place, alert.why, silence_ms), 1200),
-        runbook=clipped(card.runbook, 2400),
+        title=clipped(said.title, 300),
+        reason=clipped(said.reason, 1200),
+        runbook=clipped(said.runbook, 2400),
         severity=alert.severity,
         level=SEVERITY[alert.severity][2],
         state=alert.state,

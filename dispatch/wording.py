@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
-import msgspec
-
+from contracts.alerts import SEVERITY
 from contracts.groups import PREFIX
 from contracts.quantities import QUANTITIES, QUANTITY_INDEX, Kind
 from contracts.registry import Place
-from contracts.rulebook import RuleCard, Text
-from dispatch.alert import Evidence
+from contracts.rulebook import Text
+from dispatch.alert import Alert, Evidence
 
 _PLACEHOLDER = re.compile(r"\{([a-z]+)\}")
 _GAP = re.compile(r" ([,.，。；])")
 _CONTROL = dict.fromkeys((*range(0x20), 0x7F), " ")
+
+_FIRST_MS, _LAST_MS = -62_135_596_800_000, 253_402_300_799_999
+_UNITS = (
+    (86_400_000, "天", "d"),
+    (3_600_000, "小时", "h"),
+    (60_000, "分钟", "min"),
+    (1_000, "秒", "s"),
+    (1, "毫秒", "ms"),
+)
 
 _ZONE_MS = 8 * 3_600_000
 """Asia/Shanghai: UTC+8 without summer time since September 1991 (tz database)."""
@@ -66,32 +76,73 @@ def _worded(form: str, text: str) -> str:
     return form.format(text) if text.isascii() else text
 
 
-def reason(card: RuleCard, device: str, place: Place, why: Evidence, silence_ms: int = 0) -> Text:
-    """Why the alert is raised: the rule's own sentence, or a plain one made from the reading.
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """What people read of an alert, with all values filled in."""
 
-    silence_ms: raised because no reading came for so long; the rule's sentence is of readings.
+    title: Text
+    reason: Text
+    runbook: Text
+
+
+def texts(alert: Alert) -> Texts:
+    """The rule's texts, or for the reason a plain sentence made from the reading.
+
+    One that silence has raised has the plain sentence: the rule's own is of readings.
     """
-    default = _OF_GROUP if device.startswith(PREFIX) else _default(why)
+    card = alert.card
+    # A reading that came since speaks for itself.
+    silence_ms = alert.level.silence_ms if alert.level and not alert.why.quantity else 0
+    plain = _OF_GROUP if alert.device.startswith(PREFIX) else _default(alert.why)
     if silence_ms:
-        card, default = msgspec.structs.replace(card, reason=Text()), _silent(silence_ms)
-    return Text(
-        zh=_filled(card.reason.zh or default.zh, _values("zh", card, device, place, why)),
-        en=_filled(card.reason.en or default.en, _values("en", card, device, place, why)),
-    )
+        plain, sentence = _silent(silence_ms), Text()
+    else:
+        sentence = card.reason
+    values = {"zh": _values(alert, "zh"), "en": _values(alert, "en")}
+    title = _both(card.title, values)
+    values["zh"]["title"] = title.zh or card.id
+    values["en"]["title"] = title.en or card.id
+    reason = Text(zh=sentence.zh or plain.zh, en=sentence.en or plain.en)
+    return Texts(title, _both(reason, values), _both(card.runbook, values))
 
 
-def _values(
-    language: str, card: RuleCard, device: str, place: Place, why: Evidence
-) -> dict[str, str]:
+def _both(text: Text, values: dict[str, dict[str, str]]) -> Text:
+    return Text(zh=_filled(text.zh, values["zh"]), en=_filled(text.en, values["en"]))
+
+
+def _values(alert: Alert, language: str) -> dict[str, str]:
+    """All of `contracts.rulebook.PLACEHOLDERS`."""
+    card, why, group = alert.card, alert.why, alert.group
     return {
-        "title": (card.title.zh if language == "zh" else card.title.en) or card.id,
         "value": number(why.value, language),
         "limit": number(why.threshold, language),
         "unit": "" if card.unit == "1" else card.unit,
-        "device": device,
-        "place": spot(place, language),
+        "device": alert.device,
+        "place": spot(alert.place, language),
         "quantity": why.quantity,
+        "level": SEVERITY[alert.severity][2],
+        "since": local_time(alert.onset_ms),
+        "for": span((alert.level or card).for_ms, language),
+        "count": "" if group is None else str(group.breached),
+        "size": "" if group is None else str(group.size),
     }
+
+
+def local_time(ms: int) -> str:
+    """`2026-03-01 08:00:05` in Shanghai; a time that no calendar holds becomes the nearest."""
+    s = min(max(ms + _ZONE_MS, _FIRST_MS), _LAST_MS) // 1000
+    at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=s)
+    return f"{at.year:04d}-{at:%m-%d %H:%M:%S}"
+
+
+def span(ms: int, language: str) -> str:
+    """A duration in words: `1 min 30 s`, `1 分钟 30 秒`."""
+    parts = []
+    for size, zh, en in _UNITS:
+        number_of, ms = divmod(ms, size)
+        if number_of:
+            parts.append(f"{number_of} {zh if language == 'zh' else en}")
+    return " ".join(parts) or ("0 秒" if language == "zh" else "0 s")
 
 
 def _filled(sentence: str, values: dict[str, str]) -> str:

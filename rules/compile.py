@@ -9,6 +9,7 @@ from itertools import pairwise
 
 from contracts.groups import KINDS
 from contracts.quantities import QUANTITIES
+from contracts.rulebook import PLACEHOLDERS
 from rules import quieting
 from rules.composing import check_composed, composed, sequence_of
 from rules.document import Reader
@@ -28,7 +29,7 @@ from rules.group.check import faults_of, is_grouped
 from rules.named import Named, gathered
 from rules.rows import Question, attribute_parts, rows_of
 from rules.ruleset import Rule, RuleSet
-from rules.schema import RESTRICTING, WrittenRule, read_file
+from rules.schema import RESTRICTING, WrittenRule, placeholders_of, read_file
 
 MAX_RULES = 4_096
 
@@ -71,6 +72,7 @@ def _compiled(reader: Reader, written: WrittenRule, named: Named) -> tuple[Rule,
     asked = [one for one in questions if one is not None]
     _check_levels(reader, written)
     _check_quieting(reader, written)
+    _check_texts(reader, written)
     if written.missing_raises:
         _check_silence_raises(reader, written, [one.when for one in asked])
     if len(reader.findings) > before or len(asked) < len(parts) or not parts or not written.id:
@@ -226,6 +228,18 @@ def _check_options(reader: Reader, written: WrittenRule) -> None:
     if written.missing_ms and written.missing_ms <= written.clear_for_ms:
         problem = "missing data would be noticed before the rule can clear"
         _fault(reader, written, "missing", problem, "make it longer than clear_for")
+
+
+def _check_texts(reader: Reader, written: WrittenRule) -> None:
+    """Placeholders that this rule has nothing for."""
+    has = {"": True, "group": written.group is not None}
+    has["for"] = any(part.for_ms for part in (written, *written.levels))
+    for key in ("title", "reason", "runbook"):
+        for name in sorted(placeholders_of(getattr(written, key))):
+            needed = PLACEHOLDERS.get(name, "")
+            if not has[needed]:
+                problem = f"{{{name}}} has nothing to say: the rule has no {needed}"
+                _fault(reader, written, key, problem, f"leave it out, or add {needed}:")
 
 
 def _check_quieting(reader: Reader, written: WrittenRule) -> None:

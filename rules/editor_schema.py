@@ -113,7 +113,7 @@ def _rule() -> dict[str, Any]:
         "latched": {"type": "boolean", "description": "Ends only by an operator's reset"},
         "standard": text | {"description": "The clause behind the threshold, or: proposal"},
         "runbook": _texts("What to do"),
-        "reason": _texts("Why it rang; {value} {limit} {unit} {device} {place} are filled in"),
+        "reason": _texts("Why it rang; {value} {limit} {unit} {device} {place} … are filled in"),
         "condition": {"type": "string", "pattern": f"^{schema.CONDITION.pattern}$"},
         "owner": text,
         "inhibit": _inhibit(),

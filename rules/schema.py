@@ -11,7 +11,7 @@ import yaml
 
 from contracts.groups import KINDS, GroupKind
 from contracts.quantities import FAMILIES
-from contracts.rulebook import Inhibition, Text
+from contracts.rulebook import PLACEHOLDERS, Inhibition, Text
 from rules.document import Reader
 from rules.durations import parse_duration
 from rules.finding import suggest
@@ -61,7 +61,6 @@ BY_LEVEL = ("when", "for", "clear", "clear_for", "severity")
 
 CLASSES = ("ordinary", "safety")
 LANGUAGES = ("zh", "en")
-PLACEHOLDERS = ("value", "limit", "unit", "device", "place")
 
 MISSING_PART = "missing"
 """The machine row of a rule that counts silence as a breach, and its level."""
@@ -278,6 +277,11 @@ def _text(reader: Reader, node: yaml.Node, path: str) -> Text:
         if "{" in _PLACEHOLDER.sub("", text) or "}" in _PLACEHOLDER.sub("", text):
             reader.fault(node, f"{path}.{language}", "a brace stands alone", "write {value}")
     return Text(zh=said.get("zh", ""), en=said.get("en", ""))
+
+
+def placeholders_of(text: Text) -> frozenset[str]:
+    """The names in braces, of both languages."""
+    return frozenset(_PLACEHOLDER.findall(text.zh) + _PLACEHOLDER.findall(text.en))
 
 
 def _levels(reader: Reader, rule: WrittenRule, node: yaml.Node, path: str) -> None:

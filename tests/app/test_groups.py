@@ -34,7 +34,7 @@ rules:
     latched: true
     standard: proposal
     reason:
-      zh: "{place} 有 {value} 个探测器报火警（不少于 {limit} 个即报）"
+      zh: "{place} 有 {count} 个探测器报火警（不少于 {limit} 个即报）"
       en: "{value} detectors report fire at {place} (limit {limit})"
     runbook: {zh: 立即到场, en: Go there at once}
 """

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from contracts.alert_data import AlertData
 from contracts.alerts import AlertEvent, encode_event
 from contracts.batch import Flag
-from contracts.rulebook import RuleCard, Text
+from contracts.rulebook import PLACEHOLDERS, RuleCard, Text
 from contracts.transitions import Change
 from dispatch.envelope import MAX_BYTES
-from dispatch.wording import clip
+from dispatch.wording import clip, local_time, spot
 from tests.dispatch import scene
 from tests.dispatch.scene import CARDS, FIRE, HYDRANT, PRESSURE, STRANGER, T0, S
 
@@ -183,9 +183,58 @@ def test_clip_keeps_its_bound(text: str, limit: int) -> None:
 
 def test_braces_in_values_are_not_filled_again() -> None:
     card = RuleCard(
-        id="r", hash="h", family="smoke", condition="fire", severity=1, title=Text("{value}", "t")
+        id="r",
+        hash="h",
+        family="smoke",
+        condition="fire",
+        severity=1,
+        title=Text("{unit}", "t"),
+        unit="{value}",
     )
 
     (event,) = scene.lifecycle([card]).apply(scene.batch(scene.change(Change.RAISED)))
 
+    assert event.data["title"]["zh"] == "{value}"
     assert event.data["reason"]["zh"].startswith("{value}：设备 sd-1")
+
+
+def test_every_placeholder_is_filled_in_every_text_and_language() -> None:
+    wanted = Text(*(" | ".join(f"{name} {{{name}}}" for name in PLACEHOLDERS) for _ in range(2)))
+    card = msgspec.structs.replace(
+        CARDS[PRESSURE], title=wanted, reason=wanted, runbook=wanted, for_ms=90_000
+    )
+    row = scene.change(
+        Change.RAISED,
+        T0 + 90 * S,
+        rule=0,
+        device=HYDRANT,
+        onset_ms=T0,
+        quantity="static_pressure",
+        value=0.05,
+        threshold=0.07,
+    )
+
+    (event,) = scene.lifecycle([card]).apply(scene.batch(row))
+
+    said = {
+        "zh": "value 0.05 | limit 0.07 | unit MPa | quantity static_pressure | device fw-1 |"
+        " place 340111002003 竹西二网格 | level Ⅱ | since 2026-03-01 08:00:00 | for 1 分钟 30 秒 |"
+        " count | size",
+        "en": "value 0.05 | limit 0.07 | unit MPa | quantity static_pressure | device fw-1 |"
+        " place 竹西二网格 | level Ⅱ | since 2026-03-01 08:00:00 | for 1 min 30 s | count | size",
+    }
+    for name in ("title", "reason", "runbook"):
+        for language in ("zh", "en"):
+            assert "{" not in event.data[name][language]
+            got = event.data[name][language].split(" | ")
+            want = said[language].split(" | ")
+            assert [part for part in got if "place" not in part] == [
+                part for part in want if "place" not in part
+            ]
+            place = spot(scene.directory().place(HYDRANT, T0), language)
+            assert f"place {place}" in got
+
+
+@pytest.mark.parametrize("ms", [-(10**17), 0, 2**62])
+def test_any_onset_has_a_local_time(ms: int) -> None:
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", local_time(ms))

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from contracts.rulebook import PLACEHOLDERS
 from rules import compile_rules
 from rules.expr.check import FUNCTIONS
 from rules.lint import lint
-from rules.schema import CLASSES, KEYS, PLACEHOLDERS
+from rules.schema import CLASSES, KEYS
 from tests.rules.naive import Row
 from tests.rules.scene import Device, Whole, admitted, directory_of, row, short
 

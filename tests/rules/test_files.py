@@ -147,6 +147,14 @@ rules:
         pytest.param(
             changed("en: High", 'en: "{valeu} high"'), 3, "placeholder", "value", id="placeholder"
         ),
+        pytest.param(
+            changed("en: High", 'en: "{size} high"'), 3, "the rule has no group", "group:",
+            id="size",
+        ),
+        pytest.param(
+            GOOD.replace("    for: 30s", "    reason: {zh: '{for}', en: x}"), 6,
+            "the rule has no for", "for:", id="no-for-to-tell",
+        ),
         pytest.param(changed(WHEN, "residual_curent > 1 mA"), 5, "unknown quantity",
                      "residual_current", id="quantity"),
         pytest.param(changed(WHEN, "residual_current > 1 MPa"), 5,
