@@ -96,7 +96,7 @@ class Rule:
     @property
     def shape(self) -> str:
         """State may be carried over to a changed rule of the same shape."""
-        names = sorted({reading.shape for reading in self.readings} - {""})
+        names = sorted({reading.shape for reading in self.readings})
         lanes = "safety" if self.card.safety else "ordinary"
         if self.group is not None:
             lanes += f" {self.group} {_questions(self)}"

@@ -223,8 +223,11 @@ class _During:
 
     def _expect(self, device: NDArray[np.int32], ts_ms: Times) -> None:
         """Late readings inside the schedule: its end is to be told before what comes after it."""
+        self._add_ends(device, self._turns.turn_after(ts_ms))
+
+    def _add_ends(self, device: NDArray[np.int32], ends: Times) -> None:
         devices = np.concatenate([self._late_device, device])
-        ends = np.concatenate([self._late_end, self._turns.turn_after(ts_ms)])
+        ends = np.concatenate([self._late_end, ends])
         order = np.lexsort((ends, devices))
         devices, ends = devices[order], ends[order]
         once = np.ones(len(devices), np.bool_)
@@ -298,8 +301,8 @@ class _During:
             self._await(device)
         if own in kept:
             late = new_rows(columns["late_device"])
-            self._late_device, self._late_end = late[late >= 0], columns["late_end"][late >= 0]
-            self.left_out = int(columns["left_out"][0])
+            self._add_ends(late[late >= 0], columns["late_end"][late >= 0])
+            self.left_out = max(self.left_out, int(columns["left_out"][0]))
 
     def state_bytes(self) -> int:
         columns = (self._heard, self._told, self._due, self._late_device, self._late_end)

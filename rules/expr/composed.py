@@ -38,7 +38,7 @@ class During:
 
     @property
     def shape(self) -> str:
-        return ""  # Whether it is day or night, what a device has come to stays.
+        return "during"
 
     @property
     def unit(self) -> str:
