@@ -158,11 +158,7 @@ def _limits(raises: Bools, clears: Bools | None) -> _Said:
 
 def _selection(rule: Rule, attributes: Mapping[str, Set[str]]) -> _Said:
     asked = [(f"on.{name}", name, values) for name, values in rule.selectors]
-    asked += [
-        ("when", plan.attribute, plan.choices)
-        for plan in dict.fromkeys(all_of(rule.when))
-        if isinstance(plan, AttributeIs)
-    ]
+    asked += [("when", plan.attribute, plan.choices) for plan in attributes_of(rule.when)]
     for path, name, values in asked:
         if name not in attributes:
             yield path, f"no device has the attribute {name}", suggest(name, attributes)

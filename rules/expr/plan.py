@@ -205,7 +205,8 @@ def bases_of(plan: Plan) -> tuple[int, ...]:
 
 
 def attributes_of(plan: Plan) -> tuple[AttributeIs, ...]:
-    return tuple(dict.fromkeys(p for p in walk(plan) if isinstance(p, AttributeIs)))
+    """Those in the conditions of derived quantities too."""
+    return tuple(dict.fromkeys(p for p in all_of(plan) if isinstance(p, AttributeIs)))
 
 
 def silences_of(plan: Plan) -> tuple[int, ...]:

@@ -253,3 +253,11 @@ def test_levels_share_a_schedule(runner: type[Whole]) -> None:
         (30, "level"),
         (48800, "cleared"),
     ]
+
+
+def test_silence_is_raised_at_all_hours(runner: type[Whole]) -> None:
+    rule = f"{HIGH}, during: {{hours: '22:00-06:00'}}, missing: raise after 2h"
+    steps = admitted([*log((0, 5)), row(8_000, 220, "voltage", device=1), "mark"], [0, 0])
+    engine = runner(ruleset(rule), directory_of([Device("efire"), Device("efire")]))
+    told = [one for one in engine.run(steps) if one.device == 0]
+    assert short(told) == [(7_200, "raised")], "at 06:26"
