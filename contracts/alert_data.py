@@ -89,13 +89,18 @@ class AlertPlace(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
-    """A reading that decided. value: in `unit`, null = the sensor sent none. ts: RFC 3339."""
+    """A reading that decided. value: in `unit`, null = the sensor sent none. ts: RFC 3339.
+
+    function: what was asked of the quantity, as `avg(static_pressure, 5m)`, and then value is the
+    answer, null = it is true; "" = its newest value.
+    """
 
     decided: Literal["raised", "again", "level", "cleared", "unknown", "known"]
     quantity: str
     value: float | None
     unit: str
     ts: str
+    function: str = ""
 
 
 class AlertGroup(msgspec.Struct, frozen=True, kw_only=True):

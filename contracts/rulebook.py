@@ -66,6 +66,18 @@ class Level(msgspec.Struct, frozen=True, kw_only=True):
     condition_text: str = ""
 
 
+class Term(msgspec.Struct, frozen=True):
+    """What a rule asks beyond the newest value of a quantity: an average, a count, a sequence.
+
+    name: as an expression writes it, `avg(static_pressure, 5m)`. unit: of its values, "" = it is
+    true or false. quantity: the name of the one behind it, "" = none alone.
+    """
+
+    name: str
+    unit: str
+    quantity: str
+
+
 class RuleCard(msgspec.Struct, frozen=True, kw_only=True):
     """One rule as dispatch sees it.
 
@@ -76,6 +88,7 @@ class RuleCard(msgspec.Struct, frozen=True, kw_only=True):
     not delivered. shadow: alerts are recorded, never delivered. budget: how many alerts a grid may
     have in a day at full severity, 0 = any number. A safety rule has none of the three. levels:
     what an alert can stand at, the least first; () = there is one thing only.
+    terms: transitions name them by index behind `QUANTITIES`.
     """
 
     id: str
@@ -99,3 +112,4 @@ class RuleCard(msgspec.Struct, frozen=True, kw_only=True):
     budget: int = 0
     levels: tuple[Level, ...] = ()
     decides: str = ""
+    terms: tuple[Term, ...] = ()

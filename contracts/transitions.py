@@ -79,7 +79,8 @@ class TransitionBatch:
     `Change`. lane: uint8 `Episode`. at_ms: int64 event time of the change (a deadline's own time).
     onset_ms: int64 event time at which the episode's condition began; with rule and device it
     names the episode. value, threshold: float64, the deciding reading and the limit it met (NaN
-    = none). quantity: int16 of the deciding reading, -1 = none. decided_ms: int64 event time of
+    = none). quantity: int16 of the deciding reading, -1 = none; from
+    len(QUANTITIES) on, which of its card's `terms` it is. decided_ms: int64 event time of
     the deciding reading. flags: uint16 `Flag` bits of the deciding reading. heard_ms: int64 when
     that was accepted. position: int64, row: int32 of the record that made it known. severity: uint8
     at which the alert stands with this change, 1 to 4; 0 = that of the rule's card. level: int8

@@ -30,7 +30,11 @@ class GroupEvidence(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
-    """What decided one change. value, threshold: canonical unit, None = none. flags: `Flag`."""
+    """What decided one change. value, threshold: canonical unit, None = none. flags: `Flag`.
+
+    function: what was asked of the quantity, as `avg(static_pressure, 5m)`, "" = its newest value;
+    unit: then, that of the value, "" = it is true or false and has none.
+    """
 
     decided: Literal["raised", "again", "level", "cleared", "unknown", "known"]
     quantity: str
@@ -39,6 +43,8 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     ts_ms: int
     heard_ms: int
     flags: int
+    function: str = ""
+    unit: str = ""
 
 
 class Alert(msgspec.Struct, kw_only=True):

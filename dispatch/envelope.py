@@ -230,7 +230,8 @@ def _samples(alert: Alert) -> Iterator[Sample]:
                 decided=evidence.decided,
                 quantity=evidence.quantity,
                 value=evidence.value,
-                unit=QUANTITIES[QUANTITY_INDEX[evidence.quantity]].unit,
+                unit=evidence.unit or QUANTITIES[QUANTITY_INDEX[evidence.quantity]].unit,
+                function=evidence.function,
                 ts=instant(evidence.ts_ms),
             )
 

@@ -116,10 +116,10 @@ def _values(alert: Alert, language: str) -> dict[str, str]:
     return {
         "value": number(why.value, language),
         "limit": number(why.threshold, language),
-        "unit": "" if card.unit == "1" else card.unit,
+        "unit": "" if (why.unit or card.unit) == "1" else why.unit or card.unit,
         "device": alert.device,
         "place": spot(alert.place, language),
-        "quantity": why.quantity,
+        "quantity": why.function or why.quantity,
         "level": SEVERITY[alert.severity][2],
         "since": local_time(alert.onset_ms),
         "for": span((alert.level or card).for_ms, language),
@@ -167,9 +167,13 @@ def _silent(for_ms: int) -> Text:
 
 def _default(why: Evidence) -> Text:
     kind = QUANTITIES[QUANTITY_INDEX[why.quantity]].kind if why.quantity else None
-    if kind is None:
+    if kind is None and not why.function:
         return Text(zh="{title}：设备 {device}。", en="{title}: device {device}.")
-    if kind is Kind.SIGNAL:
+    if why.function and why.value is None:
+        return Text(
+            zh="{title}：设备 {device}：{quantity}。", en="{title}: device {device}: {quantity}."
+        )
+    if kind is Kind.SIGNAL and not why.function:
         return Text(
             zh="{title}：设备 {device} 报告 {quantity}。",
             en="{title}: device {device} reports {quantity}.",

@@ -13,6 +13,7 @@ from contracts.rulebook import PLACEHOLDERS
 from rules import quieting
 from rules.composing import check_composed, composed, sequence_of
 from rules.document import Reader
+from rules.entries import MAX_DERIVED
 from rules.expr.check import checked
 from rules.expr.plan import (
     Both,
@@ -61,7 +62,11 @@ def compile_rules(files: Mapping[str, str]) -> RuleSet:
         findings.append(Finding(sorted(files)[0], 0, "rules", f"more than {MAX_RULES} rules"))
     if findings:
         raise RulesInvalid(findings)
-    return RuleSet.of(row for rows in rules.values() for row in rows)
+    ruleset = RuleSet.of(row for rows in rules.values() for row in rows)
+    if len(ruleset.derived) > MAX_DERIVED:
+        problem = f"more than {MAX_DERIVED} different windows, ages and the like"
+        raise RulesInvalid([Finding(sorted(files)[0], 0, "rules", problem)])
+    return ruleset
 
 
 def _compiled(reader: Reader, written: WrittenRule, named: Named) -> tuple[Rule, ...]:

@@ -18,11 +18,12 @@ from contracts.transitions import Episode, TransitionBatch
 from rules.carry import pack, unpack
 from rules.changes import Changes, Revealed, in_log_order, in_time_order
 from rules.compared import Carried
-from rules.entries import FIRST, bases
+from rules.entries import FIRST
 from rules.hot import Hot
 from rules.instances import AFTER_ALL_MS, NEVER_MS, State
 from rules.machine import Machine
 from rules.members import NOT_WATCHED
+from rules.parameters import TermOf
 from rules.parts import Parts
 from rules.ruleset import RuleSet
 from rules.sheet import Sheet
@@ -41,7 +42,7 @@ class RuleEngine:
         self._parts = Parts(ruleset, directory)
         self._parameters = self._parts.parameters
         self._public_row = ruleset.public
-        self._bases = bases(ruleset.derived)
+        self._term = TermOf(ruleset)
         self._due_version = -1
         self._due_ms = AFTER_ALL_MS
         self.carried: tuple[Carried, ...] = ()
@@ -207,10 +208,10 @@ class RuleEngine:
         return self._parts.derive.counts()
 
     def _plain(self, found: TransitionBatch) -> TransitionBatch:
-        """In place of derived quantities those that they are made of."""
+        """In place of derived quantities the terms of the public rules."""
         if not len(found) or not self._parts.ruleset.derived:
             return found
-        return replace(found, quantity=self._bases[found.quantity])
+        return replace(found, quantity=self._term.of(found.rule, found.quantity))
 
     def _play(
         self, hot: Hot, batch: TaggedBatch, progress: Progress | None, machine: Machine

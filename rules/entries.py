@@ -103,15 +103,6 @@ def _inside(plan: Plan) -> Iterator[Derived]:
             yield reading.derived
 
 
-def bases(entries: Sequence[Entry]) -> NDArray[np.int16]:
-    """int16 by quantity index, derived ones too: the plain quantity behind it, -1 = none.
-
-    The last entry is for the index -1.
-    """
-    behind = [entry.derived.base for entry in entries]
-    return np.array([*range(FIRST), *behind, -1], np.int16)
-
-
 def told_by_readings(entries: Sequence[Entry]) -> NDArray[np.bool_] | None:
     """bool by quantity index: whether people are told of the reading behind it, for it says only
     yes or no; None = none is.

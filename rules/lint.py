@@ -31,6 +31,7 @@ from rules.expr.plan import (
     bases_of,
     walk,
 )
+from rules.expr.window import NEVER_NEGATIVE, Window
 from rules.finding import Finding, suggest
 from rules.group.judge import tried
 from rules.group.predicates import questions
@@ -236,4 +237,7 @@ def _tries(reading: Reading, plans: tuple[Truth, ...]) -> list[float]:
         return sorted({value + step for value in found for step in (-1.0, 0.0, 1.0)} - {-1.0})
     known = sorted(found)
     between = [(a + b) / 2 for a, b in pairwise(known)]
-    return sorted({*known, *between, known[0] - 1.0, known[-1] + 1.0})
+    tries = sorted({*known, *between, known[0] - 1.0, known[-1] + 1.0})
+    if isinstance(derived, Window) and derived.function in NEVER_NEGATIVE:
+        return [value for value in tries if value >= 0]
+    return tries

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from rules.entries import FIRST
 from rules.expr.plan import count_limit_of, limits_of
 from rules.ruleset import Rule, RuleSet
 
@@ -48,6 +49,27 @@ class Limits:
         at = np.searchsorted(self._keys, key)
         found: NDArray[np.float64] = np.where(self._keys[at] == key, self._limits[at], np.nan)
         return found
+
+
+class TermOf:
+    """Which of the terms of its card a derived quantity is; rule: a row of the cards."""
+
+    def __init__(self, ruleset: RuleSet) -> None:
+        found = {_NONE: -1}
+        for row, rule in zip(ruleset.public.tolist(), ruleset.rules, strict=True):
+            names = [term.name for term in rule.card.terms]
+            for reading in rule.readings:
+                if reading.derived is not None:
+                    found[row << 16 | reading.quantity] = FIRST + names.index(reading.name)
+        self._keys = np.array(sorted(found), np.int64)
+        self._terms = np.array([found[key] for key in sorted(found)], np.int16)
+
+    def of(self, rule: NDArray[np.int32], quantity: NDArray[np.int16]) -> NDArray[np.int16]:
+        """int16 per pair, behind `QUANTITIES`; plain quantities and -1 stay as they are."""
+        key = rule.astype(np.int64) << 16 | np.maximum(quantity, 0)
+        at = np.searchsorted(self._keys, key)
+        found = np.where(self._keys[at] == key, self._terms[at], -1).astype(np.int16)
+        return np.where(quantity < FIRST, quantity, found)
 
 
 _NONE = 2**62

@@ -17,10 +17,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
+from msgspec import structs
 from numpy.typing import NDArray
 
 from contracts.groups import GroupKind
-from contracts.rulebook import RuleCard
+from contracts.quantities import QUANTITIES
+from contracts.rulebook import RuleCard, Term
 from rules.entries import Asked, Entries, Entry
 from rules.expr.plan import Reading, Truth, predicates_of, readings_of, silences_of
 from rules.quieting import order_of
@@ -161,7 +163,9 @@ class RuleSet:
             for card in {rule.id: rule.card for rule in ordered}.values()
         ]
         entries = Entries([asked for rule in ordered for asked in _asked(rule)])
-        settled = tuple(_settled(rule, entries) for rule in ordered) if entries.all else ordered
+        if not entries.all:
+            return RuleSet(ordered, digest(content))
+        settled = _with_terms([_settled(rule, entries) for rule in ordered])
         return RuleSet(settled, digest(content), entries.all)
 
     @staticmethod
@@ -178,3 +182,21 @@ def _settled(rule: Rule, entries: Entries) -> Rule:
     safety = rule.card.safety
     clear = None if rule.clear is None else entries.settle(rule.clear, safety=safety)
     return replace(rule, when=entries.settle(rule.when, safety=safety), clear=clear)
+
+
+def _with_terms(rules: list[Rule]) -> tuple[Rule, ...]:
+    """Cards told what is derived for any row of their public rule."""
+    terms: dict[str, dict[str, Term]] = {}
+    for rule in rules:
+        for reading in rule.readings:
+            if reading.derived is not None:
+                quantity = "" if reading.base < 0 else QUANTITIES[reading.base].name
+                unit = "" if reading.derived.boolean else reading.unit
+                term = Term(reading.name, unit, quantity)
+                terms.setdefault(rule.id, {})[reading.name] = term
+    return tuple(
+        replace(rule, card=structs.replace(rule.card, terms=tuple(terms[rule.id].values())))
+        if rule.id in terms
+        else rule
+        for rule in rules
+    )

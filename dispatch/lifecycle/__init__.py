@@ -31,7 +31,7 @@ from contracts.groups import group_parts
 from contracts.messages import OperatorCommand
 from contracts.quantities import QUANTITIES
 from contracts.registry import Place
-from contracts.rulebook import RuleCard
+from contracts.rulebook import RuleCard, Term
 from contracts.transitions import COLUMNS, Change, TransitionBatch
 from dispatch.alert import Alert, Evidence, GroupEvidence, Snapshot, pack, unpack
 from dispatch.envelope import Told, event_of, rings
@@ -159,7 +159,7 @@ class Lifecycle:
         change = Change(int(row["change"]))
         at_ms = int(row["at_ms"])
         if change in (Change.RAISED, Change.AGAIN):
-            evidence = _evidence(row, "raised" if alert is None else "again")
+            evidence = _evidence(card, row, "raised" if alert is None else "again")
             if alert is None:
                 return self._raise(card, about, row, evidence)
             return self._repeat_or_again(alert, change, row, evidence)
@@ -167,7 +167,7 @@ class Lifecycle:
             self.counts[f"{change.name.lower()}_without_alert"] += 1
             return []
         if change is Change.CLEARED:
-            return self._clear(alert, at_ms, _evidence(row, "cleared"))
+            return self._clear(alert, at_ms, _evidence(card, row, "cleared"))
         if change is Change.LEVEL:
             return self._level(alert, row)
         return self._set_unknown(alert, change is Change.UNKNOWN, row)
@@ -271,9 +271,16 @@ class Lifecycle:
                 self.counts["level_held"] += 1
                 return []
             if not rises:
-                return [self._again(alert, "updated", row, _evidence(row, "again"))]
+                return [
+                    self._again(
+                        alert,
+                        "updated",
+                        row,
+                        _evidence(self._cards[int(row["rule"])], row, "again"),
+                    )
+                ]
         self._stand(alert, row)
-        alert.why = _evidence(row, "level")
+        alert.why = _evidence(self._cards[int(row["rule"])], row, "level")
         if rises:
             alert.acknowledged = False
         at_ms, calls = int(row["at_ms"]), rises and rings(alert)
@@ -643,13 +650,21 @@ def _named_by(group: str) -> tuple[str, str]:
     return (parts[-1] if kind == "gateway" else "", parts[-1] if kind == "riser" else "")
 
 
-def _evidence(row: dict[str, int | float], decided: str) -> Evidence:
+_PLAIN = Term("", "", "")
+
+
+def _evidence(card: RuleCard, row: dict[str, int | float], decided: str) -> Evidence:
     quantity = int(row["quantity"])
+    term = card.terms[quantity - len(QUANTITIES)] if quantity >= len(QUANTITIES) else _PLAIN
+    is_condition = bool(term.name) and not term.unit
+    name = QUANTITIES[quantity].name if 0 <= quantity < len(QUANTITIES) else term.quantity
     return Evidence(
         decided=decided,  # type: ignore[arg-type]  # one of the literals, by the callers here
-        quantity="" if quantity < 0 else QUANTITIES[quantity].name,
-        value=_finite(row["value"]),
-        threshold=_finite(row["threshold"]),
+        quantity=name,
+        function=term.name,
+        unit=term.unit,
+        value=None if is_condition else _finite(row["value"]),
+        threshold=None if is_condition else _finite(row["threshold"]),
         ts_ms=int(row["decided_ms"]),
         heard_ms=int(row["heard_ms"]),
         flags=int(row["flags"]),

@@ -113,7 +113,11 @@ class Windows:
             below = np.floor(rank).astype(np.intp)
             above = np.minimum(below + 1, count - 1)
             low, high = value[begins + below], value[begins + above]
-            found[windows] = np.where(low == high, low, low + (high - low) * (rank - below))
+            exact = (low == high) | (rank == below)
+            # Between infinite readings there is no middle: unknown, and no accident.
+            with np.errstate(all="ignore"):
+                between = low + (high - low) * (rank - below)
+            found[windows] = np.where(exact, low, between)
         return found
 
     def _laid_out(self) -> list[tuple[Index, Index, Index]]:

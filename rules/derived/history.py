@@ -1,8 +1,8 @@
 """Readings of one quantity that are kept for windows, by device: two flat columns in blocks.
 
-A device has one block of each column, with some room to grow; a block that is too small is left
-and a larger one taken at the end, and what was left is reclaimed when it is half of all. So a
-kept reading costs 16 bytes and its share of the room, up to 24.
+A device has one block of each column, with a little room to grow; a block that is too small is
+left and a larger one taken at the end, and what was left is reclaimed when it is a quarter of all.
+So a kept reading costs 16 bytes and its share of the room, together 16 to 26, and a device 48.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ class History:
         self._left += int(self._room[slots].sum())
         self._room[slots] = 0
         self._count[slots] = 0
-        room = np.maximum(count + count // 2, 4)
+        room = count + count // 8 + 1
         wanted = int(room.sum())
         if self._used + wanted > len(self._ts):
             self._make_room(wanted)
@@ -143,13 +143,13 @@ class History:
     def _make_room(self, wanted: int) -> None:
         """Close the gaps where they are many, and make the columns longer where that isn't
         enough."""
-        if self._left * 2 < self._used + wanted:
-            size = (self._used + wanted) * 5 // 4
+        if self._left * 4 < self._used + wanted:
+            size = (self._used + wanted) * 9 // 8
             self._ts, self._value = _longer(self._ts, size), _longer(self._value, size)
             return
         room = self._room[: self._slots].astype(np.int64)
         at = ranges(self._base[: self._slots], room)
-        size = max(len(at) + wanted, (len(at) + wanted) * 5 // 4)
+        size = (len(at) + wanted) * 9 // 8
         self._ts, self._value = _longer(self._ts[at], size), _longer(self._value[at], size)
         self._base[: self._slots] = np.cumsum(room) - room
         self._used, self._left = len(at), 0

@@ -22,6 +22,7 @@ FUNCTIONS = (
     "quantile",
 )
 _COUNTS = ("count", "changes")
+NEVER_NEGATIVE = (*_COUNTS, "stddev")
 
 LONGEST_MS = 31 * 86_400_000
 """A proposal: what happened longer ago belongs into a report."""

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from contracts.alert_data import AlertData
 from contracts.alerts import AlertEvent, encode_event
 from contracts.batch import Flag
-from contracts.rulebook import PLACEHOLDERS, RuleCard, Text
+from contracts.quantities import QUANTITIES
+from contracts.rulebook import PLACEHOLDERS, RuleCard, Term, Text
 from contracts.transitions import Change
 from dispatch.envelope import MAX_BYTES
 from dispatch.wording import clip, local_time, spot
@@ -83,6 +84,7 @@ def test_a_measured_alert_names_reading_and_limit() -> None:
             "value": 0.051234567,
             "unit": "MPa",
             "ts": "2026-03-01T00:01:00.000Z",
+            "function": "",
         }
     ]
     assert event.data["timing"] == {
@@ -94,6 +96,39 @@ def test_a_measured_alert_names_reading_and_limit() -> None:
         "slack_ms": 2_000,
     }
     assert event.data["rule"]["standard"] == "GB 50974-2014 5.2.2"
+
+
+@pytest.mark.parametrize(
+    ("term", "english", "sample"),
+    [
+        pytest.param(
+            Term("count(static_pressure, 5m)", "1", "static_pressure"),
+            "Hydrant static pressure low: count(static_pressure, 5m) of device fw-1 is 2, limit 3.",
+            {"quantity": "static_pressure", "value": 2.0, "unit": "1"},
+            id="with-a-unit-of-its-own",
+        ),
+        pytest.param(
+            Term("age(static_pressure) > 10m", "", "static_pressure"),
+            "Hydrant static pressure low: device fw-1: age(static_pressure) > 10m.",
+            {"quantity": "static_pressure", "value": None, "unit": "MPa"},
+            id="true-or-false",
+        ),
+    ],
+)
+def test_an_alert_says_what_was_asked_of_a_quantity(
+    term: Term, english: str, sample: dict[str, object]
+) -> None:
+    cards = [*CARDS]
+    cards[PRESSURE] = msgspec.structs.replace(CARDS[PRESSURE], terms=(term,))
+    row = scene.change(Change.RAISED, rule=PRESSURE, device=HYDRANT, value=2, threshold=3)
+    row["quantity"] = len(QUANTITIES)
+
+    (event,) = scene.lifecycle(cards).apply(scene.batch(row))
+
+    check(event)
+    assert event.data["reason"]["en"] == english
+    when = {"decided": "raised", "ts": "2026-03-01T00:00:00.000Z", "function": term.name}
+    assert event.data["samples"] == [sample | when]
 
 
 @pytest.mark.parametrize(

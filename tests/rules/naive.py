@@ -393,8 +393,10 @@ class Naive:
                 reading = (NAN, -1, at.seen, 0, shown[0])
                 self._tell(Change.UNKNOWN, number, lane, device, at, due, reading, shown)
 
-    def _base(self, quantity: int) -> int:
-        return self.ruleset.derived[quantity - len(QUANTITIES)].derived.base
+    def _term(self, rule: Rule, quantity: int) -> int:
+        """Behind the quantities: which of the terms of the rule's card."""
+        name = self.ruleset.derived[quantity - len(QUANTITIES)].derived.name
+        return len(QUANTITIES) + [term.name for term in rule.card.terms].index(name)
 
     def _tell(
         self,
@@ -421,7 +423,7 @@ class Naive:
                 at.onset,
                 None if math.isnan(value) else value,
                 limit,
-                quantity if quantity < len(QUANTITIES) else self._base(quantity),
+                quantity if quantity < len(QUANTITIES) else self._term(rule, quantity),
                 decided,
                 flags,
                 heard,

@@ -102,7 +102,8 @@ def quantile(values: list[float], share: float) -> float:
     rank = share * (len(values) - 1)
     low = values[math.floor(rank)]
     high = values[min(math.floor(rank) + 1, len(values) - 1)]
-    return low if low == high else low + (high - low) * (rank - math.floor(rank))
+    exact = low == high or rank == math.floor(rank)
+    return low if exact else low + (high - low) * (rank - math.floor(rank))
 
 
 @dataclass(frozen=True)
