@@ -10,6 +10,8 @@ the clock starts, and every contender gets the same readings.
   reading, counted only where the rule watches the device and looks at the quantity; `absent` looks
   at all of them.
 
+* a backtest of 100 million readings in packs under two rule sets, as `rules backtest` runs it.
+
 Peers run the one rule at the same 10 000 devices: a Python loop over decoded readings with dicts of
 states, and Bytewax (`stateful_batch`, one worker), when its package is installed (the dev extra).
 """
@@ -29,6 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.bench.document import document
+from app.bench.history import measured
 from app.bench.town import CALM
 from app.content import load_rules, shipped_rules
 from contracts.batch import TaggedBatch
@@ -52,6 +55,8 @@ BUSY_SHARE = 100
 """One device in so many is hot at a time."""
 HOT_ROUNDS = 8
 """How many periods it stays so: `for` runs out."""
+HISTORY, QUICK_HISTORY = 100_000_000, 2_000_000
+"""Readings of the backtest; the whole history takes about 2 GB of disk while it runs."""
 INCIDENTS = 100_000
 """In the pack's readings one in so many is out of the ordinary."""
 
@@ -105,6 +110,7 @@ def run(*, quick: bool, seed: int) -> dict[str, Any]:
             figures[f"{name}_readings_per_cpu_s{label}"] = stream.readings / spent
         figures[f"{name}_state_mb"] = engine.state_bytes() / 2**20
     figures |= _peers(seed, rows // 8)
+    figures |= measured(seed, QUICK_HISTORY if quick else HISTORY)
     figures["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     settings = {
         "readings": rows,
