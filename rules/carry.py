@@ -84,7 +84,8 @@ def pack(parts: Parts, subset: Subset = EVERYTHING) -> bytes:
     """State as bytes, little-endian; the same state gives the same bytes."""
     state = parts.instances.gather(parts.instances.slots())
     if subset is not EVERYTHING:
-        covered = np.array([subset.covers(rule.mode) for rule in parts.ruleset.rules], np.bool_)
+        rules = parts.ruleset.rules
+        covered = np.array([subset.covers(rule.mode, rule.id) for rule in rules], np.bool_)
         state = state.take(covered[state.rule] & subset.has(state.device))
     state = state.take(np.lexsort((state.device, state.lane, state.rule)))
     silence = parts.silence
@@ -241,7 +242,7 @@ def _pack_groups(parts: Parts) -> SavedGroups:
 
 def _pack_standing(parts: Parts, subset: Subset) -> dict[str, _SavedColumn]:
     """Of the alerts of rules with several rows, what their instances don't tell."""
-    covered = [subset.covers(rule.mode) for rule in parts.ruleset.rules]
+    covered = [subset.covers(rule.mode, rule.id) for rule in parts.ruleset.rules]
     saved = [
         (standing.row, lane, device, standing.onset_ms, standing.at_ms)
         for (_, lane, device), standing in parts.episodes.saved()

@@ -55,8 +55,11 @@ class RuleEngine:
         wanted[sorted(plain | self._parts.derive.wanted())] = True
         return wanted
 
-    def on_rows(self, batch: TaggedBatch) -> TransitionBatch:
-        """Rows in log order. The answer is in log order too, sorted by position and row."""
+    def on_rows(self, batch: TaggedBatch, only: NDArray[np.bool_] | None = None) -> TransitionBatch:
+        """Rows in log order. The answer is in log order too, sorted by position and row.
+
+        only: bool per machine row, which rules are asked; None = all.
+        """
         parts = self._parts
         parts.grow()
         if not len(batch) or not parts.instant.rules:
@@ -67,7 +70,7 @@ class RuleEngine:
         if not rest.all():
             batch = batch.take(np.flatnonzero(rest))
             rest = np.ones(len(batch), np.bool_)
-        hot = Hot(parts.members)
+        hot = Hot(parts.members, only)
         parts.instant.collect(Sheet(batch, parts.directory.family), hot, rest, parts.active)
         changes = Changes()
         self._play(hot, batch, None, Machine(self._parameters, changes))
@@ -175,18 +178,24 @@ class RuleEngine:
         self._parts.groups.hold(activate_ms)
 
     def expire(
-        self, devices: NDArray[np.int32], limit_ms: int, revealed: Revealed
+        self,
+        devices: NDArray[np.int32],
+        limit_ms: int,
+        revealed: Revealed,
+        only: NDArray[np.bool_],
     ) -> TransitionBatch:
         """What time alone does up to `limit_ms` to the instances of instant rules.
 
-        devices: directory rows, ascending; revealed: one entry for each of them.
+        devices: directory rows, ascending; revealed: one entry for each of them. only: bool per
+        machine row.
         """
-        instances, instant = self._parts.instances, self._parts.instant.rules
+        instances = self._parts.instances
+        instant = [row for row in self._parts.instant.rules if only[row]]
         slots = instances.slots()
         state = instances.gather(slots)
         place = np.searchsorted(devices, state.device)
         place[place == len(devices)] = 0
-        mine = (devices[place] == state.device) & np.isin(state.rule, list(instant))
+        mine = (devices[place] == state.device) & np.isin(state.rule, instant)
         changes = Changes()
         machine = Machine(self._parameters, changes)
         limits = np.where(state.lane == Episode.LATE, state.clock, limit_ms)

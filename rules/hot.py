@@ -31,8 +31,10 @@ class Grouped:
 class Hot:
     """Gathers events of all rules for one pass."""
 
-    def __init__(self, members: Members) -> None:
+    def __init__(self, members: Members, only: Bools | None = None) -> None:
+        """only: bool per machine row, of which rules; None = all."""
         self._members = members
+        self._only = only
         self._parts: list[tuple[NDArray[np.generic], ...]] = []
 
     def add(
@@ -54,7 +56,7 @@ class Hot:
         None = at the event itself.
         """
         n = len(device)
-        if n:
+        if n and (self._only is None or self._only[rule]):
             slot = self._members.slots(lane, rule)[self._members.rank[device]]
             numbers = np.full(n, rule, np.int16), np.full(n, lane, np.uint8)
             tick = np.zeros(n, np.bool_) if tick is None else tick

@@ -18,10 +18,14 @@ _Rows = TypeVar("_Rows", NDArray[np.int32], NDArray[np.intp])
 
 @dataclass(frozen=True, slots=True)
 class Subset:
-    """devices: bool per directory row, None = all of them; rows behind its end are out."""
+    """devices: bool per directory row, None = all of them; rows behind its end are out.
+
+    together: ids of rules of both kinds, which move as a whole with those that are timed.
+    """
 
     devices: NDArray[np.bool_] | None = None
     kinds: frozenset[Kind] = KINDS
+    together: frozenset[str] = frozenset()
 
     def has(self, rows: NDArray[np.int32] | NDArray[np.intp]) -> NDArray[np.bool_]:
         """bool per entry of `rows`, which are directory rows."""
@@ -36,9 +40,10 @@ class Subset:
         """Those of the directory rows that are meant."""
         return rows if self.devices is None else rows[self.has(rows)]
 
-    def covers(self, mode: str) -> bool:
+    def covers(self, mode: str, rule: str = "") -> bool:
         """Whether state of a rule of this mode is meant."""
-        return ("instant" if mode == "instant" else "timed") in self.kinds
+        instant = mode == "instant" and rule not in self.together
+        return ("instant" if instant else "timed") in self.kinds
 
 
 EVERYTHING = Subset()

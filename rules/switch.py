@@ -6,6 +6,8 @@ different moments, so both engines run side by side for a while, and devices mov
 * What acts in event time moves at the first mark at which the watermark of the device's gateway
   has left nothing before T to come. Deadlines before T fire by the old rules first.
 * What acts in log order moves at the device's first reading stamped T or later, or at that mark.
+* A rule of both kinds, in either set, moves as a whole at that mark: its alert must not be torn in
+  two. Until then what of it acts in log order goes on by the old rules.
 * When all gateways are there, what belongs to no single device moves, and the old engine retires.
 
 A device moves once: a reading from before T that comes after that is late, or out of order, and
@@ -78,6 +80,9 @@ class Switch:
         self._left: Counter[str] = Counter()
         self._behind_ms = np.empty(0, np.int64)
         self._first_old = len(new.cards)
+        self._together = _of_both_kinds(old.ruleset, new)
+        self._alone_old = _not_of(old.ruleset, self._together)
+        self._alone_new = _not_of(new, self._together)
 
     @property
     def cards(self) -> tuple[RuleCard, ...]:
@@ -112,15 +117,24 @@ class Switch:
         moved = self._known("instant")
         first, devices = self._first_new(batch, moved)
         to_new = np.arange(len(batch)) >= first[batch.device]
+        between = to_new & ~self._known("timed")[batch.device]
         parts = [self._of_old(self.old.on_rows(batch.take(~to_new)))]
+        last_ms = self.activate_ms - 1
         if len(devices):
             at = first[devices]
             shown = Revealed(batch.position[at], batch.row[at], batch.heard_ms[at])
-            parts.append(self._of_old(self.old.expire(devices, self.activate_ms - 1, shown)))
+            told = self.old.expire(devices, last_ms, shown, self._alone_old)
+            parts.append(self._of_old(told))
             moving = np.zeros(len(self._directory), np.bool_)
             moving[devices] = True
             self._move("instant", moving)
-            parts.append(self._at_activation(self.new.expire(devices, self.activate_ms - 1, shown)))
+            told = self.new.expire(devices, last_ms, shown, self._alone_new)
+            parts.append(self._at_activation(told))
+        if self._together:
+            part = batch.take(between)
+            parts.append(self._of_old(self.old.on_rows(part, ~self._alone_old)))
+            parts.append(self.new.on_rows(part, self._alone_new))
+            to_new &= ~between
         parts.append(self.new.on_rows(batch.take(to_new)))
         return TransitionBatch.join(parts).in_log_order()
 
@@ -186,7 +200,8 @@ class Switch:
     def _move(self, kind: Kind, devices: Bools) -> None:
         if not devices.any():
             return
-        carried = self.old.hand_over(self.new, Subset(devices, frozenset((kind,))))
+        subset = Subset(devices, frozenset((kind,)), self._together)
+        carried = self.old.hand_over(self.new, subset)
         self._left.update({one.rule: one.left for one in carried if one.left})
         self._moved[kind] = self._known(kind) | devices
 
@@ -275,6 +290,19 @@ class Switch:
             moved = np.zeros(len(self._directory), np.bool_)
             moved[_remapped(np.frombuffer(rows, "<i4"), remap)] = True
             self._moved[kind] = moved  # type: ignore[index]  # the two kinds above
+
+
+def _of_both_kinds(*rulesets: RuleSet) -> frozenset[str]:
+    """Ids of rules that act in log order and in event time, in one set or between them."""
+    kinds: dict[str, set[bool]] = {}
+    for rule in (rule for ruleset in rulesets for rule in ruleset.rules):
+        kinds.setdefault(rule.id, set()).add(rule.mode == "instant")
+    return frozenset(name for name, found in kinds.items() if len(found) > 1)
+
+
+def _not_of(ruleset: RuleSet, names: frozenset[str]) -> Bools:
+    """bool per machine row."""
+    return np.array([rule.id not in names for rule in ruleset.rules], np.bool_)
 
 
 def _rows(engine: RuleEngine, name: str) -> list[Rule]:

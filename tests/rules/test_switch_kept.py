@@ -44,6 +44,13 @@ BANK = [
     f"id: efire.both, {ON}, group: building, when: devices(residual_current >= 5 mA) >= 2",
     f"id: efire.most, {ON}, group: gateway, when: share(residual_current >= 4 mA) > 0.4, for: 10s",
 ]
+TORN = [
+    # Of both kinds: a level that waits and one that doesn't, a reading and its silence.
+    f"id: efire.danger, {ON}, class: safety, levels: [{{name: warn, severity: 3, "
+    "when: residual_current >= 4 mA, for: 10s}, "
+    "{name: alarm, severity: 2, when: residual_current >= 6 mA}]",
+    f"id: efire.gone, {ON}, when: residual_current >= 5 mA, missing: raise after 30s",
+]
 OTHER = "id: smoke.other, on: {family: smoke}, when: fire != 0, for: 1h"
 CHANGED = "id: smoke.other, on: {family: smoke}, when: fire != 0, for: 2h"
 BEGIN = Mark((), (T0 - 1000, T0 - 1000), 0, T0 - 1000)
@@ -67,6 +74,10 @@ def known(told: list[Told], other: int) -> list[Told]:
 def test_a_kept_rule_goes_on(
     runner: type[Changing], asked: list[str], log: list[Row | str], at_s: float
 ) -> None:
+    goes_on(runner, asked, log, at_s)
+
+
+def goes_on(runner: type[Changing], asked: list[str], log: list[Row | str], at_s: float) -> None:
     steps: list[Step] = [BEGIN, *admitted(log, GATEWAYS), *END]
     old, new = ruleset(*asked, OTHER), ruleset(*asked, CHANGED)
     plain = Whole(old, directory_of(DEVICES)).run(steps)
@@ -75,3 +86,12 @@ def test_a_kept_rule_goes_on(
     told = [replace(t, rule=t.rule % rows) for t in changing.run(steps)]
     assert changing.switch is None
     assert known(told, rows - 1) == known(plain, rows - 1)
+
+
+@pytest.mark.parametrize("runner", RUNNERS)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(asked=st.sampled_from(TORN), log=logs(), at_s=st.floats(0, 200))
+def test_a_rule_of_both_kinds_changes_over_as_a_whole(
+    runner: type[Changing], asked: str, log: list[Row | str], at_s: float
+) -> None:
+    goes_on(runner, [asked], log, at_s)
