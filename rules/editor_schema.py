@@ -85,7 +85,8 @@ def _rule() -> dict[str, Any]:
             "enum": list(KINDS),
             "description": "One alert for the group: when counts devices, as in devices(P) >= 2",
         },
-        "when": text | {"description": "Raises, e.g. static_pressure < 0.07 MPa"},
+        "when": text
+        | {"description": "Raises, e.g. static_pressure < 0.07 MPa, avg(co2, 5m) > 900 ppm"},
         "for": duration | {"description": "How long `when` must hold before it raises"},
         "clear": text | {"description": "Ends the alert; without it, `when` being false does"},
         "clear_for": duration | {"description": "How long `clear` must hold"},

@@ -258,7 +258,10 @@ class Track:
         self._grow()
         self._history.lost_ms[slots] = columns["lost"][there]
         self._restored[slots] = columns["ticked"][there]
-        self.left_early, self.misfits = map(int, columns["counts"])
+        left_early, misfits = map(int, columns["counts"])
+        # Devices may come one by one, each time with the counts of all.
+        self.left_early = max(self.left_early, left_early)
+        self.misfits = max(self.misfits, misfits)
         if len(slots):
             self._history.replace(slots, content)
             if self._ticks:

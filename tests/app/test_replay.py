@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -235,3 +235,38 @@ def test_a_folder_of_packs_in_the_order_of_its_names(tmp_path: Path, shipped: Ru
 def test_a_folder_without_packs_is_no_recording(tmp_path: Path) -> None:
     with pytest.raises(RecordingError, match=r"holds no \*\.gwpk pack"):
         open_recording(tmp_path)
+
+
+def test_an_alert_of_a_window_says_what_was_asked(tmp_path: Path) -> None:
+    rule = TIMED.split("  - id: firewater.silent")[0]
+    changes = {
+        "static_pressure < 0.07 MPa": "delta(static_pressure, 30s) < -30 kPa",
+        "    for: 10s\n": "",
+        "{zh: 压力低, en: pressure low}": "{zh: '{value}', en: 'fell by {value} {unit}'}",
+    }
+    for old, new in changes.items():
+        rule = rule.replace(old, new)
+    fallen = {0: 0.30, 10: 0.30, 20: 0.29, 30: 0.28, 40: 0.25}
+    lines = [line("fw-1", T0 + at * S, static_pressure=mpa) for at, mpa in fallen.items()]
+    lines += [line("fw-1", T0 + at * S, static_pressure=0.25) for at in range(50, 90, 10)]
+
+    _, events = run(write_lines(tmp_path / "fall.jsonl", lines), compile_rules({"a.yml": rule}))
+
+    raised, cleared = events
+    assert raised["data"]["reason"]["en"] == "fell by -0.05 MPa"
+    assert raised["data"]["samples"] == [
+        {
+            "decided": "raised",
+            "quantity": "static_pressure",
+            "value": -0.05,
+            "unit": "MPa",
+            "ts": _instant(T0 + 40 * S),
+            "function": "delta(static_pressure, 30s)",
+        }
+    ]
+    assert cleared["data"]["change"] == "cleared"
+    assert cleared["data"]["samples"][-1]["ts"] == _instant(T0 + 60 * S)
+
+
+def _instant(ts_ms: int) -> str:
+    return f"{datetime.fromtimestamp(ts_ms / 1000, UTC):%Y-%m-%dT%H:%M:%S.000Z}"
