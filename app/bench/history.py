@@ -20,7 +20,8 @@ PERIOD_MS = 100
 START_MS = 1_767_225_600_000
 FIRE_EVERY_MS = 10_000
 SHIPPED_LIMIT, CHANGED_LIMIT = "residual_current >= 300 mA", "residual_current >= 100 mA"
-"""The load's currents lie around 120 mA: every circuit breaches the changed limit, none the other."""
+"""The load's currents lie around 120 mA: every circuit breaches the changed limit, none
+the other."""
 
 
 def write_history(folder: Path, seed: int, readings: int) -> int:
