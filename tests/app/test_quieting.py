@@ -18,6 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from app.cli.explain import command as explain
 from app.engine import Engine, Sources, read_head
 from contracts.alerts import AlertEvent, encode_event, is_for_receivers
 from contracts.batch import ReadingBatch
@@ -70,6 +71,21 @@ rules:
     when: fire != 0
     severity: 2
     shadow: true
+"""
+GROUPED = """\
+rules:
+  - id: smoke.many
+    title: {zh: 多处故障, en: Faults in several places}
+    on: {family: smoke}
+    group: building
+    when: devices(fault != 0) >= 2
+    severity: 2
+  - id: smoke.weak
+    title: {zh: 信号弱, en: Weak signal}
+    on: {family: smoke}
+    when: battery < 2 V
+    severity: 4
+    inhibit: [{by: smoke.many, on: building}]
 """
 LOOSE = RULES.replace("    inhibit: [{by: gateway.offline, on: gateway}]\n", "")
 NAMES = ("gw-1", "gw-2", "sd-back", "sd-dead", "sd-other", "sd-same")
@@ -250,6 +266,52 @@ def test_a_restart_after_every_record(rules_change: bool) -> None:
         found += engine.step([record]).events
         engine = rebuilt(engine.snapshot())
     assert [encode_event(e) for e in found] == [encode_event(e) for e in events(rules_change)]
+
+
+def test_a_group_holds_back_what_is_in_its_building() -> None:
+    log = Writer()
+    log.marks(0, 10)
+    log.says(10, "sd-back", "fault", 1)
+    log.says(11, "sd-same", "fault", 1)
+    log.says(12, "sd-other", "fault", 0)
+    log.marks(13, 40)
+    log.says(41, "sd-other", "battery", 1.5)
+    log.says(42, "sd-back", "fault", 0)
+    log.marks(43, 60)
+
+    engine = Engine(registry(), compile_rules({"a.yml": GROUPED}))
+    found = [
+        (event.data["device"], event.data["change"], event.data["delivery"]["state"])
+        for event in engine.step(log.records).events
+    ]
+    building = "group:building:340199001001001/3"
+    assert found == [
+        (building, "raised", "deliver"),
+        ("sd-other", "raised", "inhibited"),
+        (building, "cleared", "deliver"),
+        ("sd-other", "released", "deliver"),
+    ]
+
+
+def test_explain_says_who_holds_it_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "events.jsonl"
+    out.write_bytes(b"".join(encode_event(event) + b"\n" for event in events()))
+
+    def explained(rule: str, device: str) -> str:
+        name = next(
+            event.subject
+            for event in events()
+            if (event.data["rule"]["id"], event.data.get("device")) == (rule, device)
+        )
+        explain(name, events=out)
+        return capsys.readouterr().out
+
+    gateway = next(e.subject for e in events() if e.data["rule"]["id"] == "gateway.offline")
+    held = explained("smoke.offline", "sd-back")
+    assert f"held back by alert {gateway} of rule gateway.offline" in held
+    assert held.count("(inhibited: not delivered)") == 2
+    assert "nobody is told" in explained("smoke.trial", "sd-same")
+    assert "held back" not in explained("smoke.offline", "sd-dead")
 
 
 @settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 
 from contracts.alerts import AlertEvent, is_for_receivers
-from contracts.rulebook import Inhibition, Level
+from contracts.rulebook import Level
 from contracts.transitions import Change, Episode
 from dispatch.alert import SNAPSHOT_VERSION
 from dispatch.receivers import Filter
 from tests.dispatch import scene
 from tests.dispatch.quiet_scene import (
+    BY_GATEWAY,
     CARDS,
     FAULT,
     FOREIGN,
@@ -119,11 +122,13 @@ def test_the_same_place(rule: int, device: int, by: int, at: int, held: bool) ->
     assert play.told(alert)[0][2] == ("inhibited" if held else "deliver")
 
 
-def test_a_safety_card_that_says_otherwise_is_not_heard() -> None:
-    asked = (Inhibition(by="gateway.offline", on="gateway"),)
-    play = Play((CARDS[GATEWAY], card("smoke.fire", safety=True, inhibit=asked, shadow=True)))
+@pytest.mark.parametrize("quiet", [{"inhibit": (BY_GATEWAY,)}, {"shadow": True}, {"budget": 1}])
+def test_a_safety_card_that_says_otherwise_is_not_heard(quiet: dict[str, Any]) -> None:
+    play = Play((CARDS[GATEWAY], card("smoke.fire", safety=True, **quiet)))
     play.on(0, GW_1)
+    assert play.told(play.on(1, SD_2, 5)) == [RAISED]
     assert play.told(play.on(1, SD_1, 10)) == [RAISED]
+    assert not any(event.data["over_budget"] for event in play.events)
 
 
 def test_the_last_of_several_lets_go() -> None:
@@ -156,6 +161,15 @@ def test_who_holds_it_goes_on_holding_it() -> None:
     play.off(POWER, GW_1, 30)
     assert play.told(silent) == [HELD, ("raised", "released", "deliver")]
     assert {e.data["delivery"]["alert"] for e in play.events if e.subject == silent} == {power, ""}
+
+
+def test_what_comes_out_together_comes_in_the_order_of_its_onsets() -> None:
+    play = Play()
+    play.on(GATEWAY, GW_1)
+    for device, second in ((SD_1, 9), (SD_2, 5), (SD_LOST, 7), (GW_1, 8), (FOREIGN, 6)):
+        play.on(SILENT, device, 20, onset_ms=T0 + second * S)
+    told = play.off(GATEWAY, GW_1, 60)[1:]
+    assert [event.data["device"] for event in told] == ["sd-2", "sd-lost", "gw-1", "sd-1"]
 
 
 def test_a_reset_of_the_inhibitor_lets_go() -> None:
