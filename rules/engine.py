@@ -161,6 +161,17 @@ class RuleEngine:
             for row in rows
         )
 
+    def is_active(self, rule_row: int, device_row: int, lane: int) -> bool:
+        """Whether an instance of the public rule is, for a device or group that it watches."""
+        parts = self._parts
+        for row in np.flatnonzero(self._public_row == rule_row).tolist():
+            if parts.ruleset.rules[row].group is not None:
+                return parts.groups.is_active(row, device_row)
+            slots = parts.members.slots(lane, row)
+            if slots[parts.members.rank[device_row]] >= 0:
+                return True
+        return False
+
     def hand_over(self, successor: RuleEngine, subset: Subset) -> tuple[Carried, ...]:
         """Copy state to the engine of another rule set, which has nothing yet of that subset.
 

@@ -6,8 +6,8 @@ different moments, so both engines run side by side for a while, and devices mov
 * What acts in event time moves at the first mark at which the watermark of the device's gateway
   has left nothing before T to come. Deadlines before T fire by the old rules first.
 * What acts in log order moves at the device's first reading stamped T or later, or at that mark.
-* A rule of both kinds, in either set, moves as a whole at that mark: its alert must not be torn in
-  two. Until then what of it acts in log order goes on by the old rules.
+* A rule of both kinds moves as a whole at that mark: its alert must not be torn in two. Until then
+  what of it acts in log order goes on by the old rules; what is new of it doesn't wait.
 * When all gateways are there, what belongs to no single device moves, and the old engine retires.
 
 A device moves once: a reading from before T that comes after that is late, or out of order, and
@@ -80,9 +80,9 @@ class Switch:
         self._left: Counter[str] = Counter()
         self._behind_ms = np.empty(0, np.int64)
         self._first_old = len(new.cards)
-        self._together = _of_both_kinds(old.ruleset, new)
-        self._alone_old = _not_of(old.ruleset, self._together)
-        self._alone_new = _not_of(new, self._together)
+        self._together = _torn(old.ruleset, new)
+        self._alone_old = _alone(old.ruleset, self._together, old.ruleset)
+        self._alone_new = _alone(new, self._together, old.ruleset)
 
     @property
     def cards(self) -> tuple[RuleCard, ...]:
@@ -292,17 +292,21 @@ class Switch:
             self._moved[kind] = moved  # type: ignore[index]  # the two kinds above
 
 
-def _of_both_kinds(*rulesets: RuleSet) -> frozenset[str]:
-    """Ids of rules that act in log order and in event time, in one set or between them."""
+def _torn(old: RuleSet, new: RuleSet) -> frozenset[str]:
+    """Ids of rules that act in log order and in event time, and whose state goes on."""
     kinds: dict[str, set[bool]] = {}
-    for rule in (rule for ruleset in rulesets for rule in ruleset.rules):
+    for rule in old.rules:
         kinds.setdefault(rule.id, set()).add(rule.mode == "instant")
-    return frozenset(name for name, found in kinds.items() if len(found) > 1)
+    there = {(rule.key, rule.shape) for rule in new.rules}
+    goes_on = {rule.id for rule in old.rules if (rule.key, rule.shape) in there}
+    return frozenset(name for name in goes_on if len(kinds[name]) > 1)
 
 
-def _not_of(ruleset: RuleSet, names: frozenset[str]) -> Bools:
-    """bool per machine row."""
-    return np.array([rule.id not in names for rule in ruleset.rules], np.bool_)
+def _alone(ruleset: RuleSet, names: frozenset[str], old: RuleSet) -> Bools:
+    """bool per machine row: whether it doesn't wait for others of its rule. What a rule has not
+    asked before has nothing to wait for."""
+    known = {(rule.key, rule.shape) for rule in old.rules if rule.id in names}
+    return np.array([(rule.key, rule.shape) not in known for rule in ruleset.rules], np.bool_)
 
 
 def _rows(engine: RuleEngine, name: str) -> list[Rule]:

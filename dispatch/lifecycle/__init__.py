@@ -420,12 +420,12 @@ class Lifecycle:
         return [event, *(self._let_go(alert, at_ms) if alert.state == "cleared" else [])]
 
     def settle_moved(
-        self, moved: Callable[[str], bool], carried: Callable[[str, str], bool]
+        self, moved: Callable[[str], bool], goes_on: Callable[[Alert], bool]
     ) -> list[AlertEvent]:
         """Say what the change of rules means for open alerts of devices that have moved.
 
-        moved: by device. carried: by rule and device, whether the state of the alert's instance
-        went on; then the alert goes on too. Otherwise as in `settle`.
+        moved: by device. goes_on: whether the state behind the alert did; then the alert does too.
+        Otherwise as in `settle`.
         """
         change = self._switching
         events: list[AlertEvent] = []
@@ -438,8 +438,7 @@ class Lifecycle:
             if row < len(change.new):
                 card = self._cards[row]
                 if card.hash != alert.card.hash or alert.removed:
-                    goes_on = carried(card.id, alert.device)
-                    events += self._go_over(alert, card, change.at_ms, goes_on=goes_on)
+                    events += self._go_over(alert, card, change.at_ms, goes_on=goes_on(alert))
             elif not alert.removed:
                 events.append(self._settle(alert, alert.card, "rule_removed", change.at_ms))
                 if alert.state == "cleared":

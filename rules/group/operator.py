@@ -151,6 +151,10 @@ class GroupOperator:
         """Let changes wait until the state has been filled in; then nothing is before floor_ms."""
         self.held, self.floor_ms = True, floor_ms
 
+    def is_active(self, rule: int, group: int) -> bool:
+        state = self.table.state
+        return bool(((state.rule == rule) & (state.device == group)).any())
+
     def reset(self, rule: int, group: int) -> None:
         self.table.drop(rule, group)
 

@@ -236,6 +236,29 @@ def test_a_device_that_is_no_longer_watched_ends_its_alert() -> None:
     assert [(one.outcome, one.left) for one in said[-1].report] == [("migrated", 1)]
 
 
+def test_an_alert_of_a_level_that_is_gone_ends() -> None:
+    """Its rule goes on with the other level; nothing would ever clear this one."""
+    levels = """
+rules:
+  - id: efire.high
+    title: {zh: 题, en: title}
+    on: {family: efire}
+    levels:
+      - {name: warn, severity: 3, when: residual_current >= 300 mA, for: 10s}
+      - {name: alarm, severity: 2, when: residual_current >= 5 A, for: 10s}
+"""
+    other = levels.replace("name: warn", "name: notice").replace("300 mA", "900 mA")
+    sources = small(levels, other)
+    begin = replace(FIRST, payload=FIRST.payload.replace(b'"0"', b'"1"'))
+    events, said = run(sources, [begin, *MARKS, *HOT, coming(T0 + 61 * S, "2", T0 + 66 * S)])
+    assert [(e["time"][14:19], e["data"]["change"]) for e in events] == [
+        ("00:10", "raised"),
+        ("01:06", "rule_changed"),
+    ]
+    assert events[-1]["type"].endswith(".cleared")
+    assert {one.rule: one.outcome for one in said[-1].report}["efire.high"] == "migrated"
+
+
 def test_a_time_that_is_over_is_refused_and_the_old_rules_stay() -> None:
     sources = small(HIGH.replace("500", "700"))
     events, said = run(sources, [FIRST, *MARKS, *HOT, coming(T0 + 30 * S, "1", T0 + 5 * S)])

@@ -48,42 +48,12 @@ class NaiveSwitch:
                 found += self._of_old(self._expired(self.old, row.device, shown))
                 self._move("instant", row.device)
                 found += self._clamped(self._expired(self.new, row.device, shown))
-            if row.device not in self.moved["instant"]:
-                self.heard["instant", row.device].append(row)
-                found += self._of_old(self.old.on_rows([row]))
-            elif row.device in self.moved["timed"]:
+            if row.device in self.moved["instant"]:
                 found += self.new.on_rows([row])
             else:
-                found += self._of_old(self._asked(self.old, row, together=True))
-                found += self._asked(self.new, row, together=False)
+                self.heard["instant", row.device].append(row)
+                found += self._of_old(self.old.on_rows([row]))
         return sorted(found, key=lambda t: (t.position, t.row, t.at, t.rule, t.device))
-
-    def _asked(self, naive: Naive, row: Row, *, together: bool) -> list[Told]:
-        """Of rules that act in both ways, or of the others."""
-        naive.out = []
-        for number, rule in naive._of("instant"):
-            looks = naive._watches(rule, row.device) and row.quantity in rule.quantities
-            if looks and self._is_together(rule) == together:
-                naive._row(number, rule, row, (row.heard, row.position, row.row))
-            elif looks and not math.isnan(row.value) and not row.flags & (Flag.BAD | Flag.STALE):
-                past = bool(row.flags & PAST)
-                stream = "all" if rule.card.safety else "late" if past else "live"
-                naive._recall(rule, stream, row, row.quantity, False)
-        return sorted(naive.out, key=lambda t: (t.at, t.rule, t.device, t.lane))
-
-    def _kind(self, rule: Rule) -> str:
-        """With what its instances move."""
-        return "instant" if rule.mode == "instant" and not self._is_together(rule) else "timed"
-
-    def _is_together(self, rule: Rule) -> bool:
-        """Whether it acts in log order here or there, and in event time there or here."""
-        modes = [
-            one.mode == "instant"
-            for naive in (self.old, self.new)
-            for one in naive.ruleset.rules
-            if one.id == rule.id
-        ]
-        return len(set(modes)) > 1
 
     def on_time(
         self, rows: list[Row], watermarks: list[int], position: int, heard: int
@@ -129,7 +99,7 @@ class NaiveSwitch:
     def _expired(self, naive: Naive, device: int, shown: tuple[int, int, int]) -> list[Told]:
         naive.out = []
         for (number, lane, of), instance in list(naive.instances.items()):
-            if of == device and self._kind(naive.ruleset.rules[number]) == "instant":
+            if of == device and naive.ruleset.rules[number].mode == "instant":
                 limit = instance.clock if lane == Episode.LATE else self.at - 1
                 naive._expire(number, lane, device, instance, limit, shown)
         return sorted(naive.out, key=lambda t: (t.at, t.rule, t.device, t.lane))
@@ -137,7 +107,7 @@ class NaiveSwitch:
     def _move(self, kind: str, device: int) -> None:
         self.moved[kind].add(device)
         for number, rule in enumerate(self.old.ruleset.rules):
-            if self._kind(rule) == kind:
+            if (rule.mode == "instant") == (kind == "instant"):
                 self._carry(number, rule, device)
         for number, rule in enumerate(self.new.ruleset.rules):
             if (rule.mode == "instant") == (kind == "instant"):
