@@ -7,6 +7,7 @@ from typing import Literal
 
 from contracts.alerts import AlertEvent
 from contracts.directory import DeviceDirectory
+from contracts.rulebook import RuleCard
 from dispatch.alert import Alert
 from dispatch.lifecycle import Lifecycle, RulesChange
 from rules.compared import Carried
@@ -79,12 +80,13 @@ class Changeover:
         # Groups, and what the registry no longer knows, are settled with the last.
         return self.switch.done or (row is not None and self.switch.has_moved(row))
 
-    def _goes_on(self, alert: Alert) -> bool:
-        rule, device_row = alert.card.id, self._directory.subject_row(alert.device)
-        if rule not in self._carried or device_row is None:
+    def _goes_on(self, alert: Alert, card: RuleCard) -> bool:
+        """card: what the alert's device meets now."""
+        device_row = self._directory.subject_row(alert.device)
+        if (alert.card.name, card.name) not in self._carried or device_row is None:
             return False
         new = self.switch.new
-        rule_row = next(row for row, card in enumerate(self.ruleset.cards) if card.id == rule)
+        rule_row = self.ruleset.cards.index(card)
         if not new.watches(rule_row, device_row):
             return False
         # Of a rule with several questions, the one that the alert stood at may be gone.

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
+import posixpath
 import tarfile
 import tempfile
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -17,7 +20,8 @@ import msgspec
 from contracts.registry import Registry
 from ingest.limits import AdmissionSettings
 from ingest.registry import load as load_registry
-from rules import compile_rules
+from rules import RulesInvalid, compile_rules
+from rules.layers import SHIPPED_PREFIX, missing_layer
 from rules.ruleset import RuleSet
 from rules.testing.document import is_test
 
@@ -35,11 +39,52 @@ def shipped_rules() -> Path:
 
 
 def read_rule_files(folder: Path) -> dict[str, str]:
-    """File name -> text of every rule file below `folder`, tests left out. Sorted."""
+    """File name -> text of every rule file below `folder` and of the layers that it builds on,
+    tests left out. Names are as in `rules.layers`; `file_of` finds the file. Raises `ContentError`.
+    """
+    files = _own_files(folder)
+    folders = [folder.resolve()]
+    while (missing := missing_layer(files)) is not None:
+        file, line, root = missing
+        below = folder_of(folder, root)
+        said = f"{file_of(folder, file)}:{line}: extends {below}"
+        if not below.is_dir():
+            raise ContentError(f"{said}: no such folder; name a folder with *.yml rule files")
+        if below.resolve() in folders:
+            raise ContentError(f"{said}: goes round in a circle; take one extends out")
+        folders.append(below.resolve())
+        prefix = root if root == SHIPPED_PREFIX else f"{root}/"
+        files |= {f"{prefix}{name}": text for name, text in _own_files(below).items()}
+    return dict(sorted(files.items()))
+
+
+def rule_folders(folder: Path) -> tuple[Path, ...]:
+    """The folder and those of the layers that it builds on. Raises `ContentError`."""
+    names = {
+        SHIPPED_PREFIX if name.startswith(SHIPPED_PREFIX) else posixpath.dirname(name)
+        for name in read_rule_files(folder)
+        if name.startswith((SHIPPED_PREFIX, "../"))
+    }
+    return (folder, *(folder_of(folder, name) for name in sorted(names)))
+
+
+def folder_of(folder: Path, root: str) -> Path:
+    """The folder of a layer. root: as in `rules.layers`."""
+    return shipped_rules() if root == SHIPPED_PREFIX else Path(os.path.normpath(folder / root))
+
+
+def file_of(folder: Path, name: str) -> Path:
+    """The file behind a name out of `read_rule_files(folder)`."""
+    if name.startswith(SHIPPED_PREFIX):
+        return shipped_rules() / name.removeprefix(SHIPPED_PREFIX)
+    return Path(os.path.normpath(folder / name)) if name.startswith("../") else folder / name
+
+
+def _own_files(folder: Path) -> dict[str, str]:
     if not folder.is_dir():
         raise ContentError(f"{folder}: no such folder; name a folder with *.yml rule files")
     files = {
-        str(path.relative_to(folder)): path.read_text(encoding="utf-8")
+        path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8")
         for path in sorted(folder.rglob("*"))
         if path.suffix in RULE_SUFFIXES and not is_test(path.name)
     }
@@ -49,8 +94,14 @@ def read_rule_files(folder: Path) -> dict[str, str]:
 
 
 def load_rules(folder: Path) -> RuleSet:
-    """Raises `ContentError` or `rules.RulesInvalid`."""
-    return compile_rules(read_rule_files(folder))
+    """Raises `ContentError`, or `rules.RulesInvalid` whose findings name the files themselves."""
+    try:
+        return compile_rules(read_rule_files(folder))
+    except RulesInvalid as error:
+        named = [
+            replace(finding, file=str(file_of(folder, finding.file))) for finding in error.findings
+        ]
+        raise RulesInvalid(named) from None
 
 
 def pack_files(files: dict[str, bytes]) -> bytes:

@@ -230,6 +230,9 @@ class Engine:
             registry = self._sources.registry(installed.hash)
             if registry.hash != self.registry.hash:
                 self._reinstall(registry, self.ruleset)
+                if any(card.where for card in self.ruleset.cards):
+                    # Devices that were moved may meet another variant of a rule.
+                    self._settle(record, step)
 
     def _on_coming(
         self, sources: Sources, content: str, activate_ms: int, record: LogRecord, step: Step

@@ -60,13 +60,22 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RuleRef(msgspec.Struct, frozen=True, kw_only=True):
-    """Which rule decided. `hash` names its exact meaning; `removed`: it is no longer in force."""
+    """Which rule decided. `hash` names its exact meaning; `removed`: it is no longer in force.
+
+    variant: the one that overrides made for such devices, "" = the rule itself. layer, source:
+    which layer had the last word on it, and in what file and line; "" = nobody changed what the
+    rule's own file says. why: what is given there as the reason.
+    """
 
     id: str
     hash: str
     standard: str = ""
     condition: str = ""
     removed: bool = False
+    variant: str = ""
+    layer: str = ""
+    source: str = ""
+    why: Text = Text()
 
 
 class Area(msgspec.Struct, frozen=True, kw_only=True):

@@ -78,8 +78,25 @@ class Term(msgspec.Struct, frozen=True):
     quantity: str
 
 
+class Where(msgspec.Struct, frozen=True):
+    """Some devices: those that fit all of it. `contracts.where` says which those are.
+
+    grids: prefixes of grid codes, one of which must fit; () = any grid. attributes: name and
+    accepted values, sorted.
+    """
+
+    grids: tuple[str, ...] = ()
+    attributes: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+    @property
+    def name(self) -> str:
+        """As in `grid=340199001,building_class=over_100m|multi_storey`."""
+        grid = (("grid", self.grids),) if self.grids else ()
+        return ",".join(f"{key}={'|'.join(values)}" for key, values in (*grid, *self.attributes))
+
+
 class RuleCard(msgspec.Struct, frozen=True, kw_only=True):
-    """One rule as dispatch sees it.
+    """One rule as dispatch sees it; a rule with overrides has one for each of its variants.
 
     id: `family.condition`-like name, unique in its set. hash: of the rule's meaning, on every
     alert; decides: of what it judges by, without who is told, "" = not known. severity: 1 (Ⅰ, red)
@@ -89,6 +106,10 @@ class RuleCard(msgspec.Struct, frozen=True, kw_only=True):
     have in a day at full severity, 0 = any number. A safety rule has none of the three. levels:
     what an alert can stand at, the least first; () = there is one thing only.
     terms: transitions name them by index behind `QUANTITIES`.
+    variant: which of the rule's variants, "" = the rule itself. where, beside: it is for devices
+    that fit all of the first and none of the second, so each device meets one variant. layer: the
+    name of the layer that had the last word on it, "" = that where it was first written. source:
+    file and line of that word, and why: the reason given there.
     """
 
     id: str
@@ -113,3 +134,14 @@ class RuleCard(msgspec.Struct, frozen=True, kw_only=True):
     levels: tuple[Level, ...] = ()
     decides: str = ""
     terms: tuple[Term, ...] = ()
+    variant: str = ""
+    where: tuple[Where, ...] = ()
+    beside: tuple[Where, ...] = ()
+    layer: str = ""
+    source: str = ""
+    why: Text = Text()
+
+    @property
+    def name(self) -> str:
+        """Unique in its set: the id, and the variant behind it where there is one."""
+        return f"{self.id}@{self.variant}" if self.variant else self.id

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from contracts.quantities import FAMILIES, FAMILY_INDEX
 from contracts.transitions import Episode
-from rules.compared import Carried, Known, compared, known
+from rules.compared import Carried, Known, compared, known, public_id
 from rules.entries import names
 from rules.group.carry import (
     SavedGroups,
@@ -136,7 +136,7 @@ def unpack(
         raise SnapshotInvalid(f"snapshot version {saved.version}, this is {VERSION}")
     rows = _Rows(len(parts.directory), remap, subset)
     rule_of = _matching(parts, saved)
-    arrived, left = _unpack_instances(parts, saved, rule_of, rows)
+    arrived, left = _unpack_instances(parts, saved, rows)
     _unpack_standing(parts, saved, arrived, rows)
     _unpack_memories(parts, saved, rows)
     unpacking = Unpacking(
@@ -150,7 +150,7 @@ def unpack(
         for name, kept in saved.derived.items():
             loaded = {key: _load_all(columns) for key, columns in kept.items()}
             parts.derive.load(name, loaded, rows.new)
-        _unpack_silence(parts, saved, rule_of, rows)
+        _unpack_silence(parts, saved, rows)
         unpacking.fill_questions(saved.questions, rule_of, _index(parts))
     if "whole" in subset.kinds:
         gone = unpacking.fill_groups(saved.groups, rule_of)
@@ -191,10 +191,21 @@ def _matching(parts: Parts, saved: _Saved) -> NDArray[np.int16]:
     return np.array(usable, np.int16)
 
 
-def _unpack_instances(
-    parts: Parts, saved: _Saved, rule_of: NDArray[np.int16], rows: _Rows
-) -> tuple[State, Counter[str]]:
-    """The instances that came, and rule id -> how many were left behind."""
+def _variants(parts: Parts, saved: _Saved) -> list[list[int]]:
+    """Per saved machine row: the rows now that its state can be used by, that of the same name
+    first. A device meets one of the variants of its rule, perhaps another one than before."""
+    now: dict[tuple[str, str, str], list[int]] = {}
+    for row, rule in enumerate(parts.ruleset.rules):
+        now.setdefault((rule.id, rule.part, rule.shape), []).append(row)
+    found = []
+    for old, same in zip(saved.rules, _matching(parts, saved).tolist(), strict=True):
+        others = now.get((public_id(old.id), old.part, old.shape), [])
+        found.append([same] * (same >= 0) + [row for row in others if row != same])
+    return found
+
+
+def _unpack_instances(parts: Parts, saved: _Saved, rows: _Rows) -> tuple[State, Counter[str]]:
+    """The instances that came, and name of the rule -> how many were left behind."""
     state = State(*(_load(saved.instances[name]) for name in NAMES))
     left: Counter[str] = Counter()
     if not len(state):
@@ -202,21 +213,29 @@ def _unpack_instances(
     names = [old.id for old in saved.rules]
     old_rule = state.rule
     quantity_of = _quantity_of(parts, saved)
-    state.rule = rule_of[old_rule]
+    variants = _variants(parts, saved)
+    state.rule = np.array([variants[n][0] if variants[n] else -1 for n in old_rule], np.int16)
     state.device = rows.new(state.device)
     state.quantity = quantity_of[state.quantity].astype(np.int16)
     keep = (state.rule >= 0) & (state.device >= 0)
     for row in np.flatnonzero(keep).tolist():
         # A restart: one look per active instance is cheap against reading the log.
-        rank = parts.members.rank[state.device[row]]
-        rule = int(state.rule[row])
-        family = parts.members.family_of(rule)
-        same = int(parts.directory.family[state.device[row]]) == family
-        keep[row] = same and parts.members.slots(Episode.LIVE, rule)[rank] != NOT_WATCHED
+        device = int(state.device[row])
+        watching = (rule for rule in variants[old_rule[row]] if _watches(parts, rule, device))
+        rule = next(watching, -1)
+        keep[row] = rule >= 0
+        state.rule[row] = max(rule, 0)
     left.update(names[rule] for rule in old_rule[~keep & (state.rule >= 0)].tolist())
     arrived = state.take(keep)
     parts.insert(arrived)
     return arrived, left
+
+
+def _watches(parts: Parts, rule: int, device: int) -> bool:
+    members = parts.members
+    if int(parts.directory.family[device]) != members.family_of(rule):
+        return False
+    return bool(members.slots(Episode.LIVE, rule)[members.rank[device]] != NOT_WATCHED)
 
 
 def _index(parts: Parts) -> dict[str, int]:
@@ -268,14 +287,17 @@ def _unpack_standing(parts: Parts, saved: _Saved, arrived: State, rows: _Rows) -
         )
     if not saved.standing:
         return
-    now = {card.id: row for row, card in enumerate(parts.ruleset.cards)}
+    cards = parts.ruleset.cards
+    standing_of = {
+        (cards[public].id, lane, device): standing
+        for (public, lane, device), standing in parts.episodes.saved()
+    }
     columns = {name: _load(column) for name, column in saved.standing.items()}
     columns["device"] = rows.new(columns["device"])
     for rule, lane, device, onset_ms, at_ms in zip(
         *(columns[name].tolist() for name in _STANDING), strict=True
     ):
-        subject = (now.get(saved.rules[rule].id, -1), lane, device)
-        standing = parts.episodes.standing.get(subject)
+        standing = standing_of.get((public_id(saved.rules[rule].id), lane, device))
         if standing is not None:
             standing.onset_ms, standing.at_ms = onset_ms, max(standing.at_ms, at_ms)
 
@@ -329,15 +351,16 @@ def _fill(
     kept.ts_ms[rank] = _load(part.ts_ms)[there]
 
 
-def _unpack_silence(parts: Parts, saved: _Saved, rule_of: NDArray[np.int16], rows: _Rows) -> None:
+def _unpack_silence(parts: Parts, saved: _Saved, rows: _Rows) -> None:
     silence = parts.silence
     if silence.rules:
         device = rows.new(_load(saved.heard_device))
         there = np.flatnonzero(device >= 0)
         silence.heard_ms[device[there]] = _load(saved.heard_ms)[there]
-    known_as = {_name(old): (old, n) for old, n in zip(saved.rules, rule_of.tolist(), strict=True)}
-    for name, column in saved.told.items():
-        old, number = known_as[name]
+    variants = zip(saved.rules, _variants(parts, saved), strict=True)
+    known_as = {_name(old): (old, numbers) for old, numbers in variants}
+    told = [(*known_as[name], column) for name, column in saved.told.items()]
+    for old, number, column in ((o, n, c) for o, numbers, c in told for n in numbers):
         if number not in silence.rules:
             continue
         device = rows.new(_load(column))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
 
@@ -27,12 +27,16 @@ from rules.expr.plan import (
 from rules.expr.syntax import ExpressionError
 from rules.finding import Finding, RulesInvalid
 from rules.group.check import faults_of, is_grouped
+from rules.layers import Extends, Layers, arranged
 from rules.named import Named, gathered
+from rules.overriding import overridden, sorted_by_rule
 from rules.rows import Question, attribute_parts, rows_of
-from rules.ruleset import Rule, RuleSet
-from rules.schema import RESTRICTING, WrittenRule, placeholders_of, read_file
+from rules.ruleset import Overridden, Rule, RuleSet
+from rules.schema import RESTRICTING, WrittenFile, WrittenRule, placeholders_of, read_file
 
 MAX_RULES = 4_096
+MAX_ROWS = 32_000
+"""Machine rows; their numbers are int16."""
 
 
 def compile_rules(files: Mapping[str, str]) -> RuleSet:
@@ -43,30 +47,63 @@ def compile_rules(files: Mapping[str, str]) -> RuleSet:
     """
     findings: list[Finding] = []
     rules: dict[str, tuple[Rule, ...]] = {}
-    readers = [Reader(file) for file in sorted(files)]
-    documents = [(reader, read_file(reader, files[reader.file])) for reader in readers]
+    sources: dict[str, WrittenRule] = {}
+    documents, layers = read_layers(files)
+    findings.extend(layer_findings(layers))
     named = gathered(documents)
     all_written = [written for _, document in documents for written in document.rules]
     for reader, document in documents:
         for written in document.rules:
+            first = sources.setdefault(written.id, written)
+            if first is not written and written.id:
+                problem = f"{written.id} is already defined in {first.file}:{first.line}"
+                below = layers.rank(first.file) < layers.rank(written.file)
+                mend = "change it with overrides" if below else "rename one"
+                reader.fault(_line(written, "id"), f"{written.path}.id", problem, mend)
             rows = _compiled(reader, written, named)
-            if not rows:
-                continue
-            first = rules.setdefault(written.id, rows)
-            if first is not rows:
-                problem = f"{written.id} is already defined in {first[0].file}:{first[0].line}"
-                reader.fault(_line(written, "id"), f"{written.path}.id", problem, "rename one")
+            if rows:
+                rules.setdefault(written.id, rows)
         findings.extend(reader.findings)
+    overrides = [one for _, document in documents for one in document.overrides]
+    by_rule, refused = sorted_by_rule(overrides, sources, layers)
+    findings.extend(refused)
+    changes: list[Overridden] = []
+    for name, changing in by_rule.items() if not findings else ():
+        compiled = partial(_compiled, named=named)
+        made = overridden(sources[name], rules[name], changing, layers, compiled)
+        rules[name] = tuple(made.rows)
+        changes += made.changes
+        all_written += made.written
+        findings.extend(made.findings)
     findings.extend(quieting.findings(all_written))
-    if len(rules) > MAX_RULES:
-        findings.append(Finding(sorted(files)[0], 0, "rules", f"more than {MAX_RULES} rules"))
+    if len(rules) > MAX_RULES or sum(map(len, rules.values())) > MAX_ROWS:
+        problem = f"more than {MAX_RULES} rules, or {MAX_ROWS} with their levels and variants"
+        findings.append(Finding(sorted(files)[0], 0, "rules", problem))
     if findings:
         raise RulesInvalid(findings)
-    ruleset = RuleSet.of(row for rows in rules.values() for row in rows)
+    ruleset = RuleSet.of((row for rows in rules.values() for row in rows), changes)
     if len(ruleset.derived) > MAX_DERIVED:
         problem = f"more than {MAX_DERIVED} different windows, ages and the like"
         raise RulesInvalid([Finding(sorted(files)[0], 0, "rules", problem)])
     return ruleset
+
+
+def read_layers(files: Mapping[str, str]) -> tuple[list[tuple[Reader, WrittenFile]], Layers]:
+    """Every file as written, lower layers first, then by name; faults are with the readers."""
+    readers = [Reader(file) for file in sorted(files)]
+    documents = [(reader, read_file(reader, files[reader.file])) for reader in readers]
+    said = [document.extends or Extends(reader.file) for reader, document in documents]
+    layers = arranged(said)
+    documents.sort(key=lambda document: (layers.rank(document[0].file), document[0].file))
+    return documents, layers
+
+
+def layer_findings(layers: Layers) -> Iterator[Finding]:
+    for fault in layers.faults:
+        yield Finding(fault.file, fault.line, fault.key, fault.problem, fault.mend)
+    if layers.wanted is not None:
+        file, line, root = layers.wanted
+        yield Finding(file, line, "extends", f"no rule file of {root} is there", "name its folder")
 
 
 def _compiled(reader: Reader, written: WrittenRule, named: Named) -> tuple[Rule, ...]:

@@ -11,7 +11,7 @@ from typing import Any
 from contracts.groups import KINDS
 from contracts.quantities import FAMILIES
 from contracts.spots import SPOTS
-from rules import durations, quieting, read_schedule, read_when, schema
+from rules import durations, overrides, quieting, read_schedule, read_when, schema
 from rules.calendar import DAY_WORDS
 from rules.zones import DEFAULT_ZONE
 
@@ -28,6 +28,18 @@ def json_schema() -> dict[str, Any]:
         "minProperties": 1,
         "properties": {
             "rules": {"type": "array", "items": _rule()},
+            "overrides": {"type": "array", "items": _override()},
+            "extends": {
+                "type": "string",
+                "minLength": 1,
+                "description": "The layer below: shipped, or the relative path of a folder",
+                "examples": ["shipped", "../district"],
+            },
+            "layer": {
+                "type": "string",
+                "minLength": 1,
+                "description": "What this folder is called on alerts; its own name if left out",
+            },
             "schedules": _named(_schedule(), read_schedule.NAME, "Times that `during` may name"),
             "calendar": _named(_day(), read_schedule.DATES, "Holidays and worked weekend days"),
         },
@@ -142,6 +154,44 @@ def _rule() -> dict[str, Any]:
         "required": [key for key in schema.REQUIRED if key not in either],
         "oneOf": [{"required": either}, {"required": sequence}, {"required": ["levels"]}],
         "properties": {key: properties[key] for key in schema.KEYS},
+    }
+
+
+def _override() -> dict[str, Any]:
+    """What may be set is what a rule may have; parts of levels by name."""
+    keys = _rule()["properties"]
+    level = keys["levels"]["items"]["properties"]
+    level = {key: value for key, value in level.items() if key != "name"}
+    may_set = {key: value for key, value in keys.items() if key not in overrides.FIXED}
+    by_name = {"type": "object", "additionalProperties": {"type": "object", "properties": level}}
+    may_set["levels"] = {"anyOf": [keys["levels"], by_name]}
+    may_set["enabled"] = {"type": "boolean", "description": "false: nobody asks the rule there"}
+    value = {"type": ["string", "number", "boolean"]}
+    prefix = {"type": ["string", "number"], "pattern": f"^{overrides.GRID.pattern}$"}
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["rule", "set"],
+        "properties": {
+            "rule": {"type": "string", "pattern": f"^{schema.ID.pattern}$"},
+            "where": {
+                "type": "object",
+                "description": "For which devices; for all if left out",
+                "minProperties": 1,
+                "properties": {"grid": _one_or_more(prefix | {"examples": ["340199001"]})},
+                "additionalProperties": _one_or_more(value),
+            },
+            "set": {
+                "type": "object",
+                "minProperties": 1,
+                "additionalProperties": False,
+                "properties": may_set,
+                "patternProperties": {
+                    rf"^levels\.[a-z0-9_]+\.{key}$": value for key, value in level.items()
+                },
+            },
+            "why": _texts("Why it is different here"),
+        },
     }
 
 

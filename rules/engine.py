@@ -119,15 +119,21 @@ class RuleEngine:
     def reset(self, rule_row: int, device_row: int) -> None:
         """An operator reset a latched alert: the instance is inactive, a new onset raises anew.
 
-        device_row: of the directory; of its groups when the rule speaks of a group.
+        rule_row: any variant of the rule will do. device_row: of the directory; of its groups
+        when the rule speaks of a group.
         """
         self._parts.grow()
-        for row in np.flatnonzero(self._public_row == rule_row).tolist():
+        for row in self._rows_of(rule_row):
             if self._parts.ruleset.rules[row].group is not None:
                 self._parts.groups.reset(row, device_row)
             else:
                 self._parts.drop(row, device_row)
-                self._parts.episodes.forget(rule_row, device_row)
+                self._parts.episodes.forget(int(self._public_row[row]), device_row)
+
+    def _rows_of(self, rule_row: int) -> list[int]:
+        """Machine rows of a public rule in all its variants."""
+        name = self._parts.ruleset.cards[rule_row].id
+        return [row for row, rule in enumerate(self._parts.ruleset.rules) if rule.id == name]
 
     def snapshot(self) -> bytes:
         return pack(self._parts)

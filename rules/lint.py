@@ -29,12 +29,16 @@ from rules.expr.plan import (
     all_of,
     attributes_of,
     bases_of,
+    readings_of,
+    silences_of,
     walk,
 )
 from rules.expr.window import NEVER_NEGATIVE, Window
 from rules.finding import Finding, suggest
 from rules.group.judge import tried
 from rules.group.predicates import questions
+from rules.lint_layers import weakened
+from rules.lint_overlap import overlaps
 from rules.lint_schedules import schedule_findings
 from rules.ruleset import Rule, RuleSet
 
@@ -54,10 +58,16 @@ def lint(
     look whether the calendar is of this year; None = not known.
     """
     findings: list[Finding] = []
+    said: set[tuple[str, str, str]] = set()
     for rule in ruleset.rules:
         for path, problem, mend in _of_rule(rule, attributes, today):
+            if rule.card.source and (rule.id, path, problem) in said:
+                continue  # A variant says again what is wrong with the rule itself.
+            said.add((rule.id, path, problem))
             findings.append(Finding(rule.file, rule.line, f"{rule.id}.{path}", problem, mend))
     findings.extend(_quieting(ruleset, attributes))
+    findings.extend(weakened(ruleset, misses))
+    findings.extend(overlaps(ruleset, misses))
     return sorted(findings)
 
 
@@ -125,7 +135,7 @@ def _signals(rule: Rule) -> _Said:
 
 
 def _hysteresis(rule: Rule) -> _Said:
-    trial = _Trial(rule)
+    trial = _Trial((rule.when,) if rule.clear is None else (rule.when, rule.clear))
     raises, _ = judge(rule.when, trial)
     clears = None if rule.clear is None else judge(rule.clear, trial)[0]
     yield from _limits(raises, clears)
@@ -172,7 +182,7 @@ def _selection(rule: Rule, attributes: Mapping[str, Set[str]]) -> _Said:
 
 def _quieting(ruleset: RuleSet, attributes: Mapping[str, Set[str]] | None) -> Iterator[Finding]:
     """What keeps alerts back, and doesn't."""
-    cards = {rule.id: (rule, rule.card) for rule in ruleset.rules}
+    cards = {rule.card.name: (rule, rule.card) for rule in ruleset.rules}
     on_trial = [card.id for _, card in cards.values() if card.shadow]
     for rule, card in cards.values():
         for path, problem, mend in _kept_back(card, on_trial, attributes):
@@ -194,16 +204,27 @@ def _kept_back(
         yield "budget", "it is level Ⅳ within its budget already", "leave budget out"
 
 
-class _Trial:
-    """Values around every limit of a rule, in all combinations, as columns."""
+def misses(wide: Truth, narrow: Truth) -> bool:
+    """Whether some values fit the first condition and not the second."""
+    if silences_of(wide) or silences_of(narrow):
+        return silences_of(wide) != silences_of(narrow)
+    trial = _Trial((newest_only(wide), newest_only(narrow)))
+    first, second = (judge(newest_only(plan), trial)[0] for plan in (wide, narrow))
+    return bool((first & ~second).any())
 
-    def __init__(self, rule: Rule) -> None:
-        plans = (rule.when,) if rule.clear is None else (rule.when, rule.clear)
-        columns = [_tries(reading, plans) for reading in rule.readings]
+
+class _Trial:
+    """Values around every limit of some conditions, in all combinations, as columns."""
+
+    def __init__(self, plans: tuple[Truth, ...]) -> None:
+        readings = tuple(dict.fromkeys(r for plan in plans for r in readings_of(plan)))
+        columns = [_tries(reading, plans) for reading in readings]
         attributes = tuple(dict.fromkeys(a for plan in plans for a in attributes_of(plan)))
         answers = [[1.0, 2.0] for _ in attributes]
         grid: Floats = np.array(list(islice(product(*columns, *answers), _POINTS)))
-        self._readings: dict[int, Floats] = dict(zip(rule.quantities, grid.T, strict=False))
+        self._readings: dict[int, Floats] = dict(
+            zip((one.quantity for one in readings), grid.T, strict=False)
+        )
         answered = grid.T[len(columns) :].astype(np.uint8)
         self._answers: dict[AttributeIs, NDArray[np.uint8]] = dict(
             zip(attributes, answered, strict=True)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from contracts.directory import DeviceDirectory
 from contracts.quantities import FAMILIES, FAMILY_INDEX
 from contracts.transitions import Episode
+from contracts.where import belongs
 from rules.expr.plan import AttributeIs, attributes_of
 from rules.ruleset import Rule, RuleSet
 
@@ -133,6 +134,8 @@ class Members:
             selected &= has(self._directory, attribute, values, rows)
         if rule.selectors:
             selected[stranger] = rule.card.safety
+        if rule.card.where or rule.card.beside:
+            selected &= belongs(rule.card, self._directory, rows)
         return selected
 
 

@@ -97,7 +97,10 @@ def findings(rules: Sequence[Written]) -> Iterator[Finding]:
             problem, mend = _fault(rule, one, ids)
             if problem:
                 yield _finding(rule, f"inhibit[{at}].by", problem, mend)
-    edges = {rule.id: inhibitors(rule.id, rule.inhibit, ids) for rule in rules}
+    asked: dict[str, tuple[Inhibition, ...]] = {}
+    for rule in rules:  # One may stand here in several variants.
+        asked[rule.id] = (*asked.get(rule.id, ()), *rule.inhibit)
+    edges = {name: inhibitors(name, said, ids) for name, said in asked.items()}
     for rule in rules:
         ring = _ring(rule.id, edges)
         if ring:
@@ -145,7 +148,9 @@ def _ring(start: str, edges: Mapping[str, tuple[str, ...]]) -> list[str]:
 def order_of(cards: Iterable[RuleCard]) -> dict[str, int]:
     """Rule id -> its step: 0 for a rule that nothing keeps back, else one more than the greatest
     of its inhibitors. In this order, what happens at the same time is told: inhibitor first."""
-    asked = {card.id: card.inhibit for card in cards}
+    asked: dict[str, tuple[Inhibition, ...]] = {}
+    for card in cards:
+        asked[card.id] = (*asked.get(card.id, ()), *card.inhibit)
     edges = {rule: inhibitors(rule, asked[rule], asked) for rule in asked}
     step: dict[str, int] = {}
     waiting = dict(edges)

@@ -67,8 +67,8 @@ class Rule:
 
     @property
     def key(self) -> tuple[str, str]:
-        """(rule id, part): the name of this row in snapshots."""
-        return (self.card.id, self.part)
+        """(rule id and variant, part): the name of this row in snapshots."""
+        return (self.card.name, self.part)
 
     @property
     def mode(self) -> Mode:
@@ -120,37 +120,56 @@ def digest(content: Any) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Overridden:
+    """One variant beside its rule. before: rows of the rule as it was written, after: those of the
+    variant. file, line: of the last override there; explained: whether one says why."""
+
+    before: tuple[Rule, ...]
+    after: tuple[Rule, ...]
+    file: str
+    line: int
+    explained: bool
+
+
+@dataclass(frozen=True, slots=True)
 class RuleSet:
-    """rules: machine rows by (step, rule id, order, part); their index is `rule` inside the engine.
+    """rules: machine rows by (step, rule id, variant, order, part); their index is `rule` inside
+    the engine.
 
     step: rules stand behind those that inhibit them. Changes of one time are told in this order,
     so an inhibitor is known before what it keeps back.
-    cards: one for each public rule, in the same order; their index is `rule` in transitions.
+    cards: one for each public rule and each of its variants, in the same order; their index is
+    `rule` in transitions. Of one device (or group) and one rule, there is one card.
     hash: of all meanings and texts.
     derived: what its rules ask for beyond plain quantities, by index.
+    overridden: what overrides made; no part of its meaning.
     """
 
     rules: tuple[Rule, ...]
     hash: str
     derived: tuple[Entry, ...] = ()
+    overridden: tuple[Overridden, ...] = field(default=(), compare=False)
 
     @property
     def cards(self) -> tuple[RuleCard, ...]:
-        return tuple({rule.id: rule.card for rule in self.rules}.values())
+        return tuple({rule.card.name: rule.card for rule in self.rules}.values())
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Of the public rules, each once."""
+        return tuple(dict.fromkeys(rule.id for rule in self.rules))
 
     @property
     def public(self) -> NDArray[np.int32]:
         """int32 per machine row: its row of `cards`. Ascending."""
-        rows = {card.id: row for row, card in enumerate(self.cards)}
-        return np.array([rows[rule.id] for rule in self.rules], np.int32)
+        rows = {card.name: row for row, card in enumerate(self.cards)}
+        return np.array([rows[rule.card.name] for rule in self.rules], np.int32)
 
     @staticmethod
-    def of(rules: Iterable[Rule]) -> RuleSet:
+    def of(rules: Iterable[Rule], changes: Iterable[Overridden] = ()) -> RuleSet:
         given = list(rules)
-        step = order_of({rule.id: rule.card for rule in given}.values())
-        ordered = tuple(
-            sorted(given, key=lambda rule: (step[rule.id], rule.id, rule.order, rule.part))
-        )
+        step = order_of({rule.card.name: rule.card for rule in given}.values())
+        ordered = tuple(sorted(given, key=lambda rule: (step[rule.id], *_order(rule))))
         content = [
             [
                 card.hash,
@@ -159,18 +178,32 @@ class RuleSet:
                 [card.runbook.zh, card.runbook.en],
                 card.standard,
                 card.owner,
+                *_for_whom(card),
             ]
-            for card in {rule.id: rule.card for rule in ordered}.values()
+            for card in {rule.card.name: rule.card for rule in ordered}.values()
         ]
         entries = Entries([asked for rule in ordered for asked in _asked(rule)])
         if not entries.all:
-            return RuleSet(ordered, digest(content))
+            return RuleSet(ordered, digest(content), (), tuple(changes))
         settled = _with_terms([_settled(rule, entries) for rule in ordered])
-        return RuleSet(settled, digest(content), entries.all)
+        return RuleSet(settled, digest(content), entries.all, tuple(changes))
 
     @staticmethod
     def empty() -> RuleSet:
         return RuleSet.of(())
+
+
+def _order(rule: Rule) -> tuple[str, str, int, str]:
+    return (rule.id, rule.card.variant, rule.order, rule.part)
+
+
+def _for_whom(card: RuleCard) -> list[Any]:
+    """What tells the variants of a rule apart; nothing where there are none. The hash of a card
+    doesn't hold it: to a device it makes no difference what others meet."""
+    if not (card.where or card.beside or card.source):
+        return []
+    wheres = [[one.name for one in some] for some in (card.where, card.beside)]
+    return [*wheres, card.layer, [card.why.zh, card.why.en]]
 
 
 def _asked(rule: Rule) -> list[Asked]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ from contracts.rulebook import PLACEHOLDERS, Inhibition, Text
 from rules.document import Reader
 from rules.durations import parse_duration
 from rules.finding import suggest
+from rules.layers import Extends
+from rules.overrides import WrittenOverride, read_overrides
 from rules.quieting import read_budget, read_inhibit
 from rules.read_schedule import (
     WrittenDay,
@@ -26,7 +29,7 @@ from rules.read_schedule import (
 from rules.read_when import WrittenDebounce, WrittenStep, read_debounce, read_sequence
 from rules.schedule import Part
 
-TOP_KEYS = ("rules", "schedules", "calendar")
+TOP_KEYS = ("rules", "overrides", "schedules", "calendar", "extends", "layer")
 KEYS = (
     "id",
     "title",
@@ -86,7 +89,7 @@ class WrittenRule:
 
     selectors: attribute -> its accepted values, sorted. missing_ms: 0 = hold. levels: the least
     severe first, each with its `name`, what `BY_LEVEL` names, and a path and lines of its own.
-    during: the name of a schedule, or its parts; () = always.
+    during: the name of a schedule, or its parts; () = always. node: as it stands in the file.
     """
 
     file: str
@@ -120,15 +123,19 @@ class WrittenRule:
     lines: dict[str, int] = field(default_factory=dict)
     name: str = ""
     levels: list[WrittenRule] = field(default_factory=list)
+    node: yaml.MappingNode | None = None
 
 
 @dataclass(slots=True)
 class WrittenFile:
-    """All that one file says. schedules: by name. calendar: every day that is named."""
+    """All that one file says. schedules: by name. calendar: every day that is named. extends:
+    what it says of the layers, None = the file can't be read."""
 
     rules: list[WrittenRule] = field(default_factory=list)
+    overrides: list[WrittenOverride] = field(default_factory=list)
     schedules: dict[str, WrittenSchedule] = field(default_factory=dict)
     calendar: dict[date, WrittenDay] = field(default_factory=dict)
+    extends: Extends | None = None
 
 
 def read_file(reader: Reader, text: str) -> WrittenFile:
@@ -143,7 +150,10 @@ def read_file(reader: Reader, text: str) -> WrittenFile:
         reader.fault(root, "", "no rules", "write rules: [...]")
     if "rules" in top:
         listed = reader.items(top["rules"][1], "rules")
-        made.rules = [_rule(reader, node, path) for path, node in listed]
+        made.rules = [read_rule(reader, node, path) for path, node in listed]
+    if "overrides" in top:
+        made.overrides = read_overrides(reader, top["overrides"][1], "overrides", KEYS)
+    made.extends = _extends(reader, {word: value for word, (_, value) in top.items()})
     if "schedules" in top:
         made.schedules = read_schedules(reader, top["schedules"][1], "schedules")
     if "calendar" in top:
@@ -151,8 +161,23 @@ def read_file(reader: Reader, text: str) -> WrittenFile:
     return made
 
 
-def _rule(reader: Reader, node: yaml.Node, path: str) -> WrittenRule:
+def _extends(reader: Reader, top: dict[str, yaml.Node]) -> Extends:
+    made = Extends(reader.file)
+    if "extends" in top:
+        node = top["extends"]
+        said = reader.text(node, "extends")
+        made = dataclasses.replace(made, extends=said, line=node.start_mark.line + 1)
+    if "layer" in top:
+        node = top["layer"]
+        said = reader.text(node, "layer")
+        made = dataclasses.replace(made, name=said, name_line=node.start_mark.line + 1)
+    return made
+
+
+def read_rule(reader: Reader, node: yaml.Node, path: str) -> WrittenRule:
+    """One rule; faults go to `reader.findings`."""
     rule = WrittenRule(reader.file, path, node.start_mark.line + 1)
+    rule.node = node if isinstance(node, yaml.MappingNode) else None
     found = reader.mapping(node, path)
     _refuse_silencing(reader, found, path)
     reader.known({word: pair for word, pair in found.items() if word not in SILENCING}, path, KEYS)

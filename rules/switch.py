@@ -34,7 +34,7 @@ from contracts.rulebook import RuleCard
 from contracts.transitions import TransitionBatch
 from rules.carry import SnapshotInvalid
 from rules.changes import Revealed
-from rules.compared import Carried, compared, known
+from rules.compared import Carried, compared, going_on, known
 from rules.engine import RuleEngine
 from rules.instances import NEVER_MS
 from rules.ruleset import Rule, RuleSet
@@ -95,9 +95,9 @@ class Switch:
         return compared(known(self.old.ruleset), self.new.ruleset, self._left)
 
     @property
-    def carried(self) -> frozenset[str]:
-        """Rules whose state goes on."""
-        return frozenset(one.rule for one in self.report if one.outcome != "reset")
+    def carried(self) -> frozenset[tuple[str, str]]:
+        """See `rules.compared.going_on`."""
+        return going_on(known(self.old.ruleset), self.new.ruleset)
 
     def has_moved(self, device_row: int) -> bool:
         """Whether all state of a device is with the new rules."""

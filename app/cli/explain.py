@@ -71,6 +71,11 @@ def _told(name: str, events: list[dict[str, Any]]) -> Iterator[str]:
     yield f"why       {last['reason']['zh']}"
     yield f"          {last['reason']['en']}"
     yield f"rule      {rule['id']}   hash {rule['hash'][:16]}   standard: {rule['standard'] or '-'}"
+    if rule.get("source"):
+        for_whom = f" for {rule['variant']}" if rule["variant"] else ""
+        yield f"changed   by layer {rule['layer']}{for_whom}: {rule['source']}"
+        if rule["why"]["zh"]:
+            yield f"          {rule['why']['zh']} / {rule['why']['en']}"
     for sample in last["samples"]:
         unit = "" if sample["unit"] == "1" else f" {sample['unit']}"
         yield f"reading   {sample['quantity']} = {sample['value']}{unit} at {sample['ts']}"

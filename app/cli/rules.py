@@ -13,12 +13,13 @@ import typer
 
 from app.cli import rules_backtest, rules_reload, rules_test
 from app.cli.outcome import FINDINGS, fail
-from app.content import ContentError, read_rule_files
+from app.content import ContentError, file_of, read_rule_files
 from contracts.registry import Registry
 from ingest.registry import RegistryError
 from ingest.registry import load as load_registry
 from rules import Finding, RulesInvalid, compile_rules
 from rules.lint import lint
+from rules.lint_layers import unmet
 from rules.placeless import placeless
 
 app = typer.Typer(help="Alert rules / 告警规则.", no_args_is_help=True, add_completion=False)
@@ -54,7 +55,7 @@ def check(
     except UnicodeDecodeError as error:
         fail(f"{folder}: a rule file is no UTF-8 text: {error.reason} at byte {error.start}")
     rules, findings = _checked(files, known)
-    findings = [replace(finding, file=str(folder / finding.file)) for finding in findings]
+    findings = [replace(finding, file=str(file_of(folder, finding.file))) for finding in findings]
     if as_json:
         _print_json(folder, rules, findings)
     else:
@@ -77,9 +78,11 @@ def _checked(files: dict[str, str], registry: Registry | None) -> tuple[int, lis
         return 0, list(error.findings)
     today = datetime.fromtimestamp(time.time(), UTC).date()
     if registry is None:
-        return len(ruleset.cards), lint(ruleset, today=today)
+        return len(ruleset.ids), lint(ruleset, today=today)
     found = lint(ruleset, _attributes(registry), today)
-    return len(ruleset.cards), sorted([*found, *placeless(ruleset, registry)])
+    return len(ruleset.ids), sorted(
+        [*found, *placeless(ruleset, registry), *unmet(ruleset, registry)]
+    )
 
 
 def _print_json(folder: Path, rules: int, findings: list[Finding]) -> None:

@@ -204,7 +204,7 @@ class Server:
             None if coming is None else (coming.content, coming.activate_ms),
         )
         self.execution.snapshot()
-        rules, devices = len(engine.ruleset.cards), len(engine.registry.devices)
+        rules, devices = len(engine.ruleset.ids), len(engine.registry.devices)
         self._say(f"{rules} rules, {devices} devices, log at {engine.position}")
 
     def _make_reload(self, contents: Contents) -> Reload:

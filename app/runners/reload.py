@@ -18,7 +18,7 @@ import msgspec
 import structlog
 
 from app.changeover import RulesNews
-from app.content import ContentError, content_hash, pack_rules, unpack_rules
+from app.content import ContentError, content_hash, pack_rules, rule_folders, unpack_rules
 from app.metrics import Metrics
 from app.runners.recovery import Contents
 from app.runners.rules_state import (
@@ -72,6 +72,7 @@ class Reload:
         alarm: tells people that something was refused; None = no longer.
         """
         self._folder, self._data, self._contents = folder, data, contents
+        self._folders: tuple[Path, ...] = (folder,)
         self._append, self._clock, self._metrics = append, clock, metrics
         self._logger, self._every_ms, self._alarm = logger, round(every_s * 1000), alarm
         self._lock = threading.Lock()
@@ -178,7 +179,7 @@ class Reload:
     def look(self) -> Found:
         """Once at the folder: first at times and sizes only, when nothing is under way."""
         self._looked_ms = self._clock()
-        looks = _looks(self._folder)
+        looks = tuple(one for folder in self._folders for one in _looks(folder))
         if self._settled is not None and self._settled[0] == looks:
             return self._settled[1]
         found = self._look_into()
@@ -190,6 +191,7 @@ class Reload:
     def _look_into(self) -> Found:
         try:
             content = pack_rules(self._folder)
+            self._folders = rule_folders(self._folder)
         except (ContentError, OSError, UnicodeDecodeError) as error:
             return self._unreadable(str(error))
         name = content_hash(content)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from app.content import ContentError, read_rule_files
+from app.content import ContentError, file_of, read_rule_files
 from app.runners.ruletest import Played, Registries, play
 from rules import Finding, RulesInvalid, compile_rules
 from rules.finding import suggest
@@ -114,7 +114,7 @@ def _stem(file: str) -> str:
 
 
 def _under(folder: Path, findings: list[Finding]) -> RulesInvalid:
-    return RulesInvalid([replace(one, file=str(folder / one.file)) for one in findings])
+    return RulesInvalid([replace(one, file=str(file_of(folder, one.file))) for one in findings])
 
 
 def _unknown(case: Case, rules: dict[str, Written], registries: Registries) -> Iterator[Finding]:

@@ -33,6 +33,7 @@ from contracts.quantities import QUANTITIES
 from contracts.registry import Place
 from contracts.rulebook import RuleCard, Term
 from contracts.transitions import COLUMNS, Change, TransitionBatch
+from contracts.where import card_of
 from dispatch.alert import Alert, Evidence, GroupEvidence, Snapshot, pack, unpack
 from dispatch.envelope import Told, event_of, rings
 from dispatch.lifecycle.budgets import Budgets, notice
@@ -61,13 +62,13 @@ class Verdict(Enum):
 class RulesChange:
     """Rules that change at event time `at_ms`, device by device.
 
-    Rule rows of transitions are those of `new`, then those of `old`. carried: ids of rules whose
-    state goes on, and their alerts with it.
+    Rule rows of transitions are those of `new`, then those of `old`. carried: (old, new) names of
+    rules and their variants between which state goes on, and alerts with it.
     """
 
     new: tuple[RuleCard, ...]
     old: tuple[RuleCard, ...]
-    carried: frozenset[str]
+    carried: frozenset[tuple[str, str]]
     at_ms: int
 
 
@@ -409,8 +410,17 @@ class Lifecycle:
         if number >= len(change.new):
             self.counts["of_old_rule"] += 1
             return False
-        events += self._go_over(alert, card, change.at_ms, goes_on=card.id in change.carried)
+        goes_on = (alert.card.name, card.name) in change.carried
+        events += self._go_over(alert, card, change.at_ms, goes_on=goes_on)
         return True
+
+    def _card_now(self, alert: Alert) -> RuleCard | None:
+        """The rule of an alert as it is now for its device; of two sets, as the new one has it.
+        None = the rule is gone, or nobody asks it there any more."""
+        change = self._switching
+        cards = self._cards if change is None else change.new
+        mine = (card for card in cards if card.id == alert.card.id)
+        return card_of(mine, self._directory, alert.device)
 
     def _go_over(
         self, alert: Alert, card: RuleCard, at_ms: int, *, goes_on: bool
@@ -420,12 +430,12 @@ class Lifecycle:
         return [event, *(self._let_go(alert, at_ms) if alert.state == "cleared" else [])]
 
     def settle_moved(
-        self, moved: Callable[[str], bool], goes_on: Callable[[Alert], bool]
+        self, moved: Callable[[str], bool], goes_on: Callable[[Alert, RuleCard], bool]
     ) -> list[AlertEvent]:
         """Say what the change of rules means for open alerts of devices that have moved.
 
-        moved: by device. goes_on: whether the state behind the alert did; then the alert does too.
-        Otherwise as in `settle`.
+        moved: by device. goes_on: whether the state behind the alert did, with the rule as its
+        device meets it now; then the alert does too. Otherwise as in `settle`.
         """
         change = self._switching
         events: list[AlertEvent] = []
@@ -434,11 +444,11 @@ class Lifecycle:
         for alert in self.open_alerts():
             if not moved(alert.device):
                 continue
-            row = self._row_of_rule.get(alert.card.id, len(change.new))
-            if row < len(change.new):
-                card = self._cards[row]
-                if card.hash != alert.card.hash or alert.removed:
-                    events += self._go_over(alert, card, change.at_ms, goes_on=goes_on(alert))
+            card = self._card_now(alert)
+            if card is not None:
+                if not _is_same(card, alert.card) or alert.removed:
+                    carried = goes_on(alert, card)
+                    events += self._go_over(alert, card, change.at_ms, goes_on=carried)
             elif not alert.removed:
                 events.append(self._settle(alert, alert.card, "rule_removed", change.at_ms))
                 if alert.state == "cleared":
@@ -456,11 +466,10 @@ class Lifecycle:
         """
         events = []
         for alert in self.open_alerts():
-            row = self._row_of_rule.get(alert.card.id)
-            card = None if row is None else self._cards[row]
+            card = self._card_now(alert)
             if card is None and not alert.removed:
                 events.append(self._settle(alert, alert.card, "rule_removed", heard_ms))
-            elif card is not None and (card.hash != alert.card.hash or alert.removed):
+            elif card is not None and (not _is_same(card, alert.card) or alert.removed):
                 goes_on = _judges_alike(card, alert.card)
                 events.append(self._settle(alert, card, "rule_changed", heard_ms, goes_on=goes_on))
         return events + self._look_at_held(heard_ms)
@@ -624,6 +633,11 @@ def _judge(cmd: OperatorCommand, alert: Alert | None) -> Verdict:
 
 def _is_lesser(alert: Alert, row: dict[str, int | float]) -> bool:
     return int(row["level"]) < alert.stands_at
+
+
+def _is_same(card: RuleCard, other: RuleCard) -> bool:
+    """Whether it is the same variant with the same meaning."""
+    return card.hash == other.hash and card.name == other.name
 
 
 def _judges_alike(card: RuleCard, other: RuleCard) -> bool:

@@ -27,7 +27,7 @@ class Inhibitors:
     """
 
     def __init__(self, cards: Sequence[RuleCard]) -> None:
-        ids = [card.id for card in cards]
+        ids = list(dict.fromkeys(card.id for card in cards))
         asked = {one for card in cards for one in card.inhibit}
         self._rules = {one: tuple(rule for rule in ids if one.names(rule)) for one in asked}
         self._kinds: dict[str, list[Spot]] = {}

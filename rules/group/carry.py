@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from contracts.directory import DeviceDirectory
 from contracts.predicates import COLUMNS, PredicateBatch
 from contracts.quantities import FAMILIES, FAMILY_INDEX
+from contracts.where import belongs
 from rules.group.operator import GroupOperator
 from rules.group.predicates import Predicates
 from rules.instances import NAMES, NEVER_MS, State
@@ -251,6 +252,13 @@ class Unpacking:
             keep[row] = int(self._directory.family[batch.device[row]]) == one.family
         self._operator.waiting = PredicateBatch.join([batch.take(keep), self._operator.waiting])
 
+    def _is_watched(self, rule: int, group: int) -> bool:
+        card = self._operator.rules[rule].card
+        if not (card.where or card.beside):
+            return True
+        members = self._directory.groups.members(group).astype(np.int32)
+        return bool(belongs(card, self._directory, members[:1]).all())
+
     def _fill_instances(self, saved: SavedGroups, rule_of: NDArray[np.int16]) -> Counter[int]:
         left: Counter[int] = Counter()
         if not saved.instances:
@@ -261,6 +269,9 @@ class Unpacking:
         row_of = self._directory.groups.row_of
         state.device = np.array([row_of.get(name, -1) for name in saved.groups], np.int32)
         keep = (state.rule >= 0) & (state.device >= 0)
+        for i in np.flatnonzero(keep).tolist():
+            # A group that meets another variant of the rule now is counted anew.
+            keep[i] = self._is_watched(int(state.rule[i]), int(state.device[i]))
         left.update(old_rule[~keep & (state.rule >= 0)].tolist())
         self._operator.table.store(state.take(keep))
         for i in np.flatnonzero(keep).tolist():
