@@ -33,6 +33,7 @@ from rules.expr.plan import (
     walk,
 )
 from rules.members import Members
+from rules.positions import true_at
 from rules.ruleset import Rule
 
 Bools = NDArray[np.bool_]
@@ -74,7 +75,7 @@ class Calm:
         calm = value >= self._low[key]
         calm &= value <= self._high[key]
         calm &= batch.flags == 0
-        stirred = np.flatnonzero(~calm)
+        stirred = true_at(~calm)
         if len(active) > len(self._marked):
             self._marked = np.zeros(len(active), np.bool_)
         marked = self._marked

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from rules.machine import Events
 from rules.members import LATE, LIVE, NOT_WATCHED, Members
+from rules.positions import true_at
 from rules.sheet import LOSES, Beside, Index, Sheet, begins
 from rules.verdict import BREACH, HOLDS
 
@@ -77,7 +78,7 @@ class Hot:
             key = key[order]
         rule, lane, device, slot, ts_ms, code, start, reading, tick, seen_ms = columns
         fresh = begins(key)
-        first = np.flatnonzero(fresh)
+        first = true_at(fresh)
         instance = np.cumsum(fresh) - 1
         events = Events(instance, ts_ms, code, start, reading, tick, seen_ms)
         return Grouped(events, rule[first], lane[first], device[first], slot[first])
@@ -138,7 +139,7 @@ class Picker:
             mark = np.zeros(len(slots), np.bool_)
             mark[rank[hits]] = True
             hot |= mark[rank]
-        return np.flatnonzero(hot)
+        return true_at(hot)
 
     def _push(
         self,

@@ -15,6 +15,7 @@ from contracts.quantities import FAMILIES, FAMILY_INDEX
 from contracts.transitions import Episode
 from contracts.where import belongs
 from rules.expr.plan import AttributeIs, attributes_of
+from rules.positions import true_at
 from rules.ruleset import Rule, RuleSet
 
 LIVE, LATE = int(Episode.LIVE), int(Episode.LATE)
@@ -87,7 +88,7 @@ class Members:
         families = self._directory.family[first:last]
         rank = np.empty(last - first, np.int32)
         for family in np.unique(families).tolist():
-            fresh = np.flatnonzero(families == family)
+            fresh = true_at(families == family)
             count = self._count[family]
             rank[fresh] = np.arange(count, count + len(fresh), dtype=np.int32)
             self._append(family, (fresh + first).astype(np.int32))

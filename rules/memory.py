@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from rules.entries import FIRST
 from rules.instances import NEVER_MS
+from rules.positions import true_at
 from rules.sheet import Index, Sheet, begins
 
 Bools = NDArray[np.bool_]
@@ -71,7 +72,7 @@ class Memory:
         fresh = np.ones(len(rows), np.bool_)
         parts: list[tuple[Remembered, Index]] = []
         for number, kept in self.kept.items():
-            at = np.flatnonzero(quantity == number)
+            at = true_at(quantity == number)
             if not len(at):
                 continue
             kept.make_room(room)
@@ -127,7 +128,7 @@ class _Filled:
         self._sure = np.ones(len(rows), np.bool_) if unsure is None else ~unsure[rows]
         fresh = begins(rank)
         self._segment = np.cumsum(fresh) - 1
-        self._first = np.flatnonzero(fresh)[self._segment]
+        self._first = true_at(fresh)[self._segment]
 
     def column(self, quantity: int, kept: Remembered, *, timed: bool) -> NDArray[np.float64]:
         own = self._quantity == quantity
@@ -155,7 +156,7 @@ class _Filled:
         return newest & (self._ts >= kept.ts_ms[self._rank])
 
     def _remember(self, carried: Bools, kept: Remembered) -> None:
-        at = np.flatnonzero(carried)
+        at = true_at(carried)
         if not len(at):
             return
         last = at[np.append(self._rank[at][1:] != self._rank[at][:-1], True)]

@@ -20,6 +20,7 @@ from rules.expr.plan import AttributeIs
 from rules.hot import Codes, Hot, Picker
 from rules.members import Members
 from rules.memory import Memory
+from rules.positions import true_at
 from rules.ruleset import Rule
 from rules.sheet import Index, Sheet
 from rules.verdict import verdicts
@@ -133,7 +134,7 @@ class Scan:
         for number in numbers:
             rule = self.rules[number]
             columns.rule = number
-            hits = np.flatnonzero(maybe(rule.when, columns))
+            hits = true_at(maybe(rule.when, columns))
             if len(hits):
                 usable = sheet.usable(rows[hits], safety=rule.card.safety)
                 hits = hits if usable is None else hits[usable]
@@ -149,11 +150,11 @@ class Scan:
         for number in group.numbers:
             rule = self.rules[number]
             asked = self._asked[number]
-            own = np.flatnonzero(np.isin(quantity, asked))
+            own = true_at(np.isin(quantity, asked))
             at, known = sheet.settled(rows, own)
             columns = _Columns(self._members, sheet, rows[at], {q: values[q][known] for q in asked})
             columns.rule = number
-            hits = np.flatnonzero(maybe(rule.when, columns))
+            hits = true_at(maybe(rule.when, columns))
             self._pick(number, rule, columns, hits, picker)
 
     def _pick(
@@ -176,7 +177,7 @@ class Scan:
         past = sheet.past[rows]
         parts: tuple[tuple[Stream, Bools], ...] = (("live", ~past), ("late", past))
         for stream, mine in parts:
-            at = np.flatnonzero(mine)
+            at = true_at(mine)
             if len(at):
                 memory = self.memory(group.family, stream)
                 for quantity, known in memory.recall(sheet, rows[at], rank[at], room).items():

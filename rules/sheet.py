@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from contracts.batch import Flag, TaggedBatch
 from contracts.quantities import FAMILIES, QUANTITIES, Kind
+from rules.positions import true_at
 
 Index = NDArray[np.intp]
 Bools = NDArray[np.bool_]
@@ -107,7 +108,7 @@ class Sheet:
         if self.beside is None or not len(own):
             return own, own
         ends = np.append(begins(self.beside.cause[rows[own]])[1:], True)
-        last = np.flatnonzero(ends)
+        last = true_at(ends)
         sure = np.arange(len(own))
         if self.unsure is not None:
             unsure = self.unsure[rows[own]] & (self.batch.quantity[rows[own]] >= len(QUANTITIES))

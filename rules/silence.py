@@ -19,6 +19,7 @@ from rules.expr.plan import AttributeIs
 from rules.hot import Codes, Hot
 from rules.instances import AFTER_ALL_MS, NEVER_MS
 from rules.members import LIVE, NOT_WATCHED, Members
+from rules.positions import true_at
 from rules.ruleset import Rule, RuleSet
 from rules.sheet import Index, Sheet
 from rules.verdict import BREACH, encode
@@ -110,7 +111,7 @@ class Silence:
             mark = np.zeros(len(slots), np.bool_)
             mark[rank[hit]] = True
             picked |= mark[rank]
-        at = np.flatnonzero(picked)
+        at = true_at(picked)
         if len(at):
             at = at[np.argsort(rank[at], kind="stable")]
             self._push(number, rows[at], device[at], ts_ms[at], hot)
@@ -131,7 +132,7 @@ class Silence:
         before[1:][same] = np.maximum(heard[1:], ts_ms[:-1])[same]
         ends = (before > NEVER_MS) & (before + for_ms <= ts_ms)
         ends &= ~(self.told[number][rank] & (before == heard))
-        silent = np.flatnonzero(ends)
+        silent = true_at(ends)
         place = np.concatenate([silent * 2, np.arange(len(rows)) * 2 + 1])
         order = np.argsort(place)
         hot.add(
@@ -188,7 +189,7 @@ class Silence:
         heard = self.heard_ms[rows]
         waiting = (slots != NOT_WATCHED) & ~self.told[number][: len(rows)] & (heard > NEVER_MS)
         due = waiting & (heard + for_ms <= watermarks.of(rows))
-        rank = np.flatnonzero(due)
+        rank = true_at(due)
         self.told[number][rank] = True
         hot.add(
             rule=number,
