@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli import rules_backtest, rules_reload, rules_test
+from app.cli import rules_backtest, rules_reload, rules_show, rules_test
 from app.cli.outcome import FINDINGS, fail
 from app.content import ContentError, file_of, read_rule_files
 from contracts.registry import Registry
@@ -30,6 +30,8 @@ def rules() -> None:
     """Alert rules / 告警规则."""
 
 
+app.command("show")(rules_show.show)
+app.command("explain")(rules_show.explain)
 app.command("test")(rules_test.command)
 app.command("backtest")(rules_backtest.command)
 app.command("reload")(rules_reload.command)

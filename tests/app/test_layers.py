@@ -162,3 +162,24 @@ def test_overrides_for_nobody_are_found(street: Path, registry: Path) -> None:
     assert f"{street}/overrides.yml:4: firewater.pressure_low.where: no grid begins with" in (
         result.output
     )
+
+
+def test_show_says_what_holds_for_a_device_and_why(street: Path, registry: Path) -> None:
+    options = ["--device", "fw-2", "--registry", str(registry), "--json"]
+    result = CliRunner().invoke(app, ["show", str(street), "firewater.pressure_low", *options])
+    (document,) = json.loads(result.output)
+    found = {value["key"]: value for value in document["values"]}
+    assert document["variant"] == "grid=340111002"
+    assert found["when"]["value"] == "static_pressure < 0.10 MPa"
+    assert found["when"]["source"] == f"{street}/overrides.yml:7"
+    assert found["for"]["source"] == f"{street.parent}/district/overrides.yml:5"
+    assert found["severity"]["layer"] == "shipped"
+    assert document["cost"]["machine_rows"] == 1
+
+
+def test_explain_speaks_both_languages(street: Path) -> None:
+    for language, said in (("zh", "低于 0.10 MPa"), ("en", "is below 0.10 MPa")):
+        result = CliRunner().invoke(
+            app, ["explain", str(street), "firewater.pressure_low", "--lang", language]
+        )
+        assert said in result.output, result.output

@@ -8,6 +8,7 @@ import pytest
 
 from rules import compile_rules
 from rules.lint import lint
+from tests.rules.scene import ruleset
 
 FULL = """\
 rules:
@@ -111,3 +112,20 @@ def test_a_sequence_ends_by_another_quantity() -> None:
     assert problems(("when: residual_current >= 500 mA", steps)) == []
     overlap = problems(("when: residual_current >= 500 mA", steps), ("< 450", "< 550"))
     assert overlap == ["efire.high.clear: some values both raise and clear"]
+
+
+def test_two_rules_that_say_the_same() -> None:
+    def found(second: str) -> list[str]:
+        rules = ruleset(
+            "id: efire.a, on: {family: efire}, when: residual_current > 300 mA",
+            f"id: efire.b, on: {{family: efire}}, {second}",
+        )
+        said = (str(one) for one in lint(rules))
+        return [one for one in said if "rings without" in one or "asks the same" in one]
+
+    assert "efire.b.when: asks the same as efire.a" in found("when: residual_current > 0.3 A")[0]
+    assert "efire.b.when: never rings without efire.a" in found("when: residual_current > 1 A")[0]
+    assert "efire.a.when: never rings without efire.b" in found("when: residual_current > 1 mA")[0]
+    assert found("when: residual_current < 20 mA") == []
+    assert found("severity: 1, when: residual_current > 1 A") == []
+    assert found("for: 60s, when: residual_current > 100 mA") == []
