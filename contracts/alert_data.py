@@ -132,7 +132,8 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     """When it happened, when it was heard, and how good the clock was.
 
     happened: event time at which the condition began. heard: when the deciding reading was
-    accepted. late: it came after its time. on_delay_ms: how long the condition must hold.
+    accepted. late: it came after its time. on_delay_ms: how long the condition had to hold;
+    flapping_on_delay_ms: how long the next one must, because the device flaps, 0 = as long.
     slack_ms: how long timed rules wait for late readings.
     """
 
@@ -142,6 +143,7 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     late: bool
     on_delay_ms: int
     slack_ms: int
+    flapping_on_delay_ms: int = 0
 
 
 class AlertData(msgspec.Struct, frozen=True, kw_only=True):
@@ -150,7 +152,8 @@ class AlertData(msgspec.Struct, frozen=True, kw_only=True):
     severity: at which it stands now, 1 (Ⅰ, red) to 4 (Ⅳ, blue); level: the same as a Roman number.
     level_name: of the rule's level at which it stands, "" = the rule has none, "missing" = raised
     by silence. severity_before: before this event. severity_worst: the worst so far; who was told
-    of that is told of all that follows.
+    of that is told of all that follows. flapping: it was raised so often in a short time that the
+    condition must hold for longer (`timing`).
     notify: whether this event should call a person. revision counts the alert's events from 1.
     onsets counts how often the condition began while the alert was open. by, note: of the
     command behind this event. reminder: the number of a reminder, 0 for every other event.
@@ -198,3 +201,4 @@ class AlertData(msgspec.Struct, frozen=True, kw_only=True):
     level_name: str = ""
     severity_before: int = 0
     severity_worst: int = 0
+    flapping: bool = False

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from contracts.spots import Spot
@@ -24,6 +26,11 @@ PLACEHOLDERS: dict[str, str] = {
 value, limit, unit, quantity: of the deciding reading. level: Ⅰ to Ⅳ, as it is told. since: local
 time at which it began. for: the on-delay. count, size: devices of the group that fit, and all.
 """
+
+Late = Literal["annotate", "fire", "drop"]
+LATE: tuple[Late, ...] = ("annotate", "fire", "drop")
+"""What a rule does with readings that are late, historical or of unknown time: keep them apart as
+history, ring as if they were on time, or not look at them."""
 
 
 class Text(msgspec.Struct, frozen=True):
@@ -104,7 +111,8 @@ class RuleCard(msgspec.Struct, frozen=True, kw_only=True):
     rule's quantity. for_ms: the on-delay. inhibit: while one of these holds, alerts are recorded,
     not delivered. shadow: alerts are recorded, never delivered. budget: how many alerts a grid may
     have in a day at full severity, 0 = any number. A safety rule has none of the three. levels:
-    what an alert can stand at, the least first; () = there is one thing only.
+    what an alert can stand at, the least first; () = there is one thing only. late: what old
+    readings do. flapping: whether its on-delay may grow.
     terms: transitions name them by index behind `QUANTITIES`.
     variant: which of the rule's variants, "" = the rule itself. where, beside: it is for devices
     that fit all of the first and none of the second, so each device meets one variant. layer: the
@@ -134,6 +142,8 @@ class RuleCard(msgspec.Struct, frozen=True, kw_only=True):
     levels: tuple[Level, ...] = ()
     decides: str = ""
     terms: tuple[Term, ...] = ()
+    late: Late = "annotate"
+    flapping: bool = False
     variant: str = ""
     where: tuple[Where, ...] = ()
     beside: tuple[Where, ...] = ()

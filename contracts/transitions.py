@@ -84,7 +84,10 @@ class TransitionBatch:
     the deciding reading. flags: uint16 `Flag` bits of the deciding reading. heard_ms: int64 when
     that was accepted. position: int64, row: int32 of the record that made it known. severity: uint8
     at which the alert stands with this change, 1 to 4; 0 = that of the rule's card. level: int8
-    index into the card's levels, at which it stands now; -1 = the card has none. groups: None
+    index into the card's levels, at which it stands now; -1 = the card has none. waited_ms: int64,
+    of a raise that had to wait for longer, because the device flapped, how long; 0 = it had not.
+    flapping_ms: int64, of a raise after which the device flaps, the on-delay of the next; 0 = it
+    doesn't. groups: None
     = all are changes of devices; where it names a group, device is -1, value how many of its
     devices (or which share) decided, and quantity -1.
     """
@@ -105,6 +108,8 @@ class TransitionBatch:
     row: NDArray[np.int32]
     severity: NDArray[np.uint8]
     level: NDArray[np.int8]
+    waited_ms: NDArray[np.int64]
+    flapping_ms: NDArray[np.int64]
     groups: GroupColumns | None = None
 
     def __len__(self) -> int:
@@ -165,6 +170,8 @@ COLUMNS: dict[str, type] = {
     "row": np.int32,
     "severity": np.uint8,
     "level": np.int8,
+    "waited_ms": np.int64,
+    "flapping_ms": np.int64,
 }
 
 

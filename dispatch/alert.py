@@ -54,7 +54,9 @@ class Alert(msgspec.Struct, kw_only=True):
     place is that of the onset: `source` stays the same over the life of an alert.
     why: the evidence of the last onset or level; last: of the last other change, None = none yet.
     stands_at: index into the card's levels, -1 = it has none. stated: the severity there, 0 = the
-    card's. worst: the worst severity told so far, 0 = none yet.
+    card's. waited_ms: how long the condition had to hold because the device flapped, flapping_ms:
+    how long the next one must; 0 = no longer than the rule says. worst: the worst severity told
+    so far, 0 = none yet.
     sequence_ms: the greatest event time said so far, so that `sequence` never falls.
     gateway, riser: of the device at the onset, beside `place`; "" = not known. held: why receivers
     aren't told of it, "" = they are. held_by, held_by_rule: id and rule of the alert that keeps
@@ -93,6 +95,8 @@ class Alert(msgspec.Struct, kw_only=True):
     stands_at: int = -1
     stated: int = 0
     worst: int = 0
+    waited_ms: int = 0
+    flapping_ms: int = 0
 
     @property
     def rule_severity(self) -> int:

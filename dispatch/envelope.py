@@ -84,7 +84,7 @@ def event_of(alert: Alert, told: Told) -> AlertEvent:
         severity=alert.severity,
         causation=told.causation,
         # A late alert is history from its first moment; a safety signal always calls to act.
-        expires=is_late(alert) and not card.safety,
+        expires=is_late(alert) and not rings(alert),
         data=msgspec.to_builtins(_data(alert, told)),
     )
 
@@ -140,7 +140,7 @@ def is_late(alert: Alert) -> bool:
 
 def rings(alert: Alert) -> bool:
     """Whether a new onset calls a person: late ones are history, unless safety."""
-    return alert.card.safety or not is_late(alert)
+    return alert.card.safety or alert.card.late == "fire" or not is_late(alert)
 
 
 def instant(ms: int) -> str:
@@ -198,6 +198,7 @@ def _data(alert: Alert, told: Told) -> AlertData:
         level_name="" if alert.level is None else alert.level.name,
         severity_before=told.severity_before or alert.severity,
         severity_worst=alert.worst,
+        flapping=bool(alert.waited_ms or alert.flapping_ms),
     )
 
 
@@ -260,7 +261,8 @@ def _timing(alert: Alert) -> Timing:
         heard=instant(alert.why.heard_ms),
         clock=_clock(alert.why),
         late=is_late(alert),
-        on_delay_ms=(alert.level or alert.card).for_ms,
+        on_delay_ms=alert.waited_ms or (alert.level or alert.card).for_ms,
+        flapping_on_delay_ms=alert.flapping_ms,
         slack_ms=alert.slack_ms,
     )
 

@@ -22,6 +22,15 @@ from numpy.typing import NDArray
 
 from contracts.quantities import FAMILIES, FAMILY_INDEX
 from contracts.transitions import Episode
+from rules.carry_episodes import (
+    Meets,
+    pack_dropped,
+    pack_flaps,
+    pack_standing,
+    unpack_dropped,
+    unpack_flaps,
+    unpack_standing,
+)
 from rules.compared import Carried, Known, compared, known, public_id
 from rules.entries import names
 from rules.group.carry import (
@@ -31,7 +40,7 @@ from rules.group.carry import (
     pack_groups,
     pack_questions,
 )
-from rules.instances import CLEARING, FIRING, NAMES, NEVER_MS, State
+from rules.instances import NAMES, NEVER_MS, State
 from rules.members import NOT_WATCHED
 from rules.memory import Memory
 from rules.parts import Parts
@@ -42,10 +51,9 @@ from rules.saved import save as _save
 from rules.scan import Scan, Stream
 from rules.subset import EVERYTHING, Subset
 
-VERSION = 2
+VERSION = 3
 
 
-_STANDING = ("rule", "lane", "device", "onset", "at")
 _NO_ROWS = np.empty(0, np.intp)
 
 
@@ -72,7 +80,8 @@ class _Saved(msgspec.Struct, frozen=True, kw_only=True):
     heard_device: _SavedColumn
     heard_ms: _SavedColumn
     standing: dict[str, _SavedColumn] = {}
-    """Of open alerts: rule row, lane, device, onset and time of the last change."""
+    flaps: dict[str, _SavedColumn] = {}
+    dropped: dict[str, dict[str, int]] = {}
     told: dict[str, _SavedColumn]
     """By rule id; a part stands behind it as in `efire.off/missing`."""
     derived: dict[str, dict[str, dict[str, _SavedColumn]]]
@@ -99,7 +108,9 @@ def pack(parts: Parts, subset: Subset = EVERYTHING) -> bytes:
         rules=known(parts.ruleset),
         instances={name: _save(getattr(state, name)) for name in NAMES},
         memories=tuple(_pack_memories(parts, subset)),
-        standing=_pack_standing(parts, subset),
+        standing=pack_standing(parts, subset),
+        flaps=pack_flaps(parts, subset),
+        dropped=pack_dropped(parts) if "whole" in subset.kinds else {},
         heard_device=_save(heard.astype(np.int32)),
         heard_ms=_save(silence.heard_ms[heard]),
         told={_name(parts.ruleset.rules[n]): _save(rows) for n, rows in told.items()},
@@ -137,7 +148,9 @@ def unpack(
     rows = _Rows(len(parts.directory), remap, subset)
     rule_of = _matching(parts, saved)
     arrived, left = _unpack_instances(parts, saved, rows)
-    _unpack_standing(parts, saved, arrived, rows)
+    unpack_standing(parts, saved.standing, saved.rules, arrived, rows.new)
+    unpack_flaps(parts, saved.flaps, _meets(parts, saved), rows.new)
+    unpack_dropped(parts, saved.dropped)
     _unpack_memories(parts, saved, rows)
     unpacking = Unpacking(
         parts.predicates,
@@ -218,17 +231,26 @@ def _unpack_instances(parts: Parts, saved: _Saved, rows: _Rows) -> tuple[State, 
     state.device = rows.new(state.device)
     state.quantity = quantity_of[state.quantity].astype(np.int16)
     keep = (state.rule >= 0) & (state.device >= 0)
+    meets = _meets(parts, saved)
     for row in np.flatnonzero(keep).tolist():
         # A restart: one look per active instance is cheap against reading the log.
         device = int(state.device[row])
-        watching = (rule for rule in variants[old_rule[row]] if _watches(parts, rule, device))
-        rule = next(watching, -1)
+        rule = meets(int(old_rule[row]), device)
         keep[row] = rule >= 0
         state.rule[row] = max(rule, 0)
     left.update(names[rule] for rule in old_rule[~keep & (state.rule >= 0)].tolist())
     arrived = state.take(keep)
     parts.insert(arrived)
     return arrived, left
+
+
+def _meets(parts: Parts, saved: _Saved) -> Meets:
+    variants = _variants(parts, saved)
+
+    def row(old: int, device: int) -> int:
+        return next((rule for rule in variants[old] if _watches(parts, rule, device)), -1)
+
+    return row
 
 
 def _watches(parts: Parts, rule: int, device: int) -> bool:
@@ -257,49 +279,6 @@ def _pack_questions(parts: Parts, subset: Subset) -> SavedQuestions:
 
 def _pack_groups(parts: Parts) -> SavedGroups:
     return pack_groups(parts.groups, parts.members, parts.directory)
-
-
-def _pack_standing(parts: Parts, subset: Subset) -> dict[str, _SavedColumn]:
-    """Of the alerts of rules with several rows, what their instances don't tell."""
-    covered = [subset.covers(rule.mode, rule.id) for rule in parts.ruleset.rules]
-    saved = [
-        (standing.row, lane, device, standing.onset_ms, standing.at_ms)
-        for (_, lane, device), standing in parts.episodes.saved()
-        if any(covered[row] for row in standing.rows)
-    ]
-    found = np.array(saved, np.int64).reshape(-1, 5)
-    found = found[subset.has(found[:, 2])]
-    dtypes = (np.int16, np.uint8, np.int32, np.int64, np.int64)
-    columns = zip(_STANDING, dtypes, found.T, strict=True)
-    return {name: _save(column.astype(dtype)) for name, dtype, column in columns}
-
-
-def _unpack_standing(parts: Parts, saved: _Saved, arrived: State, rows: _Rows) -> None:
-    """The rows that hold are those of the instances; onset and last change as saved."""
-    holds = (arrived.phase == FIRING) | (arrived.phase == CLEARING)
-    for at in np.flatnonzero(holds & parts.episodes.several[arrived.rule]).tolist():
-        parts.episodes.stand(
-            int(arrived.rule[at]),
-            int(arrived.lane[at]),
-            int(arrived.device[at]),
-            unknown=bool(arrived.unknown[at]),
-            onset_ms=int(arrived.onset[at]),
-        )
-    if not saved.standing:
-        return
-    cards = parts.ruleset.cards
-    standing_of = {
-        (cards[public].id, lane, device): standing
-        for (public, lane, device), standing in parts.episodes.saved()
-    }
-    columns = {name: _load(column) for name, column in saved.standing.items()}
-    columns["device"] = rows.new(columns["device"])
-    for rule, lane, device, onset_ms, at_ms in zip(
-        *(columns[name].tolist() for name in _STANDING), strict=True
-    ):
-        standing = standing_of.get((public_id(saved.rules[rule].id), lane, device))
-        if standing is not None:
-            standing.onset_ms, standing.at_ms = onset_ms, max(standing.at_ms, at_ms)
 
 
 def _pack_memories(parts: Parts, subset: Subset) -> list[_SavedMemory]:

@@ -73,8 +73,13 @@ class Changes:
         threshold: NDArray[np.float64],
         deciding: Deciding,
         revealed: Revealed,
+        waited_ms: Times | None = None,
+        flapping_ms: Times | None = None,
     ) -> None:
-        """One change for each instance in `index`; the other columns are of its length."""
+        """One change for each instance in `index`; the other columns are of its length.
+
+        waited_ms, flapping_ms: None = 0 for all.
+        """
         n = len(index)
         self._parts.append(
             TransitionBatch(
@@ -94,6 +99,8 @@ class Changes:
                 row=revealed.row,
                 severity=np.zeros(n, np.uint8),
                 level=np.full(n, -1, np.int8),
+                waited_ms=np.zeros(n, np.int64) if waited_ms is None else waited_ms,
+                flapping_ms=np.zeros(n, np.int64) if flapping_ms is None else flapping_ms,
             )
         )
 

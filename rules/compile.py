@@ -10,7 +10,7 @@ from itertools import pairwise
 from contracts.groups import KINDS
 from contracts.quantities import QUANTITIES
 from contracts.rulebook import PLACEHOLDERS
-from rules import quieting
+from rules import lasting, quieting
 from rules.composing import check_composed, composed, sequence_of
 from rules.document import Reader
 from rules.entries import MAX_DERIVED
@@ -122,6 +122,10 @@ def _compiled(reader: Reader, written: WrittenRule, named: Named) -> tuple[Rule,
     return rows_of(written, asked)
 
 
+FOR_ALL_LEVELS = (*RESTRICTING, *lasting.KEYS)
+"""Keys that a level takes from its rule."""
+
+
 def _parts(written: WrittenRule) -> list[WrittenRule]:
     """The rule, or each of its levels as a rule of its own."""
     if "levels" not in written.lines:
@@ -137,7 +141,10 @@ def _parts(written: WrittenRule) -> list[WrittenRule]:
             missing_raises=written.missing_raises,
             debounce=written.debounce,
             during=written.during,
-            lines={key: written.lines[key] for key in RESTRICTING if key in written.lines}
+            keep_ms=written.keep_ms,
+            flapping=written.flapping,
+            late=written.late,
+            lines={key: written.lines[key] for key in FOR_ALL_LEVELS if key in written.lines}
             | level.lines,
         )
         for level in written.levels
@@ -158,6 +165,8 @@ def _asked(reader: Reader, part: WrittenRule, named: Named) -> Question | None:
         fault = partial(_fault, reader, part)
         check_composed(part, when, fault)
         when = composed(part, when, clear, named, fault)
+        for key, problem, mend in lasting.faults_of(part, when):
+            fault(key, problem, mend)
     _check_options(reader, part)
     if when is None or not part.severity or len(reader.findings) > before:
         return None

@@ -82,8 +82,8 @@ def _check_sequence(written: WrittenRule, fault: Fault) -> None:
         fault("for", "a sequence is complete at one moment and can't last", "leave for out")
     if written.debounce is not None:
         fault("debounce", "a sequence is complete at one moment", "leave debounce out")
-    if "clear" not in written.lines and not written.latched:
-        mend = "add clear:, or latched: true"
+    if not {"clear", "keep"} & written.lines.keys() and not written.latched:
+        mend = "add clear:, keep: or latched: true"
         fault("sequence", "nothing says when the alert of a sequence ends", mend)
 
 

@@ -10,9 +10,11 @@ from typing import Any
 
 from contracts.groups import KINDS
 from contracts.quantities import FAMILIES
+from contracts.rulebook import LATE
 from contracts.spots import SPOTS
-from rules import durations, overrides, quieting, read_schedule, read_when, schema
+from rules import durations, lasting, overrides, quieting, read_schedule, read_when, schema
 from rules.calendar import DAY_WORDS
+from rules.flapping import MOST_RAISES
 from rules.zones import DEFAULT_ZONE
 
 NAME = "rules.schema.json"
@@ -122,6 +124,20 @@ def _rule() -> dict[str, Any]:
             "pattern": f"^(hold|{schema.MISSING.pattern})$",
             "examples": ["hold", "unknown after 15m", "raise after 15m"],
         },
+        "keep": duration
+        | {"description": "How long the alert's end is held off; momentary signals end by it"},
+        "flapping": {
+            "type": "object",
+            "description": "After that many raises within the time, `for` is longer",
+            "additionalProperties": False,
+            "required": list(lasting.FLAPPING_KEYS),
+            "properties": {
+                "raises": {"type": "integer", "minimum": 2, "maximum": MOST_RAISES},
+                "within": duration,
+                "for": duration,
+            },
+        },
+        "late": {"enum": list(LATE), "description": "What readings that are late or old do"},
         "class": {"enum": list(schema.CLASSES)},
         "latched": {"type": "boolean", "description": "Ends only by an operator's reset"},
         "standard": text | {"description": "The clause behind the threshold, or: proposal"},
@@ -152,7 +168,14 @@ def _rule() -> dict[str, Any]:
         "type": "object",
         "additionalProperties": False,
         "required": [key for key in schema.REQUIRED if key not in either],
-        "oneOf": [{"required": either}, {"required": sequence}, {"required": ["levels"]}],
+        "oneOf": [
+            {"required": either},
+            {"required": sequence},
+            {
+                "required": ["levels"],
+                "not": {"anyOf": [{"required": [key]} for key in schema.BY_LEVEL]},
+            },
+        ],
         "properties": {key: properties[key] for key in schema.KEYS},
     }
 

@@ -6,6 +6,7 @@ time. Nothing depends on how rows are cut into calls of `on_rows`.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -29,6 +30,9 @@ from rules.ruleset import RuleSet
 from rules.sheet import Sheet
 from rules.subset import Subset
 from rules.watermarks import Watermarks
+
+LATE_DROPPED = "late_dropped"
+"""Begins the names of counts of readings that a rule with `late: drop` didn't look at."""
 
 
 class RuleEngine:
@@ -73,7 +77,7 @@ class RuleEngine:
         hot = Hot(parts.members, only)
         parts.instant.collect(Sheet(batch, parts.directory.family), hot, rest, parts.active)
         changes = Changes()
-        self._play(hot, batch, None, Machine(self._parameters, changes))
+        self._play(hot, batch, None, Machine(self._parameters, changes, self._parts.flaps))
         return self._plain(in_log_order(parts.episodes.merge(changes.in_log_order())))
 
     def on_time(self, batch: TaggedBatch, progress: Progress) -> TransitionBatch:
@@ -84,7 +88,7 @@ class RuleEngine:
         parts = self._parts
         parts.grow()
         changes = Changes()
-        machine = Machine(self._parameters, changes)
+        machine = Machine(self._parameters, changes, self._parts.flaps)
         watermarks = Watermarks(parts.directory, progress.watermark_ms)
         hot = Hot(parts.members)
         batch, beside = parts.derive.extended(_ascending(batch), watermarks, progress)
@@ -99,6 +103,7 @@ class RuleEngine:
         parts.silence.expire(watermarks, hot)
         self._play(hot, batch, progress, machine)
         self._expire(machine, watermarks, progress)
+        parts.flaps.forget(watermarks)
         told = parts.predicates.on_time(sheet, watermarks, progress.heard_ms)
         of_groups = parts.episodes.merge(parts.groups.on_time(told, progress))
         of_devices = in_time_order(parts.episodes.merge(changes.in_time_order()))
@@ -108,7 +113,7 @@ class RuleEngine:
         """The earliest event time at which `on_time` has something to do; None = never."""
         if self._due_version != self._parts.instances.version:
             state = self._parts.instances.gather(self._parts.instances.slots())
-            machine = Machine(self._parameters, Changes())
+            machine = Machine(self._parameters, Changes(), self._parts.flaps)
             self._remember_due(state, machine.deadlines(state))
         parts = self._parts
         stages = (parts.silence, parts.derive, parts.predicates, parts.groups)
@@ -214,7 +219,7 @@ class RuleEngine:
         place[place == len(devices)] = 0
         mine = (devices[place] == state.device) & np.isin(state.rule, instant)
         changes = Changes()
-        machine = Machine(self._parameters, changes)
+        machine = Machine(self._parameters, changes, self._parts.flaps)
         limits = np.where(state.lane == Episode.LATE, state.clock, limit_ms)
         due = np.flatnonzero(mine & (machine.deadlines(state) <= limits))
         if len(due):
@@ -231,7 +236,12 @@ class RuleEngine:
 
     def counts(self) -> dict[str, int]:
         """What couldn't be kept or computed since the state began, by reason."""
-        return self._parts.derive.counts()
+        parts = self._parts
+        # Copied at once: others ask while this counts on.
+        dropped = Counter(dict(parts.instant.dropped)) + Counter(dict(parts.timed.dropped))
+        return parts.derive.counts() | {
+            f"{LATE_DROPPED} {rule}": number for rule, number in sorted(dropped.items())
+        }
 
     def _plain(self, found: TransitionBatch) -> TransitionBatch:
         """In place of derived quantities the terms of the public rules."""

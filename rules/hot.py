@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from rules.machine import Events
 from rules.members import LATE, LIVE, NOT_WATCHED, Members
 from rules.positions import true_at
+from rules.ruleset import Hearing
 from rules.sheet import LOSES, Beside, Index, Sheet, begins
 from rules.verdict import BREACH, HOLDS
 
@@ -38,6 +39,10 @@ class Hot:
         self._only = only
         self._parts: list[tuple[NDArray[np.generic], ...]] = []
 
+    def asks(self, rule: int) -> bool:
+        """Whether the machine row is asked in this pass."""
+        return self._only is None or bool(self._only[rule])
+
     def add(
         self,
         *,
@@ -57,7 +62,7 @@ class Hot:
         None = at the event itself.
         """
         n = len(device)
-        if n and (self._only is None or self._only[rule]):
+        if n and self.asks(rule):
             slot = self._members.slots(lane, rule)[self._members.rank[device]]
             numbers = np.full(n, rule, np.int16), np.full(n, lane, np.uint8)
             tick = np.zeros(n, np.bool_) if tick is None else tick
@@ -99,13 +104,13 @@ class Picker:
         hits: Index,
         coded: Callable[[Index], Codes],
         *,
-        safety: bool,
+        hearing: Hearing,
     ) -> None:
         """rows: of the batch, ascending. hits: positions in them that may be breached.
 
         coded: verdicts at positions. A safety rule has one lane; others keep history apart:
         readings behind the watermark go to the late lane, where readings on time may end an
-        episode but never begin one.
+        episode but never begin one. Rules that drop or ring for them have no such lane.
         """
         members, sheet = self._members, self._sheet
         live, late = members.active[LIVE][rule], members.active[LATE][rule]
@@ -114,13 +119,16 @@ class Picker:
         rank = members.rank[sheet.batch.device[rows]]
         slots = members.slots(LIVE, rule)
         hits = hits[slots[rank[hits]] != NOT_WATCHED]
-        past = None if safety or sheet.past is None else sheet.past[rows]
+        one_lane = hearing in ("safety", "fire")
+        past = None if one_lane or sheet.past is None else sheet.past[rows]
         fresh_hits = hits if past is None else hits[~past[hits]]
         at = self._of_hot(slots, rank, fresh_hits, live)
         if past is not None:
             at = at[~past[at]]
         start = np.ones(len(at), np.bool_)
-        self._push(rule, LIVE, rows, at, coded, start, safety=safety)
+        self._push(rule, LIVE, rows, at, coded, start, safety=hearing == "safety")
+        if hearing == "drop":
+            return
         late_hits = hits[:0] if past is None else hits[past[hits]]
         if late or len(late_hits):
             at = self._of_hot(members.slots(LATE, rule), rank, late_hits, late)

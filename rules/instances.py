@@ -38,6 +38,7 @@ _DTYPES: dict[str, type] = {
     "device": np.int32,
     "phase": np.uint8,
     "unknown": np.bool_,
+    "widened": np.bool_,
     "since": np.int64,
     "onset": np.int64,
     "clock": np.int64,
@@ -53,9 +54,11 @@ _DTYPES: dict[str, type] = {
 class State:
     """Row i is one instance; times are event times in ms, `heard` is a time of acceptance.
 
-    since: when the running duration began. onset: when the condition began. clock: the newest
-    event that was worked in; what is older can't take anything back. seen: the newest evidence.
-    value, quantity, flags, heard: of the reading at `since`.
+    widened: it had or has to wait for the longer `for` of a flapping sensor. since: when the
+    running duration began; of a rule that ends by itself the newest breach. onset: when the
+    condition began. clock: the newest event that was worked in; what is older can't take anything
+    back. seen: the newest evidence. value, quantity, flags, heard: of the deciding reading, that at
+    `onset` until it clears.
     """
 
     rule: NDArray[np.int16]
@@ -63,6 +66,7 @@ class State:
     device: NDArray[np.int32]
     phase: NDArray[np.uint8]
     unknown: NDArray[np.bool_]
+    widened: NDArray[np.bool_]
     since: NDArray[np.int64]
     onset: NDArray[np.int64]
     clock: NDArray[np.int64]

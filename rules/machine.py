@@ -5,6 +5,9 @@
        +--------------------+                       |  +---------------------+
        +--------------------------------------------+------------------------+
 
+A rule with `keep` on something momentary has no clearing: firing ends by itself so long after the
+last breach.
+
 A deadline has its own event time: it counts as passed when a reading at or after it changes the
 verdict, or at a time mark. A reading that agrees with the phase changes nothing and reveals
 nothing: that is what makes the answer independent of how readings are cut into batches, and
@@ -21,6 +24,7 @@ from numpy.typing import NDArray
 from contracts.batch import TaggedBatch
 from contracts.transitions import Change
 from rules.changes import Changes, Deciding, Index, Revealed, Times
+from rules.flapping import Flaps
 from rules.instances import AFTER_ALL_MS, CLEARING, FIRING, INACTIVE, PENDING, State
 from rules.parameters import Parameters
 from rules.verdict import BREACH, CLEARS, HOLDS, LOST, NOT
@@ -53,49 +57,85 @@ class Events:
 class Machine:
     """Works events and deadlines into states; writes changes."""
 
-    def __init__(self, parameters: Parameters, changes: Changes) -> None:
+    def __init__(
+        self, parameters: Parameters, changes: Changes, flaps: Flaps | None = None
+    ) -> None:
+        """flaps: of the rules that are watched for it; None = there are none."""
         self._parameters = parameters
         self._changes = changes
+        self._flaps = flaps if parameters.flaps else None
 
     def deadlines(self, state: State) -> Times:
         """int64 per instance: when time alone will change it; `AFTER_ALL_MS` = never."""
         rule = state.rule
         due = np.full(len(state), AFTER_ALL_MS)
         pending, clearing = state.phase == PENDING, state.phase == CLEARING
-        due[pending] = (state.since + self._parameters.for_ms[rule])[pending]
+        due[pending] = self._raised_at(state, slice(None))[pending]
         due[clearing] = (state.since + self._parameters.clear_for_ms[rule])[clearing]
+        if self._parameters.keeps:
+            ends = self._ends_at(state, slice(None))
+            due = np.where(state.phase == FIRING, np.minimum(due, ends), due)
         missing = self._parameters.missing_ms[rule]
         watched = (state.phase == FIRING) & ~state.unknown & (missing > 0)
         due[watched] = np.minimum(due, self._lost_at(state, slice(None)))[watched]
         return due
 
+    def _raised_at(self, state: State, index: Index | slice) -> Times:
+        """When the condition will have held, or had held, for long enough."""
+        rule = state.rule[index]
+        delay = self._parameters.for_ms[rule]
+        if self._flaps is not None:
+            delay = np.where(state.widened[index], self._parameters.flap_for_ms[rule], delay)
+        raised: Times = state.onset[index] + delay
+        return raised
+
     def _lost_at(self, state: State, index: Index | slice) -> Times:
         """When data counts as lost; never before the alert is raised."""
-        rule = state.rule[index]
-        raised: Times = state.onset[index] + self._parameters.for_ms[rule]
-        lost: Times = np.maximum(state.seen[index] + self._parameters.missing_ms[rule], raised)
+        missing = self._parameters.missing_ms[state.rule[index]]
+        lost: Times = np.maximum(state.seen[index] + missing, self._raised_at(state, index))
         return lost
+
+    def _ends_at(self, state: State, index: Index | slice) -> Times:
+        """When it ends by itself, counted from the last breach, or from when it is raised."""
+        keep = self._parameters.keep_ms[state.rule[index]]
+        last = np.maximum(state.since[index], self._raised_at(state, index))
+        ends: Times = np.where(keep > 0, last + keep, AFTER_ALL_MS)
+        return ends
 
     def expire(self, state: State, index: Index, limit_ms: Times, revealed: Revealed) -> None:
         """What time alone does to the instances `index` up to `limit_ms` (inclusive)."""
         self._raise_due(state, index, limit_ms, revealed)
+        if self._parameters.keeps:
+            self._end_due(state, index, limit_ms, revealed)
         self._clear_due(state, index, limit_ms, revealed)
         self._lose_due(state, index, limit_ms, revealed)
 
     def _raise_due(self, state: State, index: Index, limit_ms: Times, revealed: Revealed) -> None:
-        due = state.since[index] + self._parameters.for_ms[state.rule[index]]
+        due = self._raised_at(state, index)
         hit = np.flatnonzero((state.phase[index] == PENDING) & (due <= limit_ms))
         if not len(hit):
             return
         j, at = index[hit], due[hit]
         state.phase[j] = FIRING
         state.clock[j] = np.maximum(state.clock[j], at)
-        self._tell(Change.RAISED, state, j, at, _kept(state, j), revealed.take(hit))
+        deciding = _kept(state, j, state.onset[j])
+        self._tell(Change.RAISED, state, j, at, deciding, revealed.take(hit))
         # Only what a group hangs on can be lost before `for` is over.
         lost = np.flatnonzero(state.unknown[j])
         if len(lost):
             k, shown = j[lost], revealed.take(hit[lost])
-            self._tell(Change.UNKNOWN, state, k, at[lost], _kept(state, k), shown)
+            deciding = _kept(state, k, state.onset[k])
+            self._tell(Change.UNKNOWN, state, k, at[lost], deciding, shown)
+
+    def _end_due(self, state: State, index: Index, limit_ms: Times, revealed: Revealed) -> None:
+        due = self._ends_at(state, index)
+        hit = np.flatnonzero((state.phase[index] == FIRING) & (due <= limit_ms))
+        if not len(hit):
+            return
+        j, at, shown = index[hit], due[hit], revealed.take(hit)
+        state.phase[j] = INACTIVE
+        none = Deciding.none(state.since[j], shown.heard_ms)
+        self._tell(Change.CLEARED, state, j, at, none, shown)
 
     def _clear_due(self, state: State, index: Index, limit_ms: Times, revealed: Revealed) -> None:
         due = state.since[index] + self._parameters.clear_for_ms[state.rule[index]]
@@ -105,7 +145,8 @@ class Machine:
             return
         j, at = index[hit], due[hit]
         state.phase[j] = INACTIVE
-        self._tell(Change.CLEARED, state, j, at, _kept(state, j), revealed.take(hit))
+        deciding = _kept(state, j, state.since[j])
+        self._tell(Change.CLEARED, state, j, at, deciding, revealed.take(hit))
 
     def _lose_due(self, state: State, index: Index, limit_ms: Times, revealed: Revealed) -> None:
         missing = self._parameters.missing_ms[state.rule[index]]
@@ -154,7 +195,14 @@ class Machine:
         read = evidence[~now.tick[evidence]]
         state.seen[index[read]] = np.maximum(state.seen[index[read]], now.last_ms[read])
         state.clock[j] = np.maximum(state.clock[j], now.last_ms[evidence])
-        self._end(state, index, np.flatnonzero(fresh & (phase == FIRING) & now.clears), now)
+        clears = fresh & (phase == FIRING) & now.clears
+        if self._parameters.keeps:
+            keeps = self._parameters.keep_ms[state.rule[index]] > 0
+            clears &= ~keeps
+            again = np.flatnonzero(fresh & keeps & now.breach & (phase != INACTIVE))
+            j = index[again]
+            state.since[j] = np.maximum(state.since[j], now.last_ms[again])
+        self._end(state, index, np.flatnonzero(clears), now)
 
     def _found(self, state: State, index: Index, hit: Index, now: _Round) -> None:
         """Data is back. What was lost while pending was never said."""
@@ -181,6 +229,9 @@ class Machine:
         turned = (phase == PENDING) & now.not_breach
         turned |= (phase == CLEARING) & now.holds
         turned |= (phase == PENDING) & (now.lost != state.unknown[index])
+        if self._parameters.keeps:
+            # A breach so late is another one; an earlier one goes on and shows nothing.
+            turned |= now.breach & (now.ts_ms >= self._ends_at(state, index))
         shown = np.flatnonzero(fresh & (gap | turned))
         if len(shown):
             self.expire(state, index[shown], now.ts_ms[shown], now.revealed.take(shown))
@@ -194,7 +245,12 @@ class Machine:
         state.seen[j] = np.where(now.tick[hit], now.seen_ms[hit], now.last_ms[hit])
         state.unknown[j] = now.lost[hit]
         _keep(state, j, now.deciding.take(hit))
-        waits = self._parameters.for_ms[state.rule[j]] > 0
+        if self._parameters.keeps:
+            keeps = self._parameters.keep_ms[state.rule[j]] > 0
+            state.since[j] = np.where(keeps, now.last_ms[hit], state.since[j])
+        if self._flaps is not None:
+            state.widened[j] = self._flaps.widened(state, j, now.ts_ms[hit])
+        waits = self._raised_at(state, j) > state.onset[j]
         state.phase[j] = np.where(waits, PENDING, FIRING)
         self._tell_row(Change.RAISED, state, index, hit[~waits], now)
         self._tell_row(Change.UNKNOWN, state, index, hit[~waits & now.lost[hit]], now)
@@ -229,6 +285,11 @@ class Machine:
         if change == Change.CLEARED:
             limits = self._parameters.clear_limit
         threshold = limits.of(state.rule[index], deciding.quantity)
+        waited = flapping = None
+        if change == Change.RAISED and self._flaps is not None:
+            longer = self._parameters.flap_for_ms[state.rule[index]]
+            waited = np.where(state.widened[index], longer, 0)
+            flapping = np.where(self._flaps.raised(state, index, at_ms), longer, 0)
         self._changes.add(
             change,
             state,
@@ -237,6 +298,8 @@ class Machine:
             threshold=threshold,
             deciding=deciding,
             revealed=revealed,
+            waited_ms=waited,
+            flapping_ms=flapping,
         )
 
 
@@ -294,12 +357,12 @@ def _deciding(batch: TaggedBatch, row: Index, ts_ms: Times, heard_ms: Times) -> 
     return made
 
 
-def _kept(state: State, index: Index) -> Deciding:
-    """The reading at `since`."""
+def _kept(state: State, index: Index, decided_ms: Times) -> Deciding:
+    """The reading that is kept; decided_ms: its event time."""
     return Deciding(
         state.value[index],
         state.quantity[index],
-        state.since[index],
+        decided_ms,
         state.flags[index],
         state.heard[index],
     )
@@ -317,7 +380,7 @@ def _compressed(state: State, events: Events, parameters: Parameters) -> tuple[I
     """Events that may change something, and the time at which the run of each ends.
 
     Kept are: the first of an instance, every change of verdict, what follows a gap as long as
-    `missing`, and the first that isn't older than the instance's clock. An instance whose
+    `missing` or `keep`, and the first that isn't older than the instance's clock. An instance whose
     readings aren't in order of time keeps all.
     """
     ts, instance = events.ts_ms, events.instance
@@ -329,6 +392,9 @@ def _compressed(state: State, events: Events, parameters: Parameters) -> tuple[I
     changed = (events.code[1:] != events.code[:-1]) | (events.start[1:] != events.start[:-1])
     changed |= events.tick[1:] != events.tick[:-1]
     gap = (missing > 0) & (ts[1:] - ts[:-1] >= missing)
+    if parameters.keeps:
+        keep_ms = parameters.keep_ms[state.rule][instance[1:]]
+        gap |= (keep_ms > 0) & (ts[1:] - ts[:-1] >= keep_ms)
     reaches = (ts[1:] >= clock) & (ts[:-1] < clock)
     keep = np.ones(len(events), np.bool_)
     keep[1:] = ~same | changed | gap | reaches | untidy[instance[1:]]

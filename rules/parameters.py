@@ -7,12 +7,16 @@ from numpy.typing import NDArray
 
 from rules.entries import FIRST
 from rules.expr.plan import count_limit_of, limits_of
-from rules.ruleset import Rule, RuleSet
+from rules.ruleset import Flapping, Rule, RuleSet
 
 
 class Parameters:
     """for_ms, clear_for_ms, missing_ms: int64, 0 = none. when_limit, clear_limit: what their
     quantities are compared with.
+
+    keep_ms: int64, how long after its last breach an instance ends by itself, 0 = it doesn't.
+    flap_raises, flap_within_ms, flap_for_ms: int64, of `flapping`, 0 = it isn't watched.
+    flap_ends: whether raises are forgotten in time. keeps, flaps: whether any rule has one.
     """
 
     def __init__(self, ruleset: RuleSet) -> None:
@@ -22,6 +26,15 @@ class Parameters:
         self.missing_ms = np.array([rule.missing_ms for rule in rules], np.int64)
         # The devices of a group are lost one by one: its own verdict says what that means.
         self.missing_ms[[rule.group is not None for rule in rules]] = 0
+        self.keep_ms = np.array([rule.keep_ms for rule in rules], np.int64)
+        self.keeps = bool(self.keep_ms.any())
+        watched = [rule.flapping or _NOT_WATCHED for rule in rules]
+        self.flap_raises = np.array([one.raises for one in watched], np.int64)
+        self.flap_within_ms = np.array([one.within_ms for one in watched], np.int64)
+        self.flap_for_ms = np.array([one.for_ms for one in watched], np.int64)
+        self.flaps = bool(self.flap_raises.any())
+        # Where old readings ring as well, no raise is ever too old to count.
+        self.flap_ends = [rule.late != "fire" for rule in rules]
         self.when_limit = Limits(rules, clear=False)
         self.clear_limit = Limits(rules, clear=True)
 
@@ -72,6 +85,7 @@ class TermOf:
         return np.where(quantity < FIRST, quantity, found)
 
 
+_NOT_WATCHED = Flapping(0, 0, 0)
 _NONE = 2**62
 _COUNT = 2**16 - 1
 """Stands for the number of devices of a group."""

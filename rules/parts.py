@@ -10,6 +10,7 @@ from contracts.transitions import Episode
 from rules.calm import Calm
 from rules.derived.stage import Derive
 from rules.episodes import Episodes
+from rules.flapping import Flaps
 from rules.group.operator import GroupOperator
 from rules.group.predicates import Predicates
 from rules.hot import Grouped
@@ -32,6 +33,7 @@ class Parts:
         self.members = Members(ruleset, directory)
         self.instances = Instances()
         self.parameters = Parameters(ruleset)
+        self.flaps = Flaps(self.parameters)
         self.episodes = Episodes(ruleset, self.parameters)
         by_mode = {
             mode: {i: rule for i, rule in enumerate(ruleset.rules) if rule.mode == mode}

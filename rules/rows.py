@@ -20,6 +20,7 @@ from rules.expr.plan import (
     show,
     silences_of,
 )
+from rules.lasting import keep_of
 from rules.quieting import without_telling
 from rules.ruleset import Rule, digest
 from rules.schema import MISSING_PART, WrittenRule
@@ -69,6 +70,7 @@ def rows_of(written: WrittenRule, asked: Sequence[Question]) -> tuple[Rule, ...]
     card = msgspec.structs.replace(card, hash=digest(said), decides=digest(without_telling(said)))
     several = bool(card.levels)
     first = 1 if silent else 0
+    keeps = [keep_of(one.written, one.when) for one in asked]
     rows = [
         Rule(
             card=card,
@@ -76,8 +78,12 @@ def rows_of(written: WrittenRule, asked: Sequence[Question]) -> tuple[Rule, ...]
             when=one.when,
             clear=one.clear,
             for_ms=one.written.for_ms,
-            clear_for_ms=one.written.clear_for_ms,
-            missing_ms=written.missing_ms,
+            clear_for_ms=clear_for_ms,
+            # What ends by itself isn't open for want of data.
+            missing_ms=0 if keep_ms else written.missing_ms,
+            keep_ms=keep_ms,
+            flapping=written.flapping,
+            late=written.late,
             timed=one.timed,
             group=written.group,
             part=one.written.name,
@@ -87,7 +93,9 @@ def rows_of(written: WrittenRule, asked: Sequence[Question]) -> tuple[Rule, ...]
             file=one.written.file,
             line=one.written.line,
         )
-        for order, one in enumerate(asked, first)
+        for order, (one, (keep_ms, clear_for_ms)) in enumerate(
+            zip(asked, keeps, strict=True), first
+        )
     ]
     if silent:
         rows.insert(0, _silence_row(rows[0], _silence(asked[0].when, silent), levels[0].severity))
@@ -118,6 +126,9 @@ def _silence_row(like: Rule, when: Truth, severity: int) -> Rule:
         for_ms=0,
         clear_for_ms=0,
         missing_ms=0,
+        keep_ms=0,
+        flapping=None,
+        late="annotate",
         timed=True,
         part=MISSING_PART,
         order=0,
@@ -161,6 +172,8 @@ def _card(written: WrittenRule, asked: Sequence[Question], levels: tuple[Level, 
         inhibit=written.inhibit,
         shadow=written.shadow,
         budget=written.budget,
+        late=written.late,
+        flapping=written.flapping is not None,
     )
 
 
@@ -188,6 +201,13 @@ def _meaning(
     }
     if written.group is not None:
         said["group"] = written.group
+    if written.keep_ms:
+        said["keep"] = duration_text(written.keep_ms)
+    if written.flapping is not None:
+        one = written.flapping
+        said["flapping"] = [one.raises, duration_text(one.within_ms), duration_text(one.for_ms)]
+    if written.late != "annotate":
+        said["late"] = written.late
     if card.inhibit:
         said["inhibit"] = [f"{one.by} on {one.on}" for one in card.inhibit]
     if card.shadow:

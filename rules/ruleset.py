@@ -22,12 +22,25 @@ from numpy.typing import NDArray
 
 from contracts.groups import GroupKind
 from contracts.quantities import QUANTITIES
-from contracts.rulebook import RuleCard, Term
+from contracts.rulebook import Late, RuleCard, Term
 from rules.entries import Asked, Entries, Entry
 from rules.expr.plan import Reading, Truth, predicates_of, readings_of, silences_of
 from rules.quieting import order_of
 
+Hearing = Literal["safety", "ordinary", "fire", "drop"]
+"""safety: all readings in one lane, alarms of bad quality too. ordinary: history apart. fire: all
+readings in one lane. drop: readings on time only."""
+
 Mode = Literal["instant", "timed", "silence", "group"]
+
+
+@dataclass(frozen=True, slots=True)
+class Flapping:
+    """After that many raises within the time, a condition must hold for `for_ms`, ms."""
+
+    raises: int
+    within_ms: int
+    for_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +53,9 @@ class Rule:
     to 4 while it stands there, 0 = the card's. level: index into the card's levels, -1 = none.
     timed: decided in event time at marks, whether or not it has a duration. group: the kind of
     group that it speaks of, None = of a device.
+    keep_ms: it ends by itself so long after its last breach, whatever `clear` says; 0 = it ends by
+    `clear`. flapping: None = not watched. late: what old readings do; of a safety rule nothing else
+    than readings on time.
     selectors: (attribute, accepted values), sorted. clear: None = when `when` is false.
     file, line: where it was written; no part of its meaning.
     """
@@ -57,6 +73,9 @@ class Rule:
     severity: int = 0
     group: GroupKind | None = None
     level: int = -1
+    keep_ms: int = 0
+    flapping: Flapping | None = None
+    late: Late = "annotate"
     file: str = field(default="", compare=False)
     line: int = field(default=0, compare=False)
 
@@ -96,10 +115,19 @@ class Rule:
         return tuple(dict.fromkeys(readings_of(self.when) + clear))
 
     @property
+    def hearing(self) -> Hearing:
+        """Which readings it looks at, and whether history has a lane of its own."""
+        if self.card.safety:
+            return "safety"
+        return "ordinary" if self.late == "annotate" else self.late
+
+    @property
     def shape(self) -> str:
         """State may be carried over to a changed rule of the same shape."""
         names = sorted({reading.shape for reading in self.readings})
-        lanes = "safety" if self.card.safety else "ordinary"
+        lanes: str = self.hearing
+        if self.keep_ms:
+            lanes += " keep"
         if self.group is not None:
             lanes += f" {self.group} {_questions(self)}"
         return f"{self.mode} {lanes} {self.card.family} {' '.join(names)}".strip()

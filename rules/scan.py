@@ -7,6 +7,7 @@ a column.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -18,14 +19,18 @@ from rules.expr.composed import Sequence
 from rules.expr.evaluate import Bools, Floats, maybe
 from rules.expr.plan import AttributeIs
 from rules.hot import Codes, Hot, Picker
-from rules.members import Members
+from rules.members import LIVE, NOT_WATCHED, Members
 from rules.memory import Memory
 from rules.positions import true_at
-from rules.ruleset import Rule
+from rules.ruleset import Hearing, Rule
 from rules.sheet import Index, Sheet
 from rules.verdict import verdicts
 
-Stream = Literal["all", "live", "late"]
+Stream = Literal["all", "fire", "live", "late"]
+"""all: of safety rules; fire: of rules that ring for old readings too; others keep them apart."""
+
+_ONE_STREAM: dict[Hearing, Stream] = {"safety": "all", "fire": "fire"}
+_HEARS: dict[Stream, Hearing] = {stream: hearing for hearing, stream in _ONE_STREAM.items()}
 
 
 @dataclass(slots=True)
@@ -33,32 +38,45 @@ class _Combined:
     """Rules of one family over several quantities that read the same rows."""
 
     family: int
-    safety: bool
+    hearing: Hearing
     numbers: list[int] = field(default_factory=list)
     quantities: tuple[int, ...] = ()
     momentary: set[int] = field(default_factory=set)
 
+    @property
+    def safety(self) -> bool:
+        return self.hearing == "safety"
+
 
 class Scan:
-    """The rules of one mode. memories: by (family, stream); they are state."""
+    """The rules of one mode. memories: by (family, stream). dropped: rule id -> how many rows it
+    didn't look at because they were old. Both are state.
+    """
 
     def __init__(self, rules: dict[int, Rule], members: Members, *, timed: bool) -> None:
         self.rules = rules
         self._members = members
         self._timed = timed
         self._single: dict[tuple[int, int], list[int]] = {}
-        self._combined: dict[tuple[int, bool], _Combined] = {}
+        self._combined: dict[tuple[int, Hearing], _Combined] = {}
         self.memories: dict[tuple[int, Stream], Memory] = {}
         self._asked = {number: rule.quantities for number, rule in rules.items()}
+        self.dropped: Counter[str] = Counter()
+        self._drops: dict[str, tuple[int, tuple[int, ...]]] = {}
         for number, rule in rules.items():
             self._place(number, rule)
+            if rule.hearing == "drop":
+                _, known = self._drops.get(rule.id, (number, ()))
+                self._drops[rule.id] = number, tuple(dict.fromkeys(known + rule.quantities))
 
     def _place(self, number: int, rule: Rule) -> None:
-        family, safety = self._members.family_of(number), rule.card.safety
+        family = self._members.family_of(number)
         if len(rule.quantities) == 1:
             self._single.setdefault((family, rule.quantities[0]), []).append(number)
             return
-        group = self._combined.setdefault((family, safety), _Combined(family, safety))
+        # What drops old readings knows the others' newest values.
+        hearing = "ordinary" if rule.hearing == "drop" else rule.hearing
+        group = self._combined.setdefault((family, hearing), _Combined(family, hearing))
         group.numbers.append(number)
         group.quantities = tuple(sorted({*group.quantities, *rule.quantities}))
         group.momentary |= {r.quantity for r in rule.readings if isinstance(r.derived, Sequence)}
@@ -70,7 +88,7 @@ class Scan:
         """Made when it is first asked for."""
         found = self.memories.get((family, stream))
         if found is None:
-            group = self._combined[family, stream == "all"]
+            group = self._combined[family, _HEARS.get(stream, "ordinary")]
             room = self._members.room(family)
             found = Memory(group.quantities, room, timed=self._timed)
             self.memories[family, stream] = found
@@ -78,7 +96,7 @@ class Scan:
 
     def known_memory(self, family: int, stream: Stream) -> Memory | None:
         """None when no rule reads that stream."""
-        if (family, stream == "all") not in self._combined:
+        if (family, _HEARS.get(stream, "ordinary")) not in self._combined:
             return None
         return self.memory(family, stream)
 
@@ -95,6 +113,8 @@ class Scan:
         how many instances of the device are active.
         """
         picker = Picker(self._members, sheet, hot)
+        if sheet.past is not None:
+            self._count_dropped(sheet, sheet.past, hot)
         for pair, rows in sheet.rows.items():
             numbers = self._single.get(pair)
             if numbers is None:
@@ -115,6 +135,18 @@ class Scan:
             if len(rows):
                 self._collect_combined(group, rows, sheet, picker)
 
+    def _count_dropped(self, sheet: Sheet, past: Bools, hot: Hot) -> None:
+        """Rows that a rule would look at, were they on time."""
+        for name, (number, quantities) in self._drops.items():
+            if not hot.asks(number):
+                continue
+            rows = sheet.rows_of(self._members.family_of(number), quantities)
+            rows = rows[past[rows]]
+            slots = self._members.slots(LIVE, number)
+            watched = slots[self._members.rank[sheet.batch.device[rows]]] != NOT_WATCHED
+            if watched.any():
+                self.dropped[name] += int(watched.sum())
+
     def _news(
         self, group: _Combined, rows: Index, sheet: Sheet, active: NDArray[np.int32]
     ) -> Index:
@@ -122,7 +154,7 @@ class Scan:
         if not len(rows):
             return rows
         device = sheet.batch.device[rows]
-        memory = self.memory(group.family, "all" if group.safety else "live")
+        memory = self.memory(group.family, _ONE_STREAM.get(group.hearing, "live"))
         rank, room = self._members.rank[device], self._members.room(group.family)
         fresh = memory.news(sheet, rows, rank, active[device] == 0, room)
         return rows[:0] if fresh is None else rows[fresh]
@@ -163,16 +195,16 @@ class Scan:
         def coded(at: Index) -> Codes:
             return verdicts(rule, columns.at(at))
 
-        picker.pick(number, columns.rows, hits, coded, safety=rule.card.safety)
+        picker.pick(number, columns.rows, hits, coded, hearing=rule.hearing)
 
     def _recall(self, group: _Combined, rows: Index, sheet: Sheet) -> dict[int, Floats]:
         """Per quantity the value known at each row, in the row's own stream."""
         members = self._members
         rank = members.rank[sheet.batch.device[rows]]
         room = members.room(group.family)
-        if group.safety or sheet.past is None:
-            stream: Stream = "all" if group.safety else "live"
-            return self.memory(group.family, stream).recall(sheet, rows, rank, room)
+        one = _ONE_STREAM.get(group.hearing)
+        if one is not None or sheet.past is None:
+            return self.memory(group.family, one or "live").recall(sheet, rows, rank, room)
         values = {quantity: np.empty(len(rows)) for quantity in group.quantities}
         past = sheet.past[rows]
         parts: tuple[tuple[Stream, Bools], ...] = (("live", ~past), ("late", past))

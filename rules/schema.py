@@ -12,10 +12,11 @@ import yaml
 
 from contracts.groups import KINDS, GroupKind
 from contracts.quantities import FAMILIES
-from contracts.rulebook import PLACEHOLDERS, Inhibition, Text
+from contracts.rulebook import PLACEHOLDERS, Inhibition, Late, Text
 from rules.document import Reader
 from rules.durations import parse_duration
 from rules.finding import suggest
+from rules.lasting import read_flapping, read_late
 from rules.layers import Extends
 from rules.overrides import WrittenOverride, read_overrides
 from rules.quieting import read_budget, read_inhibit
@@ -27,6 +28,7 @@ from rules.read_schedule import (
     read_schedules,
 )
 from rules.read_when import WrittenDebounce, WrittenStep, read_debounce, read_sequence
+from rules.ruleset import Flapping
 from rules.schedule import Part
 
 TOP_KEYS = ("rules", "overrides", "schedules", "calendar", "extends", "layer")
@@ -45,6 +47,9 @@ KEYS = (
     "debounce",
     "during",
     "missing",
+    "keep",
+    "flapping",
+    "late",
     "class",
     "latched",
     "standard",
@@ -71,7 +76,7 @@ MISSING_PART = "missing"
 RESTRICTING = ("debounce", "during")
 """Keys that no safety rule may have: they keep an alarm from ringing."""
 
-SILENCING = ("late", "silence", "silenced", "rate_limit", "sample", "shelve", "drop")
+SILENCING = ("silence", "silenced", "rate_limit", "sample", "shelve", "drop")
 """Words that would make a rule quieter. None is in the language; on a safety rule none ever is."""
 
 ID = re.compile(r"[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*", re.ASCII)
@@ -110,6 +115,9 @@ class WrittenRule:
     during: str | tuple[Part, ...] = ()
     missing_ms: int = 0
     missing_raises: bool = False
+    keep_ms: int = 0
+    flapping: Flapping | None = None
+    late: Late = "annotate"
     safety: bool = False
     latched: bool = False
     title: Text = _NO_TEXT
@@ -337,6 +345,14 @@ def _name(reader: Reader, rule: WrittenRule, node: yaml.Node, path: str) -> None
         reader.fault(node, path, "this name means that data is missing", "rename the level")
 
 
+def _flapping(reader: Reader, rule: WrittenRule, node: yaml.Node, path: str) -> None:
+    rule.flapping = read_flapping(reader, node, path)
+
+
+def _late(reader: Reader, rule: WrittenRule, node: yaml.Node, path: str) -> None:
+    rule.late = read_late(reader, node, path)
+
+
 _Setter = Callable[[Reader, WrittenRule, yaml.Node, str], None]
 
 
@@ -411,6 +427,9 @@ _READ: dict[str, _Setter] = {
     "debounce": _debounce,
     "during": _during,
     "missing": _missing,
+    "keep": _duration("keep_ms"),
+    "flapping": _flapping,
+    "late": _late,
     "class": _class,
     "latched": _latched,
     "standard": _plain("standard"),

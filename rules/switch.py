@@ -35,7 +35,7 @@ from contracts.transitions import TransitionBatch
 from rules.carry import SnapshotInvalid
 from rules.changes import Revealed
 from rules.compared import Carried, compared, going_on, known
-from rules.engine import RuleEngine
+from rules.engine import LATE_DROPPED, RuleEngine
 from rules.instances import NEVER_MS
 from rules.ruleset import Rule, RuleSet
 from rules.subset import Kind, Subset
@@ -227,7 +227,9 @@ class Switch:
 
     def counts(self) -> dict[str, int]:
         """See `RuleEngine.counts`; by the rules in whose windows the readings are by now."""
-        return self.old.counts() | self.new.counts()
+        old, new = self.old.counts(), self.new.counts()
+        both = {name: old.get(name, 0) + new.get(name, 0) for name in old | new}
+        return old | new | {n: both[n] for n in both if n.startswith(LATE_DROPPED)}
 
     def state_bytes(self) -> int:
         return self.old.state_bytes() + self.new.state_bytes()

@@ -276,6 +276,7 @@ function tags(data, text) {
   if (data.level_name) {
     node.append(make("span", "tag", text.levels[data.level_name] || data.level_name));
   }
+  if (data.flapping) node.append(make("span", "tag doubt", text.flapping));
   if (data.severity_worst < data.severity) node.append(make("span", "tag", text.fallen));
   if (data.unknown) node.append(make("span", "tag bad", text.unknown));
   if (isHeld(data)) {

@@ -389,6 +389,7 @@ class Server:
         accept = self.acceptor.counts
         return {
             "alerts": self.execution.engine.lifecycle.counts,
+            "rules": self.execution.engine.rules.counts(),
             "ledger": asdict(self.acceptor.ledger.counts),
             "acceptance": {
                 "unclaimed": accept.unclaimed,

@@ -291,6 +291,7 @@ class Lifecycle:
         """Stand where this change says."""
         alert.stands_at = int(row["level"])
         alert.stated = int(row["severity"])
+        alert.waited_ms, alert.flapping_ms = int(row["waited_ms"]), int(row["flapping_ms"])
         timed = (alert.level or alert.card).timed
         alert.slack_ms = self._slack_ms if timed else 0
 

@@ -148,6 +148,8 @@ def change(
     position: int = 1,
     severity: int = 0,
     level: int = -1,
+    waited_ms: int = 0,
+    flapping_ms: int = 0,
 ) -> dict[str, float]:
     """One row of a `TransitionBatch`; the onset defaults to the time of the change."""
     return {
@@ -167,6 +169,8 @@ def change(
         "row": 0,
         "severity": severity,
         "level": level,
+        "waited_ms": waited_ms,
+        "flapping_ms": flapping_ms,
     }
 
 

@@ -57,6 +57,8 @@ class Told:
     row: int
     severity: int = 0
     level: int = -1
+    waited: int = 0
+    flapping: int = 0
 
 
 @dataclass
@@ -67,6 +69,8 @@ class Instance:
     clock: int = 0
     seen: int = 0
     unknown: bool = False
+    delay: int = 0
+    breach: int = 0
     reading: tuple[float, int, int, int, int] = (NAN, -1, 0, 0, 0)
 
 
@@ -91,6 +95,8 @@ class Naive:
     heard: dict[int, int] = field(default_factory=dict)
     told_silent: set[tuple[int, int]] = field(default_factory=set)
     out: list[Told] = field(default_factory=list)
+    raises: dict[tuple[int, int, int], list[int]] = field(default_factory=dict)
+    dropped: dict[str, int] = field(default_factory=dict)
     windows: Windows = field(init=False)
     levels: NaiveLevels = field(init=False)
 
@@ -177,8 +183,12 @@ class Naive:
         alarm = row.flags & Flag.ALARM or QUANTITIES[row.quantity].kind in (Kind.SIGNAL, Kind.CODE)
         if bad and not (safety and alarm):
             return
-        past = bool(row.flags & PAST) and not safety
-        stream = "all" if safety else "late" if past else "live"
+        old = bool(row.flags & PAST)
+        apart = not safety and rule.late != "fire"
+        if old and rule.late == "drop" and not safety:
+            return
+        past = old and apart
+        stream = "late" if past else "live" if apart else "all"
         values = self._values(rule, stream, row, bad, made)
         if row.quantity not in rule.quantities:
             speaks = [q for q, value in made.items() if not math.isnan(value)]
@@ -191,7 +201,7 @@ class Naive:
         reading = (row.value, row.quantity, row.ts, row.flags, row.heard)
         if not past:
             self._event(number, Episode.LIVE, row.device, row.ts, when, clear, reading, shown)
-        if not safety:
+        if apart and rule.late != "drop":
             self._event(
                 number, Episode.LATE, row.device, row.ts, when, clear, reading, shown, start=past
             )
@@ -338,7 +348,8 @@ class Naive:
             turned = (at.phase == "pending" and when is False) or (
                 at.phase == "clearing" and clear is False
             )
-            if gap or turned:
+            over = rule.keep_ms and when is True and ts >= self._end(rule, at)
+            if gap or turned or over:
                 self._expire(number, lane, device, at, ts, shown)
             if at.unknown and seen is None:
                 at.unknown = False
@@ -348,20 +359,25 @@ class Naive:
                 at.since = at.onset = at.clock = ts
                 at.seen = ts if seen is None else seen
                 at.reading, at.unknown = reading, False
-                at.phase = "pending" if rule.for_ms else "firing"
-                if not rule.for_ms:
+                at.breach, at.delay = ts, rule.for_ms
+                if rule.flapping and self._flaps(number, lane, device, ts):
+                    at.delay = rule.flapping.for_ms
+                at.phase = "pending" if at.delay else "firing"
+                if not at.delay:
                     self._tell(Change.RAISED, number, lane, device, at, ts, reading, shown)
             return
         if not fresh:
             return
         at.clock = max(at.clock, ts)
+        if when is True:
+            at.breach = max(at.breach, ts)
         if seen is None:
             at.seen = max(at.seen, ts)
         if at.phase == "pending" and when is False:
             at.phase = "inactive"
         elif at.phase == "clearing" and clear is False:
             at.phase = "firing"
-        elif at.phase == "firing" and clear is True:
+        elif at.phase == "firing" and clear is True and not rule.keep_ms:
             at.since, at.reading = ts, reading
             at.phase = "clearing" if rule.clear_for_ms else "inactive"
             if not rule.clear_for_ms:
@@ -377,17 +393,22 @@ class Naive:
         shown: tuple[int, int, int],
     ) -> None:
         rule = self.ruleset.rules[number]
-        if at.phase == "pending" and at.since + rule.for_ms <= limit:
-            due = at.since + rule.for_ms
+        if at.phase == "pending" and at.onset + at.delay <= limit:
+            due = at.onset + at.delay
             at.phase, at.clock = "firing", max(at.clock, due)
             self._tell(Change.RAISED, number, lane, device, at, due, at.reading, shown)
+        if at.phase == "firing" and rule.keep_ms and self._end(rule, at) <= limit:
+            reading = (NAN, -1, at.breach, 0, shown[0])
+            due = self._end(rule, at)
+            at.phase = "inactive"
+            self._tell(Change.CLEARED, number, lane, device, at, due, reading, shown)
         if at.phase == "clearing":
             due = at.since + rule.clear_for_ms
             if due <= limit:
                 at.phase = "inactive"
                 self._tell(Change.CLEARED, number, lane, device, at, due, at.reading, shown)
         if at.phase == "firing" and rule.missing_ms and not at.unknown:
-            due = max(at.seen + rule.missing_ms, at.onset + rule.for_ms)
+            due = max(at.seen + rule.missing_ms, at.onset + at.delay)
             if due <= limit:
                 at.unknown, at.clock = True, max(at.clock, due)
                 reading = (NAN, -1, at.seen, 0, shown[0])
@@ -397,6 +418,24 @@ class Naive:
         """Behind the quantities: which of the terms of the rule's card."""
         name = self.ruleset.derived[quantity - len(QUANTITIES)].derived.name
         return len(QUANTITIES) + [term.name for term in rule.card.terms].index(name)
+
+    def _end(self, rule: Rule, at: Instance) -> int:
+        """When a momentary alert ends by itself."""
+        return max(at.breach, at.onset + at.delay) + rule.keep_ms
+
+    def _flaps(self, number: int, lane: int, device: int, ts: int) -> bool:
+        """Whether the device flaps at `ts`: all its raises, looked at from the first on."""
+        watched = self.ruleset.rules[number].flapping
+        raises = self.raises.get((number, lane, device), [])
+        if watched is None or not raises:
+            return False
+        flaps, run = False, [raises[0]]
+        for at in raises[1:]:
+            near = 0 <= at - run[-1] <= watched.within_ms
+            run = [*run, at] if at >= run[-1] else [at]
+            many = sum(at - earlier <= watched.within_ms for earlier in run) >= watched.raises
+            flaps = (many and len(run) > 1) or (flaps and near)
+        return flaps and 0 <= ts - raises[-1] < watched.within_ms
 
     def _tell(
         self,
@@ -413,6 +452,11 @@ class Naive:
         value, quantity, decided, flags, heard = reading
         asked = rule.clear if change is Change.CLEARED and rule.clear is not None else rule.when
         limit = p.limits_of(asked).get(quantity)
+        waited = flapping = 0
+        if change is Change.RAISED and rule.flapping is not None:
+            waited = at.delay if at.delay != rule.for_ms else 0
+            self.raises.setdefault((number, lane, device), []).append(at_ms)
+            flapping = rule.flapping.for_ms if self._flaps(number, lane, device, at_ms) else 0
         self.out.append(
             Told(
                 number,
@@ -429,6 +473,8 @@ class Naive:
                 heard,
                 shown[1],
                 shown[2],
+                waited=waited,
+                flapping=flapping,
             )
         )
 

@@ -215,6 +215,8 @@ def told_of(batch: TransitionBatch) -> list[Told]:
             int(batch.row[i]),
             int(batch.severity[i]),
             int(batch.level[i]),
+            int(batch.waited_ms[i]),
+            int(batch.flapping_ms[i]),
         )
         for i in range(len(batch))
     ]

@@ -59,7 +59,7 @@ LEVEL_CLEARS = ["", "", "residual_current < 3 mA", "residual_current < 5 mA"]
 
 @st.composite
 def written_rules(draw: st.DrawFn) -> RuleSet:
-    kinds = draw(st.lists(st.sampled_from([0, 0, 1, 2]), min_size=1, max_size=3))
+    kinds = draw(st.lists(st.sampled_from([0, 0, 1, 2, 3, 3]), min_size=1, max_size=3))
     return ruleset(*(draw(_KINDS[kind](number)) for number, kind in enumerate(kinds)))
 
 
@@ -108,7 +108,40 @@ def written_raising_silence(draw: st.DrawFn, number: int) -> str:
     return f"{rule}, missing: {RAISES}".replace(" or zone == 'a'", "")
 
 
-_KINDS = (written_rule, written_levels, written_raising_silence)
+@st.composite
+def lasting_keys(draw: st.DrawFn, when: str) -> list[str]:
+    """`keep`, `flapping` and `late` with what may stand beside them."""
+    momentary = when in ("fire != 0",)
+    said = draw(st.sampled_from(["", "for: 10s"]))
+    found = [said] if said else []
+    keep = draw(st.sampled_from(["", "5s", "20s"]))
+    if keep:
+        found.append(f"keep: {keep}")
+    if not (keep and momentary):
+        found += draw(st.sampled_from([[], ["missing: unknown after 40s"]]))
+        clear = draw(st.sampled_from(["", "residual_current < 3 mA", "fire == 0"]))
+        found += [f'clear: "{clear}"'] if clear else []
+    if draw(st.booleans()):
+        raises, within, longer = draw(
+            st.tuples(
+                st.sampled_from([2, 3]),
+                st.sampled_from(["30s", "90s"]),
+                st.sampled_from(["15s", "25s"]),
+            )
+        )
+        found.append(f"flapping: {{raises: {raises}, within: {within}, for: {longer}}}")
+    return [*found, f"late: {draw(st.sampled_from(['annotate', 'fire', 'drop']))}"]
+
+
+@st.composite
+def written_lasting(draw: st.DrawFn, number: int) -> str:
+    whens = ["fire != 0", "fire != 0", "residual_current >= 5 mA", WHENS[6]]
+    when = draw(st.sampled_from(whens))
+    parts = [f"id: efire.r{number}", f'when: "{when}"', "on: {family: efire}"]
+    return ", ".join(parts + draw(lasting_keys(when)))
+
+
+_KINDS = (written_rule, written_levels, written_raising_silence, written_lasting)
 
 FLAGS = [0] * 8 + [
     int(flag)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import jsonschema
 import pytest
+import yaml
 
 from rules import RulesInvalid, compile_rules
 from rules.editor_schema import json_schema
@@ -17,6 +18,17 @@ rules:
     when: residual_current >= 500 mA
     for: 30s
     severity: 2
+"""
+
+
+LEVELS = """\
+rules:
+  - id: efire.high
+    title: {zh: 过高, en: High}
+    on: {family: efire}
+    levels:
+      - {name: warn, severity: 3, when: residual_current >= 300 mA}
+      - {name: alarm, severity: 2, when: residual_current >= 500 mA}
 """
 
 
@@ -217,6 +229,48 @@ rules:
                      id="absent-negated"),
         pytest.param(changed("    for: 30s", "    missing: unknown after 20s\n    for: 30s"), 6,
                      "before the rule can raise", "longer", id="missing-too-short"),
+        pytest.param(changed("    for: 30s", "    keep: 10"), 6, "no duration", "60s", id="keep"),
+        pytest.param(changed("    for: 30s", "    keep: 1m\n    clear_for: 1m"), 7,
+                     "say the same", "leave one", id="keep-and-clear-for"),
+        pytest.param(changed(WHEN, "arc != 0") + "    keep: 1m\n    clear: arc == 0\n", 9,
+                     "ends by itself", "leave clear or keep", id="keep-and-clear"),
+        pytest.param(changed(WHEN, "arc != 0") + "    keep: 1m\n    missing: unknown after 1h\n", 9,
+                     "with or without data", "leave missing out", id="keep-and-missing"),
+        pytest.param(changed(WHEN, "fire != 0") + "    keep: 1m\n    class: safety\n", 8,
+                     "isn't over because time has passed", "latched", id="keep-and-safety"),
+        pytest.param(changed("    for: 30s", "    flapping: 4"), 6, "keys and values", "",
+                     id="flapping"),
+        pytest.param(changed("    for: 30s", "    flapping: {raises: 4, within: 1h}"), 6,
+                     "for is missing", "raises: 4", id="flapping-for"),
+        pytest.param(changed("    for: 30s", "    flapping: {raises: 1, within: 1h, for: 5m}"), 6,
+                     "no number of 2 to 20", "raises: 4", id="flapping-raises"),
+        pytest.param(changed("    for: 30s", "    flapping: {raises: 4, within: x, for: 5m}"), 6,
+                     "no duration", "5m", id="flapping-within"),
+        pytest.param(GOOD + "    flapping: {raises: 4, within: 1h, for: 30s}\n", 8,
+                     "isn't longer than the rule's 30s", "longer", id="flapping-short"),
+        pytest.param(GOOD + "    class: safety\n    flapping: {raises: 4, within: 1h, for: 1m}\n",
+                     9, "flapping is refused", "remove", id="flapping-and-safety"),
+        pytest.param(changed("    for: 30s", "    late: dorp"), 6, "unknown word dorp",
+                     "did you mean drop?", id="late"),
+        pytest.param(changed(WHEN, "absent(24h)") + "    late: fire\n", 8,
+                     "absent hears every reading", "remove", id="late-and-absent"),
+        pytest.param(changed(WHEN, "avg(residual_current, 5m) > 1 mA") + "    late: fire\n", 8,
+                     "looks back on readings", "leave late out", id="late-fire-and-window"),
+        pytest.param(changed(f"    when: {WHEN}\n    for: 30s\n    severity: 2",
+                             "    levels: [{name: a, severity: 2, when: arc != 0}]"), 5,
+                     "two or more", "without levels", id="one-level"),
+        pytest.param(LEVELS.replace("severity: 3", "severity: 2"), 7, "isn't more severe than warn",
+                     "comes first", id="levels-out-of-order"),
+        pytest.param(LEVELS.replace("name: alarm", "name: warn"), 7, "warn is there twice",
+                     "rename", id="levels-of-one-name"),
+        pytest.param(LEVELS.replace("name: warn", "name: missing"), 6, "means that data is missing",
+                     "rename", id="level-missing"),
+        pytest.param(LEVELS.replace("name: warn, ", ""), 6, "name is missing", "add", id="no-name"),
+        pytest.param(LEVELS + "    when: arc != 0\n", 8, "when stands beside levels", "each level",
+                     id="levels-and-when"),
+        pytest.param(LEVELS.replace(">= 300 mA", ">= 300 mA or zone == 'a'")
+                     + "    missing: raise after 1h\n", 8, "whose silence", "on:",
+                     id="silence-of-whom"),
         pytest.param(changed("    for: 30s", "    missing: raise"), 6, "missing data", "hold",
                      id="missing"),
         pytest.param(changed("    for: 30s", "    class: safety\n    late: drop"), 7,
@@ -268,6 +322,14 @@ def test_the_hash_is_of_the_meaning() -> None:
     assert hashed(changed("High", "Higher")) == hashed(GOOD)
     for old, new in (("500", "501"), ("30s", "31s"), ("severity: 2", "severity: 3")):
         assert hashed(changed(old, new)) != hashed(GOOD)
+    keys = [
+        "missing: unknown after 15m", "missing: raise after 15m", "keep: 1m", "late: fire",
+        "late: drop", "flapping: {raises: 4, within: 10m, for: 5m}",
+        "flapping: {raises: 5, within: 10m, for: 5m}", "clear_for: 1m", "latched: true",
+    ]  # fmt: skip
+    assert len({hashed(f"{GOOD}    {key}\n") for key in keys} | {hashed(GOOD)}) == len(keys) + 1
+    assert hashed(f"{GOOD}    late: annotate\n    missing: hold\n") == hashed(GOOD)
+    assert hashed(LEVELS.replace("warn", "low")) != hashed(LEVELS)
 
 
 def test_the_hash_is_of_what_a_rule_asks_elsewhere() -> None:
@@ -308,6 +370,12 @@ def test_the_schema_for_editors_agrees() -> None:
     jsonschema.Draft202012Validator.check_schema(schema)
     jsonschema.validate({"rules": [rule]}, schema)
     assert tuple(schema["properties"]["rules"]["items"]["properties"]) == KEYS
-    for wrong in ({"fro": "30s"}, {"for": "x"}, {"severity": 5}):
+    levels = yaml.safe_load(LEVELS.replace("on:", "'on':"))["rules"][0]
+    flapping = {"raises": 4, "within": "10m", "for": "5m"}
+    more = {"flapping": flapping, "keep": "5m", "late": "drop", "missing": "raise after 15m"}
+    jsonschema.validate({"rules": [levels | more]}, schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"rules": [levels | {"when": WHEN}]}, schema)
+    for wrong in ({"fro": "30s"}, {"for": "x"}, {"severity": 5}, {"late": "x"}, {"keep": 5}):
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate({"rules": [rule | wrong]}, schema)
