@@ -94,6 +94,7 @@ def test_a_measured_alert_names_reading_and_limit() -> None:
         "late": False,
         "on_delay_ms": 60_000,
         "slack_ms": 2_000,
+        "flapping_on_delay_ms": 0,
     }
     assert event.data["rule"]["standard"] == "GB 50974-2014 5.2.2"
 
