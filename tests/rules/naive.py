@@ -69,7 +69,7 @@ class Instance:
     clock: int = 0
     seen: int = 0
     unknown: bool = False
-    delay: int = 0
+    widened: bool = False
     breach: int = 0
     reading: tuple[float, int, int, int, int] = (NAN, -1, 0, 0, 0)
 
@@ -359,11 +359,9 @@ class Naive:
                 at.since = at.onset = at.clock = ts
                 at.seen = ts if seen is None else seen
                 at.reading, at.unknown = reading, False
-                at.breach, at.delay = ts, rule.for_ms
-                if rule.flapping and self._flaps(number, lane, device, ts):
-                    at.delay = rule.flapping.for_ms
-                at.phase = "pending" if at.delay else "firing"
-                if not at.delay:
+                at.breach, at.widened = ts, self._flaps(number, lane, device, ts)
+                at.phase = "pending" if delay_of(rule, at) else "firing"
+                if at.phase == "firing":
                     self._tell(Change.RAISED, number, lane, device, at, ts, reading, shown)
             return
         if not fresh:
@@ -393,8 +391,8 @@ class Naive:
         shown: tuple[int, int, int],
     ) -> None:
         rule = self.ruleset.rules[number]
-        if at.phase == "pending" and at.onset + at.delay <= limit:
-            due = at.onset + at.delay
+        if at.phase == "pending" and at.onset + delay_of(rule, at) <= limit:
+            due = at.onset + delay_of(rule, at)
             at.phase, at.clock = "firing", max(at.clock, due)
             self._tell(Change.RAISED, number, lane, device, at, due, at.reading, shown)
         if at.phase == "firing" and rule.keep_ms and self._end(rule, at) <= limit:
@@ -408,7 +406,7 @@ class Naive:
                 at.phase = "inactive"
                 self._tell(Change.CLEARED, number, lane, device, at, due, at.reading, shown)
         if at.phase == "firing" and rule.missing_ms and not at.unknown:
-            due = max(at.seen + rule.missing_ms, at.onset + at.delay)
+            due = max(at.seen + rule.missing_ms, at.onset + delay_of(rule, at))
             if due <= limit:
                 at.unknown, at.clock = True, max(at.clock, due)
                 reading = (NAN, -1, at.seen, 0, shown[0])
@@ -421,7 +419,7 @@ class Naive:
 
     def _end(self, rule: Rule, at: Instance) -> int:
         """When a momentary alert ends by itself."""
-        return max(at.breach, at.onset + at.delay) + rule.keep_ms
+        return max(at.breach, at.onset + delay_of(rule, at)) + rule.keep_ms
 
     def _flaps(self, number: int, lane: int, device: int, ts: int) -> bool:
         """Whether the device flaps at `ts`: all its raises, looked at from the first on."""
@@ -454,7 +452,7 @@ class Naive:
         limit = p.limits_of(asked).get(quantity)
         waited = flapping = 0
         if change is Change.RAISED and rule.flapping is not None:
-            waited = at.delay if at.delay != rule.for_ms else 0
+            waited = rule.flapping.for_ms if at.widened else 0
             self.raises.setdefault((number, lane, device), []).append(at_ms)
             flapping = rule.flapping.for_ms if self._flaps(number, lane, device, at_ms) else 0
         self.out.append(
@@ -477,6 +475,11 @@ class Naive:
                 flapping=flapping,
             )
         )
+
+
+def delay_of(rule: Rule, at: Instance) -> int:
+    """How long the condition must hold, by the rule as it is now."""
+    return rule.flapping.for_ms if rule.flapping and at.widened else rule.for_ms
 
 
 def truth(
