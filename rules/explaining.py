@@ -47,6 +47,20 @@ SENTENCES: dict[str, tuple[str, str]] = {
         "数据缺失时：{value}（hold = 保持原状；unknown = 标为未知；raise = 视为越限）。",
         "When data is missing: {value} (hold: as it was; unknown: says so; raise: a breach).",
     ),
+    "keep": (
+        "告警的结束推迟 {value}；瞬时信号（报警位、代码、评分、序列）在最后一次成立后自行结束。",
+        "Its end is held off for {value}; momentary signals end by themselves so long after "
+        "the last breach.",
+    ),
+    "flapping": (
+        "频繁抖动：{value}（在 within 内报警 raises 次后，须连续成立 for 才再报警）。",
+        "Flapping: {value} (after that many raises within the time it must hold for longer).",
+    ),
+    "late": (
+        "迟到的读数：{value}（annotate = 另记为历史；fire = 照常报警；drop = 不看，只计数）。",
+        "Late readings: {value} (annotate: kept apart as history; fire: ring like others; "
+        "drop: counted, not looked at).",
+    ),
     "class": (
         "类别：{value}；safety 规则总是报警，任何设置都不能使它安静。",
         "Class {value}; a rule of class safety always rings, nothing makes it quieter.",
@@ -141,7 +155,8 @@ def _time_line(rule: Effective, language: Language) -> Iterator[str]:
     level = in_words("severity", rule.text("severity"), language)
     raised_ms = parse_duration(rule.text("for")) or 0
     over_ms = raised_ms + 10 * 60_000
-    ended_ms = over_ms + (parse_duration(rule.text("clear_for")) or 0)
+    held_off = rule.text("clear_for") or rule.text("keep")
+    ended_ms = over_ms + (parse_duration(held_off) or 0)
     steps = [(0, "条件开始成立" if zh else "the condition begins to hold")]
     steps.append((raised_ms, f"报警 {level}".strip() if zh else f"raised, {level}".strip(", ")))
     ends = "条件不再成立" if zh else "the condition is over"
