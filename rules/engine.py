@@ -26,6 +26,7 @@ from rules.machine import Machine
 from rules.members import NOT_WATCHED
 from rules.parameters import TermOf
 from rules.parts import Parts
+from rules.positions import true_at
 from rules.ruleset import RuleSet
 from rules.sheet import Sheet
 from rules.subset import Subset
@@ -72,7 +73,7 @@ class RuleEngine:
         if rest is None:
             return TransitionBatch.empty()
         if not rest.all():
-            batch = batch.take(np.flatnonzero(rest))
+            batch = batch.take(true_at(rest))
             rest = np.ones(len(batch), np.bool_)
         hot = Hot(parts.members, only)
         parts.instant.collect(Sheet(batch, parts.directory.family), hot, rest, parts.active)
@@ -161,7 +162,7 @@ class RuleEngine:
         """Whether the public rule looks at this device, or group when it speaks of groups."""
         parts = self._parts
         parts.grow()
-        rows = np.flatnonzero(self._public_row == rule_row).tolist()
+        rows = true_at(self._public_row == rule_row).tolist()
         spoken = [parts.ruleset.rules[row].group for row in rows]
         if any(spoken):
             return parts.directory.groups.kinds[device_row] in spoken
@@ -175,7 +176,7 @@ class RuleEngine:
     def is_active(self, rule_row: int, device_row: int, lane: int) -> bool:
         """Whether an instance of the public rule is, for a device or group that it watches."""
         parts = self._parts
-        for row in np.flatnonzero(self._public_row == rule_row).tolist():
+        for row in true_at(self._public_row == rule_row).tolist():
             if parts.ruleset.rules[row].group is not None:
                 return parts.groups.is_active(row, device_row)
             slots = parts.members.slots(lane, row)
@@ -221,7 +222,7 @@ class RuleEngine:
         changes = Changes()
         machine = Machine(self._parameters, changes, self._parts.flaps)
         limits = np.where(state.lane == Episode.LATE, state.clock, limit_ms)
-        due = np.flatnonzero(mine & (machine.deadlines(state) <= limits))
+        due = true_at(mine & (machine.deadlines(state) <= limits))
         if len(due):
             part, shown = state.take(due), revealed.take(place[due])
             machine.expire(part, np.arange(len(due)), limits[due], shown)
@@ -275,7 +276,7 @@ class RuleEngine:
         state = instances.gather(slots)
         deadlines = machine.deadlines(state)
         limit_ms = np.where(state.lane == Episode.LATE, state.clock, watermarks.of(state.device))
-        due = np.flatnonzero(deadlines <= limit_ms)
+        due = true_at(deadlines <= limit_ms)
         if len(due):
             part = state.take(due)
             machine.expire(part, np.arange(len(due)), limit_ms[due], _at_mark(progress, len(due)))

@@ -88,7 +88,7 @@ class State:
         state.clock[:] = NEVER_MS
         return state
 
-    def take(self, index: Index | NDArray[np.bool_]) -> State:
+    def take(self, index: Index | NDArray[np.int32] | NDArray[np.bool_]) -> State:
         return State(*(getattr(self, name)[index] for name in NAMES))
 
 
@@ -118,12 +118,13 @@ class Instances:
         """Copies of rows; a slot below 0 gives a blank one."""
         if not len(slots):
             return State.blank(0)
-        state = self._table.take(np.maximum(slots, 0).astype(np.intp))
         blank = slots < 0
-        if blank.any():
-            for name in NAMES:
-                getattr(state, name)[blank] = 0
-            state.clock[blank] = NEVER_MS
+        if not blank.any():
+            return self._table.take(slots)
+        state = self._table.take(np.maximum(slots, 0))
+        for name in NAMES:
+            getattr(state, name)[blank] = 0
+        state.clock[blank] = NEVER_MS
         return state
 
     def put(self, slots: NDArray[np.int32] | Index, state: State) -> None:

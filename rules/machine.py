@@ -27,6 +27,7 @@ from rules.changes import Changes, Deciding, Index, Revealed, Times
 from rules.flapping import Flaps
 from rules.instances import AFTER_ALL_MS, CLEARING, FIRING, INACTIVE, PENDING, State
 from rules.parameters import Parameters
+from rules.positions import true_at
 from rules.verdict import BREACH, CLEARS, HOLDS, LOST, NOT
 
 Bools = NDArray[np.bool_]
@@ -112,7 +113,7 @@ class Machine:
 
     def _raise_due(self, state: State, index: Index, limit_ms: Times, revealed: Revealed) -> None:
         due = self._raised_at(state, index)
-        hit = np.flatnonzero((state.phase[index] == PENDING) & (due <= limit_ms))
+        hit = true_at((state.phase[index] == PENDING) & (due <= limit_ms))
         if not len(hit):
             return
         j, at = index[hit], due[hit]
@@ -121,7 +122,7 @@ class Machine:
         deciding = _kept(state, j, state.onset[j])
         self._tell(Change.RAISED, state, j, at, deciding, revealed.take(hit))
         # Only what a group hangs on can be lost before `for` is over.
-        lost = np.flatnonzero(state.unknown[j])
+        lost = true_at(state.unknown[j])
         if len(lost):
             k, shown = j[lost], revealed.take(hit[lost])
             deciding = _kept(state, k, state.onset[k])
@@ -129,7 +130,7 @@ class Machine:
 
     def _end_due(self, state: State, index: Index, limit_ms: Times, revealed: Revealed) -> None:
         due = self._ends_at(state, index)
-        hit = np.flatnonzero((state.phase[index] == FIRING) & (due <= limit_ms))
+        hit = true_at((state.phase[index] == FIRING) & (due <= limit_ms))
         if not len(hit):
             return
         j, at, shown = index[hit], due[hit], revealed.take(hit)
@@ -140,7 +141,7 @@ class Machine:
     def _clear_due(self, state: State, index: Index, limit_ms: Times, revealed: Revealed) -> None:
         due = state.since[index] + self._parameters.clear_for_ms[state.rule[index]]
         # Lost data never clears: `missing` is longer than `clear_for`, so this falls due first.
-        hit = np.flatnonzero((state.phase[index] == CLEARING) & (due <= limit_ms))
+        hit = true_at((state.phase[index] == CLEARING) & (due <= limit_ms))
         if not len(hit):
             return
         j, at = index[hit], due[hit]
@@ -152,7 +153,7 @@ class Machine:
         missing = self._parameters.missing_ms[state.rule[index]]
         due = self._lost_at(state, index)
         open_ = (state.phase[index] == FIRING) & ~state.unknown[index] & (missing > 0)
-        hit = np.flatnonzero(open_ & (due <= limit_ms))
+        hit = true_at(open_ & (due <= limit_ms))
         if not len(hit):
             return
         j, at = index[hit], due[hit]
@@ -168,6 +169,12 @@ class Machine:
         revealed: one entry per event. Time is work per change of verdict, not per reading: equal
         readings are skipped, and instances are worked through side by side, a round at a time.
         """
+        if len(events) == len(state):
+            # One each, as in most small batches.
+            every = np.arange(len(events))
+            now = _Round.of(events, every, events.ts_ms, batch, revealed)
+            self._round(state, every, now)
+            return
         kept, last = _compressed(state, events, self._parameters)
         count = np.bincount(events.instance[kept], minlength=len(state))
         head = np.cumsum(count) - count
@@ -182,15 +189,15 @@ class Machine:
         fresh = (state.phase[index] != INACTIVE) & (now.ts_ms >= state.clock[index])
         self._reveal(state, index, now, fresh)
         found = fresh & state.unknown[index] & ~now.lost & ~now.tick
-        self._found(state, index, np.flatnonzero(found), now)
+        self._found(state, index, true_at(found), now)
         phase = state.phase[index]
         idle = phase == INACTIVE
-        evidence = np.flatnonzero(fresh & ~idle)
-        self._begin(state, index, np.flatnonzero(idle & now.breach & now.start), now)
+        evidence = true_at(fresh & ~idle)
+        self._begin(state, index, true_at(idle & now.breach & now.start), now)
         cancelled = fresh & (phase == PENDING) & now.not_breach
         state.phase[index[cancelled]] = INACTIVE
         state.phase[index[fresh & (phase == CLEARING) & now.holds]] = FIRING
-        self._lose(state, index, np.flatnonzero(fresh & now.lost), now)
+        self._lose(state, index, true_at(fresh & now.lost), now)
         j = index[evidence]
         read = evidence[~now.tick[evidence]]
         state.seen[index[read]] = np.maximum(state.seen[index[read]], now.last_ms[read])
@@ -199,10 +206,10 @@ class Machine:
         if self._parameters.keeps:
             keeps = self._parameters.keep_ms[state.rule[index]] > 0
             clears &= ~keeps
-            again = np.flatnonzero(fresh & keeps & now.breach & (phase != INACTIVE))
+            again = true_at(fresh & keeps & now.breach & (phase != INACTIVE))
             j = index[again]
             state.since[j] = np.maximum(state.since[j], now.last_ms[again])
-        self._end(state, index, np.flatnonzero(clears), now)
+        self._end(state, index, true_at(clears), now)
 
     def _found(self, state: State, index: Index, hit: Index, now: _Round) -> None:
         """Data is back. What was lost while pending was never said."""
@@ -232,7 +239,7 @@ class Machine:
         if self._parameters.keeps:
             # A breach so late is another one; an earlier one goes on and shows nothing.
             turned |= now.breach & (now.ts_ms >= self._ends_at(state, index))
-        shown = np.flatnonzero(fresh & (gap | turned))
+        shown = true_at(fresh & (gap | turned))
         if len(shown):
             self.expire(state, index[shown], now.ts_ms[shown], now.revealed.take(shown))
 
@@ -349,7 +356,7 @@ def _deciding(batch: TaggedBatch, row: Index, ts_ms: Times, heard_ms: Times) -> 
             batch.value[row], batch.quantity[row], ts_ms, batch.flags[row], batch.heard_ms[row]
         )
     made = Deciding.none(ts_ms, heard_ms.copy())
-    read = np.flatnonzero(~silent)
+    read = true_at(~silent)
     made.value[read] = batch.value[row[read]]
     made.quantity[read] = batch.quantity[row[read]]
     made.flags[read] = batch.flags[row[read]]
@@ -398,6 +405,6 @@ def _compressed(state: State, events: Events, parameters: Parameters) -> tuple[I
     reaches = (ts[1:] >= clock) & (ts[:-1] < clock)
     keep = np.ones(len(events), np.bool_)
     keep[1:] = ~same | changed | gap | reaches | untidy[instance[1:]]
-    kept = np.flatnonzero(keep)
+    kept = true_at(keep)
     last = ts[np.append(kept[1:], len(events)) - 1]
     return kept, last

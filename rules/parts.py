@@ -17,6 +17,7 @@ from rules.hot import Grouped
 from rules.instances import Instances, Phase, State
 from rules.members import INACTIVE, Members
 from rules.parameters import Parameters
+from rules.positions import true_at
 from rules.ruleset import RuleSet
 from rules.scan import Scan
 from rules.silence import Silence
@@ -69,14 +70,14 @@ class Parts:
     def settle(self, state: State, slot: NDArray[np.int32]) -> None:
         """Write states back; slot: where each stood, below 0 = nowhere."""
         active, had = state.phase != Phase.INACTIVE, slot >= 0
-        stays = np.flatnonzero(active & had)
+        stays = true_at(active & had)
         if len(stays):
             self.instances.put(slot[stays], state.take(stays))
-        gone = np.flatnonzero(~active & had)
+        gone = true_at(~active & had)
         if len(gone):
             self.instances.release(slot[gone])
             self._link(state, gone, np.full(len(gone), INACTIVE, np.int32), -1)
-        fresh = np.flatnonzero(active & ~had)
+        fresh = true_at(active & ~had)
         if len(fresh):
             self.insert(state.take(fresh))
 
@@ -109,7 +110,7 @@ class Parts:
         rank = self.members.rank[state.device[index]]
         for key in np.unique(pair).tolist():
             rule, lane = key >> 1, key & 1
-            mine = np.flatnonzero(pair == key)
+            mine = true_at(pair == key)
             self.members.slots(lane, rule)[rank[mine]] = slots[mine]
             self.members.active[lane][rule] += step * len(mine)
 
