@@ -214,17 +214,20 @@ def misses(wide: Truth, narrow: Truth) -> bool:
 
 
 class _Trial:
-    """Values around every limit of some conditions, in all combinations, as columns."""
+    """Values around every limit of some conditions, in all combinations, as columns.
+
+    The same function has one value, whether its comparison waits for a whole window or not.
+    """
 
     def __init__(self, plans: tuple[Truth, ...]) -> None:
         readings = tuple(dict.fromkeys(r for plan in plans for r in readings_of(plan)))
-        columns = [_tries(reading, plans) for reading in readings]
+        tries = {_name(reading): _tries(reading, plans) for reading in readings}
+        columns = list(tries.values())
         attributes = tuple(dict.fromkeys(a for plan in plans for a in attributes_of(plan)))
         answers = [[1.0, 2.0] for _ in attributes]
         grid: Floats = np.array(list(islice(product(*columns, *answers), _POINTS)))
-        self._readings: dict[int, Floats] = dict(
-            zip((one.quantity for one in readings), grid.T, strict=False)
-        )
+        of_name = dict(zip(tries, grid.T, strict=False))
+        self._readings: dict[int, Floats] = {one.quantity: of_name[_name(one)] for one in readings}
         answered = grid.T[len(columns) :].astype(np.uint8)
         self._answers: dict[AttributeIs, NDArray[np.uint8]] = dict(
             zip(attributes, answered, strict=True)
@@ -240,6 +243,11 @@ class _Trial:
     def silent(self, for_ms: int) -> Bools:
         del for_ms
         return np.zeros(self._rows, np.bool_)
+
+
+def _name(reading: Reading) -> str:
+    derived = reading.derived
+    return QUANTITIES[reading.quantity].name if derived is None else derived.name
 
 
 def _tries(reading: Reading, plans: tuple[Truth, ...]) -> list[float]:

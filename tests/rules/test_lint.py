@@ -129,3 +129,11 @@ def test_two_rules_that_say_the_same() -> None:
     assert found("when: residual_current < 20 mA") == []
     assert found("severity: 1, when: residual_current > 1 A") == []
     assert found("for: 60s, when: residual_current > 100 mA") == []
+
+
+def test_a_function_is_one_value_in_when_and_clear() -> None:
+    """`sum > 2` may be true before its window is covered, `sum < 1` not: two rows, one number."""
+    window = ("when: residual_current >= 500 mA", "when: changes(arc, 5m) >= 5")
+    assert problems(window, ("residual_current < 450 mA", "changes(arc, 5m) <= 2")) == []
+    overlap = problems(window, ("residual_current < 450 mA", "changes(arc, 5m) <= 7"))
+    assert overlap == ["efire.high.clear: some values both raise and clear"]
