@@ -11,7 +11,7 @@ from contracts.groups import KINDS
 from contracts.quantities import QUANTITIES
 from contracts.rulebook import PLACEHOLDERS
 from rules import lasting, quieting
-from rules.composing import check_composed, composed, sequence_of
+from rules.composing import check_composed, composed, sequence_of, spelt_out
 from rules.document import Reader
 from rules.entries import MAX_DERIVED
 from rules.expr.check import checked
@@ -109,7 +109,8 @@ def layer_findings(layers: Layers) -> Iterator[Finding]:
 def _compiled(reader: Reader, written: WrittenRule, named: Named) -> tuple[Rule, ...]:
     """The machine rows of the rule; none when a finding says why not."""
     before = len(reader.findings)
-    parts = _parts(written)
+    written = spelt_out(written)
+    parts = [spelt_out(part) for part in _parts(written)]
     questions = [_asked(reader, part, named) for part in parts]
     asked = [one for one in questions if one is not None]
     _check_levels(reader, written)
@@ -154,9 +155,6 @@ def _parts(written: WrittenRule) -> list[WrittenRule]:
 def _asked(reader: Reader, part: WrittenRule, named: Named) -> Question | None:
     """What it asks; None with a finding that says why not."""
     before = len(reader.findings)
-    if part.debounce is not None and part.debounce.kind == "last":
-        steady_ms = part.debounce.for_ms
-        part = dataclasses.replace(part, for_ms=steady_ms, clear_for_ms=steady_ms)
     when = sequence_of(reader, part) if part.sequence else _expression(reader, part, "when")
     clear = _expression(reader, part, "clear") if "clear" in part.lines else None
     if when is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from rules.document import Reader
 from rules.expr.check import checked
@@ -57,22 +58,39 @@ def _of_step(plan: Truth, written: WrittenRule) -> tuple[str, str]:
     return "", ""
 
 
+_SHORT_FOR = {"first": "keep", "last": "for and clear_for"}
+
+
+def _is_short(written: WrittenRule) -> bool:
+    return written.debounce is not None and written.debounce.kind in _SHORT_FOR
+
+
+def spelt_out(written: WrittenRule) -> WrittenRule:
+    """A rule or level with what `debounce: first` and `debounce: last` are short for."""
+    if written.debounce is None or not _is_short(written):
+        return written
+    for_ms = written.debounce.for_ms
+    if written.debounce.kind == "first":
+        return replace(written, keep_ms=for_ms)
+    return replace(written, for_ms=for_ms, clear_for_ms=for_ms)
+
+
 def check_composed(written: WrittenRule, when: Truth, fault: Fault) -> None:
     """What doesn't go together."""
     if written.sequence:
         _check_sequence(written, fault)
     for key in ("sequence", "debounce", "during") if written.group is not None else ():
-        short = written.debounce is not None and written.debounce.kind == "last"
-        if key in written.lines and not (key == "debounce" and short):
+        if key in written.lines and not (key == "debounce" and _is_short(written)):
             fault(key, f"{key} is about single devices, not a group", f"leave {key} out")
     for key in ("debounce", "during"):
         if key in written.lines and silences_of(when):
             fault(key, f"absent has no {key}: it is about missing data", f"leave {key} out")
-    if written.debounce is not None and written.debounce.kind == "last":
-        for key in ("for", "clear_for"):
+    if written.debounce is not None and _is_short(written):
+        kind = written.debounce.kind
+        for key in ("for", "clear_for", "keep"):
             if key in written.lines:
-                problem = f"debounce: last is short for for and clear_for, {key} is there too"
-                fault("debounce", problem, "write for and clear_for, and leave debounce out")
+                problem = f"debounce: {kind} is short for {_SHORT_FOR[kind]}, {key} is there too"
+                fault("debounce", problem, f"write {_SHORT_FOR[kind]}, and leave debounce out")
 
 
 def _check_sequence(written: WrittenRule, fault: Fault) -> None:

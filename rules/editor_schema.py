@@ -114,8 +114,8 @@ def _rule() -> dict[str, Any]:
         "debounce": {
             "type": "string",
             "pattern": f"^({read_when.DEBOUNCE.pattern})$",
-            "description": "3 of 5: of the last readings; last 30s: steady for so long, both ways",
-            "examples": ["3 of 5", "last 30s"],
+            "description": "3 of 5 readings; first 30s: at once, kept; last 30s: steady so long",
+            "examples": ["3 of 5", "first 30s", "last 30s"],
         },
         "during": {"anyOf": [{"type": "string", "pattern": f"^{read_schedule.NAME.pattern}$"}]}
         | {"description": "Breached only then: a name out of schedules, or hours and days"},

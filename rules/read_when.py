@@ -11,7 +11,7 @@ import yaml
 from rules.document import Reader
 from rules.durations import parse_duration
 
-DEBOUNCE = re.compile(r"([0-9]{1,2}) of ([0-9]{1,2})|(last) ([0-9a-z]+)", re.ASCII)
+DEBOUNCE = re.compile(r"([0-9]{1,2}) of ([0-9]{1,2})|(first|last) ([0-9a-z]+)", re.ASCII)
 STEP_KEYS = ("when", "within")
 
 MOST_READINGS = 64
@@ -33,9 +33,11 @@ class WrittenStep:
 
 @dataclass(frozen=True, slots=True)
 class WrittenDebounce:
-    """readings: `least` of the last `of`. last: steady for `for_ms`, both ways."""
+    """readings: `least` of the last `of`. first: raised at once, kept for `for_ms`. last: steady
+    for `for_ms`, both ways.
+    """
 
-    kind: Literal["readings", "last"]
+    kind: Literal["readings", "first", "last"]
     least: int = 0
     of: int = 0
     for_ms: int = 0
@@ -78,16 +80,17 @@ def read_debounce(reader: Reader, node: yaml.Node, path: str) -> WrittenDebounce
     found = DEBOUNCE.fullmatch(word)
     if found is None:
         if word:
-            mend = "write 3 of 5 (readings), or last 30s"
+            mend = "write 3 of 5 (readings), first 30s or last 30s"
             reader.fault(node, path, f"{word!r} debounces nothing", mend)
         return None
     if found.group(3):
         for_ms = parse_duration(found.group(4))
         if for_ms is None:
             problem = f"{found.group(4)!r} is no duration of 1ms to 366d"
-            reader.fault(node, path, problem, "write last 30s")
+            reader.fault(node, path, problem, "write first 30s or last 30s")
             return None
-        return WrittenDebounce("last", for_ms=for_ms)
+        kind: Literal["first", "last"] = "first" if found.group(3) == "first" else "last"
+        return WrittenDebounce(kind, for_ms=for_ms)
     least, of = int(found.group(1)), int(found.group(2))
     if not 1 <= least <= of <= MOST_READINGS or of < 2:
         mend = f"write n of m, n at most m, m from 2 to {MOST_READINGS}"

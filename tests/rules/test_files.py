@@ -82,6 +82,8 @@ rules:
                      "absent has no debounce", "leave", id="absent-debounce"),
         pytest.param(changed("    for: 30s", "    debounce: often"), 6, "debounces nothing",
                      "3 of 5", id="debounce"),
+        pytest.param(changed("    for: 30s", "    keep: 30s\n    debounce: first 30s"), 7,
+                     "keep is there too", "leave debounce out", id="debounce-and-keep"),
         pytest.param(changed("    for: 30s", "    debounce: 5 of 3"), 6, "can't be counted",
                      "n at most m", id="debounce-more-than-all"),
         pytest.param(changed("    for: 30s", "    debounce: 3 of 65"), 6, "can't be counted",
@@ -348,6 +350,8 @@ def test_the_hash_is_of_what_a_rule_asks_elsewhere() -> None:
     assert hashed(named, schedules) == hashed(night), "the name of a schedule means nothing"
     berlin = schedules.replace("}}", ", zone: Europe/Berlin}}")
     assert hashed(named, berlin) != hashed(night)
+    first = changed("for: 30s", "debounce: first 30s")
+    assert hashed(first) == hashed(changed("for: 30s", "keep: 30s"))
     steady = changed("for: 30s", "debounce: last 30s")
     assert hashed(steady) == hashed(changed("for: 30s", "for: 30s\n    clear_for: 30s"))
 

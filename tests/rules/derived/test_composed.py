@@ -145,6 +145,8 @@ def test_what_is_told_is_the_reading(runner: type[Whole]) -> None:
         pytest.param("1 of 3", [9, 600, 9, 9, 9], [(1, "raised"), (4, "cleared")], id="any"),
         pytest.param("last 2s", [600, 9, 600, 600, 600, 9, 600, 9, 9, 9],
                      [(4, "raised"), (9, "cleared")], id="last"),
+        pytest.param("first 2s", [9, 600, 9, 9, 9, 600, 9, 600, 9, 9, 9],
+                     [(1, "raised"), (4, "cleared"), (5, "raised"), (10, "cleared")], id="first"),
         pytest.param("2 of 3, clear: residual_current < 100 mA", [600, 600, 9, 200, 200, 9],
                      [(1, "raised"), (5, "cleared")], id="while-breached-nothing-clears"),
         pytest.param("2 of 2, for: 2s", [600, 600, 600, 600, 600, 9],
@@ -211,6 +213,18 @@ def test_sequence(
     runner: type[Whole], records: list[Row | str], want: list[tuple[float, str]]
 ) -> None:
     assert run(runner, SPREAD, records) == want
+
+
+def test_first_keeps_what_is_momentary(runner: type[Whole]) -> None:
+    rule = "id: efire.arc, on: {family: efire}, when: arc != 0, debounce: first 10s"
+    records: list[Row | str] = [row(at, value, "arc") for at, value in ((0, 1), (5, 1), (6, 0))]
+    assert run(runner, rule, records, 60) == [(0, "raised"), (15, "cleared")]
+
+
+def test_a_sequence_may_be_kept(runner: type[Whole]) -> None:
+    rule = SPREAD.replace("clear: cable_temperature < 40 degC", "keep: 10m")
+    records = chain((0, 600, "r"), (1, 1, "a"), (2, 80, "c"), (100, 600, "r"))
+    assert run(runner, rule, records) == [(2, "raised"), (602, "cleared")]
 
 
 def test_complete_is_so_at_one_reading_only(runner: type[Whole]) -> None:
