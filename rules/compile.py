@@ -138,6 +138,7 @@ def _parts(written: WrittenRule) -> list[WrittenRule]:
             family=written.family,
             group=written.group,
             safety=written.safety,
+            latched=written.latched,
             missing_ms=written.missing_ms,
             missing_raises=written.missing_raises,
             debounce=written.debounce,

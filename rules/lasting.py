@@ -37,6 +37,7 @@ class Written(Protocol):
     missing_ms: int
     missing_raises: bool
     safety: bool
+    latched: bool
     group: GroupKind | None
     lines: dict[str, int]
 
@@ -112,6 +113,9 @@ def _keep(written: Written, when: Truth) -> Iterator[tuple[str, str, str]]:
     if "clear_for" in written.lines:
         yield "clear_for", "keep and clear_for say the same", "leave one of them out"
     if written.group is not None or not is_momentary(when):
+        if written.latched:
+            problem = "a latched alert ends by reset only: there is no end to hold off"
+            yield "keep", problem, "leave keep or latched out"
         if written.missing_ms and written.missing_ms <= written.keep_ms:
             problem = "missing data would be noticed before the rule can clear"
             yield "missing", problem, "make it longer than keep"

@@ -38,9 +38,11 @@ from rules.finding import Finding, suggest
 from rules.group.judge import tried
 from rules.group.predicates import questions
 from rules.lint_layers import weakened
+from rules.lint_levels import level_findings
 from rules.lint_overlap import overlaps
 from rules.lint_schedules import schedule_findings
 from rules.ruleset import Rule, RuleSet
+from rules.schema import MISSING_PART
 
 SAFETY_FOR_MS = 5 * 60_000
 """A proposal: a safety rule that waits longer than this comes too late to be one."""
@@ -59,8 +61,13 @@ def lint(
     """
     findings: list[Finding] = []
     said: set[tuple[str, str, str]] = set()
+    cards: set[str] = set()
     for rule in ruleset.rules:
-        for path, problem, mend in _of_rule(rule, attributes, today):
+        found = list(_of_row(rule, today))
+        if rule.card.name not in cards:
+            cards.add(rule.card.name)
+            found = [*_of_card(rule, attributes), *found]
+        for path, problem, mend in found:
             if rule.card.source and (rule.id, path, problem) in said:
                 continue  # A variant says again what is wrong with the rule itself.
             said.add((rule.id, path, problem))
@@ -68,14 +75,27 @@ def lint(
     findings.extend(_quieting(ruleset, attributes))
     findings.extend(weakened(ruleset, misses))
     findings.extend(overlaps(ruleset, misses))
+    findings.extend(level_findings(ruleset, misses))
     return sorted(findings)
 
 
 _Said = Iterator[tuple[str, str, str]]
 
 
-def _of_rule(rule: Rule, attributes: Mapping[str, Set[str]] | None, today: date | None) -> _Said:
+def _of_card(rule: Rule, attributes: Mapping[str, Set[str]] | None) -> _Said:
+    """What is the same for all machine rows of a rule."""
     yield from _texts(rule)
+    if attributes is not None:
+        yield from _selection(rule, attributes)
+
+
+def _of_row(rule: Rule, today: date | None) -> _Said:
+    level = f"levels.{rule.part}." if rule.part and rule.part != MISSING_PART else ""
+    for path, problem, mend in _of_question(rule, today):
+        yield f"{level}{path}", problem, mend
+
+
+def _of_question(rule: Rule, today: date | None) -> _Said:
     yield from _safety(rule)
     yield from _signals(rule)
     if rule.mode == "group":
@@ -83,8 +103,6 @@ def _of_rule(rule: Rule, attributes: Mapping[str, Set[str]] | None, today: date 
     elif rule.mode != "silence":
         yield from _hysteresis(replace(rule, when=newest_only(rule.when)))
         yield from schedule_findings(rule, today)
-    if attributes is not None:
-        yield from _selection(rule, attributes)
 
 
 def _texts(rule: Rule) -> _Said:

@@ -90,8 +90,8 @@ def rows_of(written: WrittenRule, asked: Sequence[Question]) -> tuple[Rule, ...]
             order=order,
             severity=one.written.severity if several else 0,
             level=order if several else -1,
-            file=one.written.file,
-            line=one.written.line,
+            file=written.file,
+            line=written.line,
         )
         for order, (one, (keep_ms, clear_for_ms)) in enumerate(
             zip(asked, keeps, strict=True), first

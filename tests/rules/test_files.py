@@ -234,6 +234,8 @@ rules:
         pytest.param(changed("    for: 30s", "    keep: 10"), 6, "no duration", "60s", id="keep"),
         pytest.param(changed("    for: 30s", "    keep: 1m\n    clear_for: 1m"), 7,
                      "say the same", "leave one", id="keep-and-clear-for"),
+        pytest.param(changed("    for: 30s", "    keep: 1m\n    latched: true"), 6,
+                     "ends by reset only", "leave keep or latched", id="keep-and-latched"),
         pytest.param(changed(WHEN, "arc != 0") + "    keep: 1m\n    clear: arc == 0\n", 9,
                      "ends by itself", "leave clear or keep", id="keep-and-clear"),
         pytest.param(changed(WHEN, "arc != 0") + "    keep: 1m\n    missing: unknown after 1h\n", 9,

@@ -36,6 +36,12 @@ def test_a_bit_raises_and_clears_at_once(runner: type[Whole]) -> None:
     assert run(runner, FIRE, fire(0, 0), fire(1), fire(2), fire(3, 0), fire(4)) == want
 
 
+def test_readings_a_millisecond_apart(runner: type[Whole]) -> None:
+    found = run(runner, FIRE, fire(1), fire(1.001, 0), fire(1.002), fire(1.002, 0), fire(1.001))
+    assert found == [(1, "raised"), (1.001, "cleared"), (1.002, "raised"), (1.002, "cleared"),
+                     (1.001, "raised")]  # fmt: skip
+
+
 def test_a_momentary_signal_stays_until_reset(runner: type[Whole]) -> None:
     engine = runner(ruleset(FIRE), directory_of([Device("smoke")]))
     assert short(engine.run(admitted([fire(0), fire(1), "mark", "end"], [0]))) == [(0, "raised")]

@@ -24,6 +24,43 @@ rules:
 """
 
 
+LEVELS = """\
+    levels:
+      - {name: warn, severity: 3, when: residual_current >= 300 mA}
+      - name: alarm
+        severity: 2
+        when: residual_current >= 500 mA
+        clear: residual_current < 450 mA
+    latched: true
+"""
+SINGLE = """\
+    when: residual_current >= 500 mA
+    clear: residual_current < 450 mA
+    severity: 2
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "want"),
+    [
+        pytest.param("", "", [], id="none"),
+        pytest.param(">= 300", ">= 600", ["levels.warn.when: warn can't be met before alarm"],
+                     id="out-of-order"),
+        pytest.param("300 mA}", "600 mA, for: 10s}",
+                     ["levels.warn.when: warn can't be met before alarm"], id="slower-too"),
+        pytest.param("300 mA}\n      - name: alarm",
+                     "500 mA}\n      - name: alarm\n        for: 1h", [], id="the-same-for-longer"),
+        pytest.param("< 450 mA", "< 5 mA and residual_current > 6 mA",
+                     ["levels.alarm.clear: no value can ever fit: it never ends"],
+                     id="never-clears"),
+        pytest.param("    latched: true\n", "    class: safety\n    missing: raise after 1h\n",
+                     ["missing: silence would ring like the danger itself"], id="silence"),
+    ],
+)  # fmt: skip
+def test_levels(old: str, new: str, want: list[str]) -> None:
+    assert problems((SINGLE, LEVELS), (old, new)) == [f"efire.high.{one}" for one in want]
+
+
 def problems(*changes: tuple[str, str]) -> list[str]:
     text = FULL
     for old, new in changes:

@@ -96,6 +96,16 @@ def test_hold_and_clear(
             id="cleared-before-it-is-lost",
         ),
         pytest.param(
+            log((0, 600), (50, 600), (2000, 100), (2100, 100), (2150, 100), "end"),
+            [(60, "raised"), (950, "unknown"), (2000, "known"), (2120, "cleared")],
+            id="a-gap-that-looks-like-recovery",
+        ),
+        pytest.param(
+            log((0, 600), (70, 100), (71, float("nan")), (300, 600), "end"),
+            [(60, "raised"), (190, "cleared"), (360, "raised"), (1200, "unknown")],
+            id="a-recovery-that-ends-in-a-gap",
+        ),
+        pytest.param(
             [row(0, 600), row(70, 100, flags=Flag.BAD), row(80, 100, flags=Flag.STALE), "end"],
             [(60, "raised"), (900, "unknown")],
             id="bad-data-is-no-data",
