@@ -79,7 +79,7 @@ class RuleEngine:
         parts.instant.collect(Sheet(batch, parts.directory.family), hot, rest, parts.active)
         changes = Changes()
         self._play(hot, batch, None, Machine(self._parameters, changes, self._parts.flaps))
-        return self._plain(in_log_order(parts.episodes.merge(changes.in_log_order())))
+        return self._merged_rows(changes)
 
     def on_time(self, batch: TaggedBatch, progress: Progress) -> TransitionBatch:
         """Rows behind the watermark in event-time order, then deadlines up to it.
@@ -227,7 +227,13 @@ class RuleEngine:
             part, shown = state.take(due), revealed.take(place[due])
             machine.expire(part, np.arange(len(due)), limits[due], shown)
             self._parts.settle(part, slots[due].astype(np.int32))
+        return self._merged_rows(changes)
+
+    def _merged_rows(self, changes: Changes) -> TransitionBatch:
+        """What rows of the log have changed, by public rule."""
         merged = self._parts.episodes.merge(changes.in_log_order())
+        for row, device in self._parts.episodes.ended:
+            self._parts.drop(row, device)
         return self._plain(in_log_order(merged))
 
     def state_bytes(self) -> int:

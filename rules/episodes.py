@@ -9,6 +9,9 @@ What happens at the same time is worked through in turns, each with the next cha
 row, and in a turn in the order known, raised, cleared, unknown: so two levels met by one reading
 raise once, at the greater; a level that begins as another ends gives no gap; and an alert that
 begins and ends at the same moment is told. A rule of one row passes as it is.
+
+A silence that counts as a breach ends with the next reading. That shows at the next mark only; so
+where a row that acts at once tells of a reading, the silence is over with it (`ended`).
 """
 
 from __future__ import annotations
@@ -60,7 +63,10 @@ class Standing:
 
 
 class Episodes:
-    """standing: the open alerts of rules with several rows, in both lanes; state."""
+    """standing: the open alerts of rules with several rows, in both lanes; state.
+
+    ended: (machine row, directory row) of silences that a reading has ended in the last `merge`.
+    """
 
     def __init__(self, ruleset: RuleSet, parameters: Parameters) -> None:
         self._limits = parameters.when_limit
@@ -69,7 +75,9 @@ class Episodes:
         self._level = [rule.level for rule in ruleset.rules]
         rows_of = np.bincount(self._public, minlength=len(ruleset.cards))
         self.several: NDArray[np.bool_] = rows_of[self._public] > 1
+        self._silences = [rule.mode == "silence" for rule in ruleset.rules]
         self.standing: dict[Subject, Standing] = {}
+        self.ended: list[tuple[int, int]] = []
 
     def public_row(self, row: int) -> int:
         return int(self._public[row])
@@ -81,6 +89,7 @@ class Episodes:
 
     def merge(self, found: TransitionBatch) -> TransitionBatch:
         """Changes in their order, of machine rows, to those of public rules; not in order."""
+        self.ended = []
         if not len(found):
             return found
         single = found
@@ -138,6 +147,11 @@ class Episodes:
                 standing.rows.pop(int(row["rule"]), None)
             else:
                 standing.rows[int(row["rule"])] = change is Change.UNKNOWN
+        if int(rows[0]["row"]) >= 0:
+            over = [row for row in standing.rows if self._silences[row]]
+            self.ended += [(row, subject[2]) for row in over]
+            for row_over in over:
+                del standing.rows[row_over]
         yield from self._told(subject, standing, before, rows)
         if standing.rows and standing.unknown != unknown:
             change = Change.UNKNOWN if standing.unknown else Change.KNOWN

@@ -110,6 +110,11 @@ class Naive:
             for number, rule in self._of("instant"):
                 if self._watches(rule, row.device) and row.quantity in rule.quantities:
                     self._row(number, rule, row, (row.heard, row.position, row.row))
+        for told in self.out:
+            name = self.ruleset.rules[told.rule].id
+            for number, rule in self._of("silence"):
+                if rule.id == name:
+                    self.instances.pop((number, told.lane, told.device), None)
         order = attrgetter("position", "row", "at", "rule", "device", "lane")
         return sorted(self.levels.told(sorted(self.out, key=order)), key=order)
 

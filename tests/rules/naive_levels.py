@@ -88,6 +88,9 @@ class NaiveLevels:
         if top is None:
             alert.onset = min(change.onset for change in changes)
             alert.at = 0
+        if any_one.row >= 0:
+            # A reading that says something ends the silence, whatever the next mark finds.
+            alert.holds -= {row for row in alert.holds if self.ruleset.rules[row].mode == "silence"}
         now = alert.top()
         found = []
         if now != top:
