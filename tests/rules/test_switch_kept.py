@@ -1,7 +1,8 @@
 """A change of rules that leaves a rule as it is changes nothing of it, whatever it asks.
 
 All kinds of state are carried: windows, ages, sequences, debounce, schedules, levels, silences,
-groups. Where a change becomes known may differ (a group's waits until all have changed over).
+what ends by itself, raises of flapping devices, groups. Where a change becomes known may differ (a
+group's waits until all have changed over).
 """
 
 from __future__ import annotations
@@ -41,6 +42,12 @@ BANK = [
     "{when: cable_temperature > 3 degC, within: 60s}], latched: true",
     f"id: efire.steps, {ON}, levels: [{{name: warn, severity: 3, when: residual_current >= 4 mA, "
     "for: 10s}, {name: alarm, severity: 2, when: residual_current >= 6 mA, for: 5s}]",
+    f"id: efire.bit, {ON}, when: fire != 0, keep: 20s",
+    f"id: efire.flaps, {ON}, when: residual_current >= 5 mA, "
+    "flapping: {raises: 2, within: 90s, for: 15s}",
+    f"id: efire.flips, {ON}, when: residual_current >= 5 mA, for: 2s, late: fire, "
+    "flapping: {raises: 2, within: 30s, for: 10s}",
+    f"id: efire.fresh, {ON}, when: residual_current >= 5 mA or fire != 0, late: drop",
     f"id: efire.both, {ON}, group: building, when: devices(residual_current >= 5 mA) >= 2",
     f"id: efire.most, {ON}, group: gateway, when: share(residual_current >= 4 mA) > 0.4, for: 10s",
 ]
