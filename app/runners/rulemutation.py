@@ -86,12 +86,12 @@ class Bench:
         mine.sort(key=lambda one: rule.id not in one.case.rules_named())
         if not mine:
             return None
-        cut = Cut(rule, suite.rules)
+        cut = Cut(rule, suite.rules, suite.files)
         base = _compiled(cut.files())
         bench = None if base is None else Bench(suite, rule, cut, base, mine)
         if bench is None or bench.notices(bench.base):
             # Something that was cut off matters: keep everything, at the price of time.
-            cut = Cut(rule, suite.rules, whole=True)
+            cut = Cut(rule, suite.rules, suite.files, whole=True)
             bench = Bench(suite, rule, cut, compile_rules(cut.files()), mine)
         return bench
 

@@ -19,13 +19,25 @@ _SEQ = "tag:yaml.org,2002:seq"
 class Cut:
     """The files of one rule: itself, what it names and what names it, and what isn't a rule."""
 
-    def __init__(self, rule: Written, rules: Mapping[str, Written], *, whole: bool = False) -> None:
-        """whole: keep all rules."""
+    def __init__(
+        self,
+        rule: Written,
+        rules: Mapping[str, Written],
+        files: Mapping[str, str],
+        *,
+        whole: bool = False,
+    ) -> None:
+        """files: all that were compiled, name -> text. whole: keep all rules."""
         self._rule = rule
         self._kept = set(rules) if whole else _related(rule, rules)
         self._roots: dict[str, yaml.MappingNode] = {}
         for one in rules.values():
             self._roots.setdefault(one.file, one.root)
+        # Files without a rule of their own: layers with overrides, calendars, schedules.
+        for file in files.keys() - self._roots.keys():
+            root = yaml.compose(files[file], Loader=yaml.SafeLoader)
+            if isinstance(root, yaml.MappingNode):
+                self._roots[file] = root
         self._others = {
             file: text
             for file, root in self._roots.items()

@@ -81,7 +81,7 @@ def test_texts_in_quotes_stay() -> None:
 def test_each_change_can_be_compiled_and_means_something_else(rule: str) -> None:
     files = {"a.yml": TEXT.replace("    class: safety\n", "")}
     rules = written_rules(files)
-    cut = Cut(rules[rule], rules)
+    cut = Cut(rules[rule], rules, files)
     base = compile_rules(cut.files())
     assert {one.id for one in base.rules} == {rule}
     assert base.cards == tuple(c for c in compile_rules(files).cards if c.id == rule)
@@ -101,7 +101,7 @@ def test_advice_names_a_series_between_the_limits() -> None:
 def test_at_once_is_the_shortest_for() -> None:
     rules = written_rules({"a.yml": TEXT})
     (variant,) = shortest_fors(rules["ebike.hot"]).values()
-    cut = Cut(rules["ebike.hot"], rules)
+    cut = Cut(rules["ebike.hot"], rules, {"a.yml": TEXT})
     (row,) = compile_rules(cut.files(variant, variant.texts[0])).rules
     assert (row.for_ms, row.timed) == (1, True)
     assert shortest_fors(rules["ebike.silent"]) == {}
@@ -112,8 +112,19 @@ def test_what_a_rule_names_is_kept_with_it() -> None:
         "    latched: true\n", "    owner: ebike.hot\n    inhibit: [{by: ebike.silent, on: grid}]\n"
     )
     rules = written_rules({"a.yml": text})
-    (kept,) = Cut(rules["ebike.hot"], rules).files().values()
+    (kept,) = Cut(rules["ebike.hot"], rules, {"a.yml": text}).files().values()
     assert "id: ebike.silent" in kept
     alone = written_rules({"a.yml": TEXT})
-    (cut,) = Cut(alone["ebike.hot"], alone).files().values()
+    (cut,) = Cut(alone["ebike.hot"], alone, {"a.yml": TEXT}).files().values()
     assert "ebike.silent" not in cut
+
+
+def test_files_without_rules_of_their_own_are_kept() -> None:
+    layer = "overrides: [{rule: ebike.hot, set: {severity: 1}}, {rule: ebike.silent, set: {}}]\n"
+    days = 'calendar: {"2026-05-09": {workday: make-up day}}\n'
+    files = {"a.yml": TEXT, "days.yml": days, "ours.yml": layer}
+    rules = written_rules(files)
+    cut = Cut(rules["ebike.hot"], rules, files).files()
+    assert "severity: 1" in cut["ours.yml"]
+    assert "ebike.silent" not in cut["ours.yml"]
+    assert "make-up day" in cut["days.yml"]
