@@ -32,18 +32,18 @@ DISTRICT = """\
 extends: shipped
 layer: 包河区
 overrides:
-  - rule: firewater.pressure_low
+  - rule: firewater.pressure_low_sprinkler
     set: {for: 30s}
 """
 STREET = """\
 extends: ../district
 layer: 骆岗街道
 overrides:
-  - rule: firewater.pressure_low
+  - rule: firewater.pressure_low_sprinkler
     where: {grid: "340111002"}
     set:
-      when: static_pressure < 0.10 MPa
-      clear: static_pressure > 0.11 MPa
+      when: static_pressure < 0.13 MPa
+      clear: static_pressure > 0.14 MPa
     why: {zh: 管网老旧，压力波动大, en: "Old pipes, the pressure swings"}
 """
 
@@ -65,7 +65,7 @@ def registry(tmp_path: Path) -> Path:
     for n in (2, 3):
         areas += [f"34011100{n},street,街道{n}", f"34011100{n}001,community,社区{n}"]
         grids.append(f"34011100{n}001001,网格{n},居民区")
-        devices.append(f"fw-{n},firewater,34011100{n}001001,worst,highrise_residential")
+        devices.append(f"fw-{n},firewater,34011100{n}001001,sprinkler,highrise_residential")
     for name, lines in (("areas", areas), ("grids", grids), ("devices", devices)):
         (folder / f"{name}.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return folder
@@ -74,7 +74,7 @@ def registry(tmp_path: Path) -> Path:
 def played(rules: RuleSet, registry: Path, tmp_path: Path) -> list[dict[str, Any]]:
     lines = []
     for at_s in range(0, 300, 10):
-        value = 0.09 if at_s < 120 else 0.05
+        value = 0.11 if at_s < 120 else 0.05
         for n in (2, 3):
             told = {"deviceId": f"fw-{n}", "family": "firewater", "ts": T0 + at_s * S}
             lines.append(json.dumps(told | {"metrics": {"static_pressure": value}}))
@@ -98,11 +98,11 @@ def test_each_street_is_judged_by_its_limit_and_the_alert_says_whose_it_is(
     found = {
         event["data"]["device"]: event
         for event in events
-        if event["data"]["rule"]["id"] == "firewater.pressure_low"
+        if event["data"]["rule"]["id"] == "firewater.pressure_low_sprinkler"
         and event["data"]["change"] == "raised"
     }
     two, three = found["fw-2"]["data"], found["fw-3"]["data"]
-    assert (two["threshold"], three["threshold"]) == (0.1, 0.07)
+    assert (two["threshold"], three["threshold"]) == (0.13, 0.1)
     assert (two["timing"]["on_delay_ms"], three["timing"]["on_delay_ms"]) == (30_000, 30_000)
     assert two["onset"] < three["onset"]
     assert two["rule"]["variant"] == "grid=340111002"
@@ -159,18 +159,21 @@ def test_overrides_for_nobody_are_found(street: Path, registry: Path) -> None:
     text = STREET.replace("340111002", "340111009")
     (street / "overrides.yml").write_text(text, encoding="utf-8")
     result = CliRunner().invoke(app, ["check", str(street), "--registry", str(registry)])
-    assert f"{street}/overrides.yml:4: firewater.pressure_low.where: no grid begins with" in (
-        result.output
+    assert (
+        f"{street}/overrides.yml:4: firewater.pressure_low_sprinkler.where: no grid begins with"
+        in (result.output)
     )
 
 
 def test_show_says_what_holds_for_a_device_and_why(street: Path, registry: Path) -> None:
     options = ["--device", "fw-2", "--registry", str(registry), "--json"]
-    result = CliRunner().invoke(app, ["show", str(street), "firewater.pressure_low", *options])
+    result = CliRunner().invoke(
+        app, ["show", str(street), "firewater.pressure_low_sprinkler", *options]
+    )
     (document,) = json.loads(result.output)
     found = {value["key"]: value for value in document["values"]}
     assert document["variant"] == "grid=340111002"
-    assert found["when"]["value"] == "static_pressure < 0.10 MPa"
+    assert found["when"]["value"] == "static_pressure < 0.13 MPa"
     assert found["when"]["source"] == f"{street}/overrides.yml:7"
     assert found["for"]["source"] == f"{street.parent}/district/overrides.yml:5"
     assert found["severity"]["layer"] == "shipped"
@@ -178,8 +181,8 @@ def test_show_says_what_holds_for_a_device_and_why(street: Path, registry: Path)
 
 
 def test_explain_speaks_both_languages(street: Path) -> None:
-    for language, said in (("zh", "低于 0.10 MPa"), ("en", "is below 0.10 MPa")):
+    for language, said in (("zh", "低于 0.13 MPa"), ("en", "is below 0.13 MPa")):
         result = CliRunner().invoke(
-            app, ["explain", str(street), "firewater.pressure_low", "--lang", language]
+            app, ["explain", str(street), "firewater.pressure_low_sprinkler", "--lang", language]
         )
         assert said in result.output, result.output

@@ -17,6 +17,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 MINUTE_MS = 60_000
@@ -61,13 +62,16 @@ class Expected:
     readings: how many the mapping makes; repeated: how many of them equal an earlier one in
     quantity, time and value (ingest counts them as duplicates). span_ms: first to last.
     shipped, test: alert rule -> its episodes, under the shipped rules and under those of
-    `tests/recorded/rules`; a rule that is named with no episode must stay quiet.
+    `tests/recorded/rules`; a rule that is named with no episode must stay quiet. silence: of the
+    shipped rules that wait for silence, where the readings come on time (a backlog that arrives at
+    once has no silence).
     """
 
     device: str
     readings: int
     repeated: int
     span_ms: int
+    silence: dict[str, list[Episode]] = field(default_factory=dict)
     shipped: dict[str, list[Episode]] = field(default_factory=dict)
     test: dict[str, list[Episode]] = field(default_factory=dict)
 
@@ -121,6 +125,19 @@ def _episode(rule: Rule, onset: int, cleared: int | None, worst: list[float]) ->
     limit = rule.limits[0] if rule.limits else 0.0
     extreme = max(worst, key=lambda value: abs(value - limit))
     return Episode(onset, onset + rule.for_ms, cleared, round(extreme, 6))
+
+
+def silences(points: list[Point], for_ms: int) -> list[Episode]:
+    """Gaps between readings longer than `for`: raised that long after the last reading before,
+    cleared by the next one. The extreme is the length of the gap in hours."""
+    done = []
+    for (ts, _), (after, _) in pairwise(points):
+        if abs(after - ts - for_ms) < 500:
+            raise Doubtful(f"a gap of {after - ts} ms")
+        if after - ts > for_ms:
+            hours = round((after - ts) / HOUR_MS, 6)
+            done.append(Episode(ts, ts + for_ms, after, hours))
+    return done
 
 
 def _sure(rule: Rule, value: float) -> None:
@@ -256,6 +273,13 @@ SHIPPED: dict[str, list[tuple[str, Rule]]] = {
     "home": [("motion", still("elderly.no_activity", 24 * HOUR_MS))],
 }
 
+SILENCE: dict[str, dict[str, int]] = {
+    "cable": {"efire.offline": 24 * HOUR_MS},
+    "pump": {"firewater.offline": 24 * HOUR_MS},
+    "smoke": {"smoke.offline": 24 * HOUR_MS},
+    "home": {},
+}
+
 TEST: dict[str, list[tuple[str, Rule]]] = {
     "cable": [
         ("cable_temperature", above("efire.test_room_warm", "cable_temperature", 28.0, 26.5)),
@@ -278,6 +302,10 @@ def expectations(data: Path) -> dict[str, Expected]:
             readings=len(told),
             repeated=len(told) - len(set(told)),
             span_ms=max(ts for _, ts, _ in told),
+            silence={
+                rule: silences(sorted((ts, value) for _, ts, value in told), for_ms)
+                for rule, for_ms in SILENCE[name].items()
+            },
             shipped={rule.id: episodes(rule, series[q]) for q, rule in SHIPPED[name]},
             test={rule.id: episodes(rule, series[q]) for q, rule in TEST[name]},
         )

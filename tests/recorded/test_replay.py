@@ -77,7 +77,7 @@ def changes(events: list[dict[str, Any]]) -> dict[str, list[tuple[str, int]]]:
 
 def expected(wanted: dict[str, Any]) -> dict[str, list[tuple[str, int]]]:
     told = {}
-    for rule, episodes in {**wanted["shipped"], **wanted["test"]}.items():
+    for rule, episodes in {**wanted["silence"], **wanted["shipped"], **wanted["test"]}.items():
         listed = []
         for episode in episodes:
             listed.append(("raised", episode["raised_ms"]))

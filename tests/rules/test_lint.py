@@ -144,6 +144,16 @@ def test_a_debounced_rule_is_looked_at_by_its_readings() -> None:
     assert problems(("    severity: 2", "    severity: 2\n    debounce: 3 of 5")) == []
 
 
+def test_a_window_told_early_by_clear_is_the_one_of_when() -> None:
+    old = "when: residual_current >= 500 mA\n    clear: residual_current < 450 mA"
+    new = (
+        "when: delta(residual_current, 60s) < -50 mA\n    clear: delta(residual_current, 60s) > {}"
+    )
+    assert problems((old, new.format("-40 mA"))) == []
+    overlap = problems((old, new.format("-60 mA")))
+    assert overlap == ["efire.high.clear: some values both raise and clear"]
+
+
 def test_a_sequence_ends_by_another_quantity() -> None:
     steps = "sequence: [{when: arc != 0}, {when: residual_current >= 500 mA, within: 5m}]"
     assert problems(("when: residual_current >= 500 mA", steps)) == []
