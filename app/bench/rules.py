@@ -41,6 +41,7 @@ from contracts.quantities import FAMILIES, FAMILY_INDEX, QUANTITIES, QUANTITY_IN
 from contracts.registry import Column, DeviceTable, Registry
 from rules import RuleSet, compile_rules
 from rules.engine import RuleEngine
+from rules.expr.plan import bases_of
 from rules.members import LIVE, NOT_WATCHED, Members
 
 START_MS = 1_767_225_600_000
@@ -179,7 +180,8 @@ def town(seed: int, devices: int, size: int, rows: int) -> Stream:
         number: int, device: NDArray[np.int64]
     ) -> tuple[NDArray[np.int16], NDArray[np.float64]]:
         family = family_of[device]
-        quantity, value = quantities[family, number % width], ordinary[family, number % width]
+        turn = (number + device) % width
+        quantity, value = quantities[family, turn], ordinary[family, turn]
         odd = random.integers(0, INCIDENTS, len(device)) == 0
         noise = np.where(value > 1, np.round(random.normal(0, 0.01, len(device)) * value, 3), 0)
         return quantity, np.where(odd, value * 3 + 1, value + noise)
@@ -242,13 +244,16 @@ def count_evaluations(ruleset: RuleSet, stream: Stream) -> int:
     members = Members(ruleset, stream.directory)
     counted = np.zeros((len(FAMILIES), len(QUANTITIES)), np.int64)
     for number, rule in enumerate(ruleset.rules):
+        if rule.group is not None:
+            continue  # Its counting is work of another kind.
         family = members.family_of(number)
         watched = members.slots(LIVE, number)[: len(members.rows(family))] != NOT_WATCHED
         if watched.any():
             if not watched.all():
                 raise ValueError(f"{rule.id} watches some of its family: count by device")
             # Each reading of a device says that it isn't silent.
-            counted[family, slice(None) if rule.silence_ms else list(rule.quantities)] += 1
+            asked = bases_of(rule.when) + (bases_of(rule.clear) if rule.clear else ())
+            counted[family, slice(None) if rule.silence_ms else sorted(set(asked))] += 1
     return sum(
         int(counted[stream.directory.family[batch.device], batch.quantity].sum())
         for batch in stream.batches
