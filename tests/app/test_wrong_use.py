@@ -85,6 +85,11 @@ def up(place: Place, config: str = "", *more: str | Path) -> Arguments:
     return ["up", "--config", place.config(f"{config}\n{quiet}"), "--data", place.data, *more]
 
 
+FAULT_LINE = 1 + (shipped_rules() / "smoke.yml").read_text(encoding="utf-8").splitlines().index(
+    "    when: fault != 0"
+)
+
+
 def broken_rules(place: Place) -> Arguments:
     text = (shipped_rules() / "smoke.yml").read_text(encoding="utf-8")
     place.file("rules/smoke.yml", text.replace("when: fault != 0", "when: fault !! 0"))
@@ -135,7 +140,7 @@ CASES: dict[str, tuple[Use, tuple[str, ...]]] = {
     ),
     "a broken registry": (broken_registry, ("devices.csv:1: ", "family", "mend: ")),
     "no rules": (lambda p: up(p, 'rules = "nowhere"'), ("nowhere: no such folder",)),
-    "a broken rule": (broken_rules, ("smoke.yml:8: ", "can't read '!!'", "mend: ")),
+    "a broken rule": (broken_rules, (f"smoke.yml:{FAULT_LINE}: ", "can't read '!!'", "mend: ")),
     "no secret of a webhook": (
         lambda p: up(
             p, '[[webhook]]\nname = "a"\nurl = "https://example.org"\nsecret_file = "nothing"'
