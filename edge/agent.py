@@ -89,6 +89,7 @@ class Agent:
             added=self._link.added,
             changed=self._link.changed,
         )
+        self._asked = False
         self._done = threading.Event()
         self._failure: BaseException | None = None
         self.source_ended = False
@@ -118,7 +119,7 @@ class Agent:
     def wait(self) -> None:
         """Until the agent is to stop."""
         reported_ms = self.clock.mono_ms()
-        while not self._done.wait(0.2):
+        while not self._asked and not self._done.wait(0.2):
             if self.settings.agent.stop_at_end and self.is_drained:
                 return
             if self.clock.mono_ms() - reported_ms >= REPORT_MS:
@@ -126,8 +127,9 @@ class Agent:
                 log.info("report %s", _words(self.report()))
 
     def ask_to_stop(self) -> None:
-        """Make `wait` return; may be called from a signal handler."""
-        self._done.set()
+        """Make `wait` return; may be called from a signal handler, so it takes no lock: setting
+        an event would wait forever for the very thread that the handler interrupted in `wait`."""
+        self._asked = True
 
     def stop(self) -> None:
         """Flush, commit, say goodbye. Raises what a thread failed with."""

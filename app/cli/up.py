@@ -67,7 +67,7 @@ def command(
                 settings = settings.model_copy(update={"mqtt": mqtt})
         server = Server(settings, _say, simulated=demo)
         _fail_loud(server.failure)
-        _reload_when_hung_up(server)
+        asked = Asked()
         server.start()
     except SettingsError as error:
         fail(str(error))
@@ -87,7 +87,7 @@ def command(
         # A key must not end in a journal.
         _say(f"open  {server.web.url}")
         _say(f"the page asks for the key in {server.console_key_file}")
-    sys.exit(_wait(server, agent))
+    sys.exit(_wait(server, agent, asked))
 
 
 def _first(error: RulesInvalid) -> str:
@@ -112,21 +112,37 @@ def _fail_loud(failure: Failure) -> None:
     threading.excepthook = ended
 
 
-def _reload_when_hung_up(server: Server) -> None:
-    """As a service: `systemctl reload`. At a terminal it still ends with the terminal."""
-    if not sys.stdin.isatty():
-        signal.signal(signal.SIGHUP, lambda _number, _frame: server.reload_asked.set())
+class Asked:
+    """What signals ask for. Its handlers take no lock: setting an event would wait forever for
+    the very thread that the handler interrupted while it held the event's lock."""
+
+    def __init__(self) -> None:
+        """SIGHUP reloads as a service (`systemctl reload`), and is kept while the server starts;
+        at a terminal it still ends with the terminal."""
+        self.stop = False
+        self.reload = False
+        if not sys.stdin.isatty():
+            signal.signal(signal.SIGHUP, self.to_reload)
+
+    def listen_for_the_end(self) -> None:
+        """SIGINT and SIGTERM stop in good order. Until then they end a start at once."""
+        signal.signal(signal.SIGINT, self.to_stop)
+        signal.signal(signal.SIGTERM, self.to_stop)
+
+    def to_stop(self, _number: int, _frame: FrameType | None) -> None:
+        self.stop = True
+
+    def to_reload(self, _number: int, _frame: FrameType | None) -> None:
+        self.reload = True
 
 
-def _wait(server: Server, agent: DemoAgent | None) -> int:
+def _wait(server: Server, agent: DemoAgent | None, asked: Asked) -> int:
     """Until SIGINT, SIGTERM or a failure; the exit status."""
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        server.failure.stopping.set()
-
-    signal.signal(signal.SIGINT, stop)
-    signal.signal(signal.SIGTERM, stop)
-    while not server.failure.stopping.wait(0.5):
+    asked.listen_for_the_end()
+    while not asked.stop and not server.failure.stopping.wait(0.2):
+        if asked.reload:
+            asked.reload = False
+            server.reload_asked.set()
         if agent is not None and agent.ended():
             server.failure.report(agent.ended())
     if agent is not None:

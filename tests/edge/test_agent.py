@@ -6,9 +6,12 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
 
@@ -260,3 +263,37 @@ def test_several_gateways_share_one_process_and_connection(
     for name in names:
         until(lambda n=name: bool(ingest.seen("birth", n)), f"birth of {name}")
         until(lambda n=name: bool(ingest.seen("offline", n)), f"goodbye of {name}")
+
+
+def interrupted_at(body: Callable[[], None], handler: Callable[[], None], line: int) -> bool:
+    """Run `body` in a thread and call `handler` in its midst, as a signal would, before the
+    line-th line that it executes; whether `body` came to its end."""
+    left = line
+
+    def trace(_frame: FrameType, event: str, _: object) -> Callable[..., Any]:
+        nonlocal left
+        if event == "line":
+            left -= 1
+            if left == 0:
+                sys.settrace(None)
+                handler()
+        return trace
+
+    def run() -> None:
+        sys.settrace(trace)
+        body()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(30)
+    return not thread.is_alive()
+
+
+def test_a_signal_ends_the_wait_wherever_it_interrupts_it(
+    mosquitto: Mosquitto, tmp_path: Path
+) -> None:
+    # Among these lines are those in which threading.Event.wait holds the event's lock.
+    path = config(tmp_path, mosquitto.port, rows=1)
+    for line in range(1, 30):
+        with running(path) as agent:
+            assert interrupted_at(agent.wait, agent.ask_to_stop, line), f"stuck at line {line}"
