@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
@@ -20,17 +20,20 @@ from pydantic_settings import (
 
 MILLISECONDS_PER_DAY = 86_400_000
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+HELP_PAGE = "docs/configuration.md"
+
+Kind = TypeVar("Kind", bound=BaseSettings)
 
 
 class SettingsError(Exception):
     """A configuration that can't be used; the text is the one line that a person reads."""
 
 
-class _Section(BaseModel):
+class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class MqttSettings(_Section):
+class MqttSettings(Section):
     """Where the broker is. `auto`: Mosquitto when it is installed, otherwise the built-in one."""
 
     broker: Literal["auto", "builtin", "mosquitto", "external"] = "auto"
@@ -54,12 +57,12 @@ class MqttSettings(_Section):
         return self
 
 
-class HttpSettings(_Section):
+class HttpSettings(Section):
     host: str = "127.0.0.1"
     port: int = Field(8080, ge=0, le=65535)
 
 
-class EngineSettings(_Section):
+class EngineSettings(Section):
     """How event time is judged."""
 
     slack_ms: int = Field(2_000, ge=0, le=600_000)
@@ -72,7 +75,7 @@ class EngineSettings(_Section):
     activate_after_ms: int = Field(5_000, ge=100, le=600_000)
 
 
-class TelemetrySettings(_Section):
+class TelemetrySettings(Section):
     """The queryable store, written behind the log."""
 
     enabled: bool = True
@@ -81,7 +84,7 @@ class TelemetrySettings(_Section):
     keep_days: int = Field(30, ge=1)
 
 
-class RetentionSettings(_Section):
+class RetentionSettings(Section):
     raw_bytes: int = Field(20 << 30, ge=64 << 20)
     segment_bytes: int = Field(256 << 20, ge=1 << 20)
     min_free_bytes: int = Field(512 << 20, ge=0)
@@ -89,7 +92,7 @@ class RetentionSettings(_Section):
     quarantine_rows: int = Field(100_000, ge=100)
 
 
-class WebhookSettings(_Section):
+class WebhookSettings(Section):
     """One receiver. Secrets stand in files, one per line, newest first."""
 
     name: str = Field(pattern="^[a-z0-9_-]{1,40}$")
@@ -100,7 +103,7 @@ class WebhookSettings(_Section):
     insecure: bool = Field(False, description="allow plain http to a host that is not loopback")
 
 
-class DispatchSettings(_Section):
+class DispatchSettings(Section):
     heartbeat_s: float = Field(30.0, gt=0)
     remind_s: float = Field(60.0, gt=0)
     mqtt_alerts: bool = True
@@ -144,6 +147,24 @@ def load(
 
     Raises `SettingsError` with one line: file, field, mend.
     """
+    named: dict[str, Any] = {}
+    if broker is not None:
+        named["mqtt"] = {"broker": broker}
+    if http_port is not None:
+        named["http"] = {"port": http_port}
+    settings = read(Settings, path, named)
+    base = path.parent if path is not None else Path()
+    settings = _resolved(settings, base)
+    return settings if data is None else settings.model_copy(update={"data": data})
+
+
+def read(
+    kind: type[Kind], path: Path | None, named: dict[str, Any], help_page: str = HELP_PAGE
+) -> Kind:
+    """A file's values, over those the environment's, over those the ones that are `named`.
+
+    Raises `SettingsError` with one line: file, field, mend.
+    """
     values: dict[str, Any] = {}
     if path is not None:
         try:
@@ -154,24 +175,16 @@ def load(
             ) from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise SettingsError(f"{path}: not TOML: {error}") from None
-    named: dict[str, Any] = {}
-    if broker is not None:
-        named["mqtt"] = {"broker": broker}
-    if http_port is not None:
-        named["http"] = {"port": http_port}
     try:
-        settings = _over(values)(**named)
+        return _over(kind, values)(**named)
     except ValidationError as error:
-        raise SettingsError(_one_line(path, error)) from None
-    base = path.parent if path is not None else Path()
-    settings = _resolved(settings, base)
-    return settings if data is None else settings.model_copy(update={"data": data})
+        raise SettingsError(_one_line(path, error, help_page)) from None
 
 
-def _over(file: dict[str, Any]) -> type[Settings]:
+def _over(kind: type[Kind], file: dict[str, Any]) -> type[Kind]:
     """The settings with a file's values below the environment's, and those below the arguments."""
 
-    class OverFile(Settings):
+    class OverFile(kind):  # type: ignore[valid-type, misc]
         @classmethod
         def settings_customise_sources(
             cls,
@@ -187,16 +200,16 @@ def _over(file: dict[str, Any]) -> type[Settings]:
     return OverFile
 
 
-def _one_line(path: Path | None, error: ValidationError) -> str:
+def _one_line(path: Path | None, error: ValidationError, help_page: str) -> str:
     first = error.errors()[0]
     at = ".".join(str(part) for part in first["loc"]) or "settings"
     said = first["msg"].removeprefix("Value error, ")
-    mend = f"remove it or see {_help()}" if first["type"] == "extra_forbidden" else said
+    mend = (
+        f"remove it or see {help_page} for the known keys"
+        if first["type"] == "extra_forbidden"
+        else said
+    )
     return f"{path or 'environment'}: {at}: {mend}"
-
-
-def _help() -> str:
-    return "docs/configuration.md for the known keys"
 
 
 def _resolved(settings: Settings, base: Path) -> Settings:

@@ -1,0 +1,132 @@
+"""What stands in the records of the topics other than `log`. Pure.
+
+Messages are changed by addition only; new fields have defaults.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated
+
+import msgspec
+
+from app.stream.topics import PIECE_BYTES
+
+MAX_PIECES = 4_096
+KEPT_BYTES = 1 << 20
+"""Of a refused message as much is kept; its whole length is said beside it."""
+
+
+class Assigned(msgspec.Struct, frozen=True, kw_only=True):
+    """Value of `assignments`: the partition of `log` that a gateway's or grid's records go to."""
+
+    partition: Annotated[int, msgspec.Meta(ge=0)]
+
+
+class Ask(msgspec.Struct, frozen=True, kw_only=True):
+    """Value of `asks`: a command for a gateway, which a bridge publishes over MQTT."""
+
+    topic: str
+    payload: msgspec.Raw
+
+
+class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Value of `letters`: what was refused, by whom and why.
+
+    by: `bridge` or `worker`. at_ms: when, unix ms. source: the MQTT topic, gateway or device.
+    reason, field, detail: as in `contracts.rejects`. row: of the message, -1 = all of it.
+    partition, offset: of the record in `log`; -1 = it never entered the log. payload: the bytes,
+    cut at `KEPT_BYTES`; size: how many there were.
+    """
+
+    by: str
+    at_ms: int
+    source: str
+    reason: str
+    field: str = ""
+    detail: str = ""
+    row: int = -1
+    partition: int = -1
+    offset: int = -1
+    size: int = 0
+    payload: bytes = b""
+
+
+class BadRecord(Exception):
+    """A record that can't be what its topic holds; the text says what is wrong."""
+
+
+_assigned = msgspec.json.Decoder(Assigned)
+_ask = msgspec.json.Decoder(Ask)
+_letter = msgspec.json.Decoder(DeadLetter)
+encode = msgspec.json.Encoder().encode
+
+
+def gateway_key(gateway: str) -> bytes:
+    return f"gateway/{gateway}".encode()
+
+
+def grid_key(grid: str) -> bytes:
+    return f"grid/{grid}".encode()
+
+
+def decode_assigned(value: bytes) -> int:
+    """The partition. Raises `BadRecord`."""
+    try:
+        return _assigned.decode(value).partition
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise BadRecord(str(error)) from None
+
+
+def decode_ask(value: bytes) -> Ask:
+    """Raises `BadRecord`."""
+    try:
+        return _ask.decode(value)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise BadRecord(str(error)) from None
+
+
+def decode_letter(value: bytes) -> DeadLetter:
+    """Raises `BadRecord`."""
+    try:
+        return _letter.decode(value)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise BadRecord(str(error)) from None
+
+
+def pieces(name: str, content: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """(key, value) of the records of `content` that hold a content. name: its hash."""
+    count = max(1, -(-len(content) // PIECE_BYTES))
+    for i in range(count):
+        yield f"{name}/{i}/{count}".encode(), content[i * PIECE_BYTES : (i + 1) * PIECE_BYTES]
+
+
+class Assembler:
+    """Puts pieces together, in any order, repeated or not."""
+
+    def __init__(self) -> None:
+        self._parts: dict[tuple[str, int], dict[int, bytes]] = {}
+
+    def add(self, key: bytes, value: bytes) -> tuple[str, bytes] | None:
+        """(hash, content) when this piece made it whole. Raises `BadRecord`.
+
+        The hash isn't looked at here: `app.content.content_hash` does.
+        """
+        name, index, count = _piece(key)
+        parts = self._parts.setdefault((name, count), {})
+        parts[index] = value
+        if len(parts) < count:
+            return None
+        del self._parts[name, count]
+        return name, b"".join([parts[i] for i in range(count)])
+
+
+def _piece(key: bytes) -> tuple[str, int, int]:
+    try:
+        name, index_text, count_text = key.decode().split("/")
+        index, count = int(index_text), int(count_text)
+    except ValueError:
+        raise BadRecord(f"key {key[:80]!r} isn't hash/i/n") from None
+    if not 0 <= index < count <= MAX_PIECES:
+        raise BadRecord(f"key {key[:80]!r} names no piece")
+    return name, index, count
