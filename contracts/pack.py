@@ -4,7 +4,7 @@ Layout, little-endian::
 
     0   4  magic "GWPK"
     4   1  version (1)
-    5   1  flags: 1 alarm, 2 tombstone
+    5   1  flags: 1 alarm, 2 tombstone, 4 tracklets
     6   2  number of sections
     8   4  length of the whole pack in bytes
     12  4  CRC-32 (as in zlib) of all bytes but these four
@@ -21,6 +21,8 @@ A reader skips sections whose id it doesn't know, and refuses an encoding that i
 a section it needs: so columns may be added by newer writers without harm to older readers.
 The ids in the device dictionary are checked by the reader, row by row: one bad id is no reason
 to lose the fire beside it.
+Tracklets of cameras (`contracts.tracklets`) ride in a pack as a section of their own, so that they
+are stored, confirmed and asked for again as readings are.
 A tombstone is a pack without rows that says which sequences of which boot were evicted.
 """
 
@@ -33,14 +35,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from contracts import sections
 from contracts.batch import SENDER_FLAGS, ReadingBatch
 from contracts.rejects import Reason, Refused
+from contracts.sections import BLOB, F64, I32, I64, U8, U16, U32, UTF8, Table
 from contracts.topics import ID
 
 MAGIC = b"GWPK"
 VERSION = 1
 HEADER = struct.Struct("<4sBBHIIQQqqII")
-SECTION = struct.Struct("<HHI")
+SECTION = sections.SECTION
 MAX_BYTES = 4 << 20
 MAX_ROWS = 100_000
 MAX_DEVICES = 100_000
@@ -50,19 +54,11 @@ MAX_BOOT = 2**55 - 1
 
 ALARM = 1
 TOMBSTONE = 2
+TRACKS = 4
 
 # Sections.
 _GATEWAY, _DEVICES, _QUANTITIES, _DEVICE, _QUANTITY, _TS, _VALUE, _FLAGS, _EVICTED = range(1, 10)
-# Encodings.
-_UTF8, _U8, _U16, _U32, _I32, _I64, _F64 = range(7)
-_DTYPES: dict[int, np.dtype[np.generic]] = {
-    _U8: np.dtype("<u1"),
-    _U16: np.dtype("<u2"),
-    _U32: np.dtype("<u4"),
-    _I32: np.dtype("<i4"),
-    _I64: np.dtype("<i8"),
-    _F64: np.dtype("<f8"),
-}
+_TRACKS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +91,12 @@ class Evicted:
 
 @dataclass(frozen=True, slots=True)
 class Pack:
+    """tracks: encoded tracklets, or nothing."""
+
     header: PackHeader
     batch: ReadingBatch
     evicted: tuple[Evicted, ...] = ()
+    tracks: bytes = b""
 
 
 _EVICTED_DTYPE = np.dtype(
@@ -117,7 +116,7 @@ def encode(pack: Pack) -> bytes:
     rows = len(batch)
     _within_bounds(header, batch)
     parts = [b""]
-    _add(parts, _GATEWAY, _UTF8, header.gateway.encode())
+    sections.add(parts, _GATEWAY, UTF8, header.gateway.encode())
     if rows:
         devices = "\n".join(f"{d}\t{f}" for d, f in zip(batch.devices, batch.families, strict=True))
         quantities = "\n".join(batch.quantities)
@@ -128,27 +127,32 @@ def encode(pack: Pack) -> bytes:
             len(batch.quantities),
         ):
             raise ValueError("a name in the batch holds a tab or a line break")
-        _add(parts, _DEVICES, _UTF8, devices.encode())
-        _add(parts, _QUANTITIES, _UTF8, quantities.encode())
+        sections.add(parts, _DEVICES, UTF8, devices.encode())
+        sections.add(parts, _QUANTITIES, UTF8, quantities.encode())
         wide = len(batch.devices) > 0xFFFF
-        _column(parts, _DEVICE, _U32 if wide else _U16, batch.device)
-        _column(parts, _QUANTITY, _U8 if len(batch.quantities) <= 0xFF else _U16, batch.quantity)
+        sections.add_column(parts, _DEVICE, U32 if wide else U16, batch.device)
+        sections.add_column(
+            parts, _QUANTITY, U8 if len(batch.quantities) <= 0xFF else U16, batch.quantity
+        )
         offset = batch.ts_ms - header.wall_ms
         near = int(offset.min()) >= -(2**31) and int(offset.max()) < 2**31
-        _column(parts, _TS, _I32 if near else _I64, offset if near else batch.ts_ms)
-        _column(parts, _VALUE, _F64, batch.value)
-        _column(parts, _FLAGS, _U8, batch.flags & SENDER_FLAGS)
+        sections.add_column(parts, _TS, I32 if near else I64, offset if near else batch.ts_ms)
+        sections.add_column(parts, _VALUE, F64, batch.value)
+        sections.add_column(parts, _FLAGS, U8, batch.flags & SENDER_FLAGS)
     if pack.evicted:
         table = np.array(
             [(e.boot, e.first, e.last, e.from_ms, e.to_ms, e.readings) for e in pack.evicted],
             _EVICTED_DTYPE,
         )
-        _add(parts, _EVICTED, _I64, table.tobytes())
+        sections.add(parts, _EVICTED, I64, table.tobytes())
+    if pack.tracks:
+        sections.add(parts, _TRACKS, BLOB, pack.tracks)
     body = b"".join(parts)
     length = HEADER.size + len(body)
     if length > MAX_BYTES:
         raise ValueError(f"a pack holds at most {MAX_BYTES} bytes, not {length}")
     flags = (ALARM if header.alarm else 0) | (TOMBSTONE if header.tombstone else 0)
+    flags |= TRACKS if pack.tracks else 0
     count = (len(parts) - 1) // 2
     head = HEADER.pack(
         MAGIC, VERSION, flags, count, length, 0, header.boot, header.seq,
@@ -172,19 +176,27 @@ def _within_bounds(header: PackHeader, batch: ReadingBatch) -> None:
         raise ValueError(f"{header.gateway!a} is no gateway id")
 
 
-def _add(parts: list[bytes], section: int, encoding: int, data: bytes) -> None:
-    parts.append(SECTION.pack(section, encoding, len(data)))
-    parts.append(data + bytes(-len(data) % 8))
-
-
-def _column(parts: list[bytes], section: int, encoding: int, column: NDArray[np.generic]) -> None:
-    _add(parts, section, encoding, column.astype(_DTYPES[encoding], copy=False).tobytes())
-
-
 def peek(data: bytes) -> tuple[int, int, bool, bool]:
     """(boot, seq, alarm, tombstone) of a pack whose checksum is right; Refused otherwise."""
     fields = _check(data)
     return fields[6], fields[7], bool(fields[2] & ALARM), bool(fields[2] & TOMBSTONE)
+
+
+def holds_tracks(data: bytes) -> bool:
+    """Whether one of our own packs, whole and checked, says that it holds tracklets."""
+    return bool(data[5] & TRACKS)
+
+
+def read_tracks(data: bytes) -> bytes:
+    """The encoded tracklets of a pack, empty when it holds none. Raises `Refused`."""
+    fields = _check(data)
+    found = sections.table(data, HEADER.size, fields[3])
+    if _TRACKS not in found:
+        return b""
+    encoding, start, length = found[_TRACKS]
+    if encoding != BLOB:
+        raise Refused(Reason.BAD_VERSION, field="tracks", detail=f"encoding {encoding}")
+    return data[start : start + length]
 
 
 def peek_header(data: bytes) -> tuple[PackHeader, int]:
@@ -193,14 +205,12 @@ def peek_header(data: bytes) -> tuple[PackHeader, int]:
     The columns stay unread: this is what acceptance needs before it writes a pack to the log.
     """
     fields = _check(data)
-    return _header(data, fields, _sections(data, fields[3])), fields[10]
+    return _header(data, fields, sections.table(data, HEADER.size, fields[3])), fields[10]
 
 
-def _header(
-    data: bytes, fields: tuple[int, ...], sections: dict[int, tuple[int, int, int]]
-) -> PackHeader:
+def _header(data: bytes, fields: tuple[int, ...], found: Table) -> PackHeader:
     return PackHeader(
-        gateway=_gateway(data, sections),
+        gateway=_gateway(data, found),
         boot=fields[6],
         seq=fields[7],
         wall_ms=fields[8],
@@ -230,26 +240,6 @@ def _check(data: bytes) -> tuple[int, ...]:
     if fields[6] > MAX_BOOT:
         raise Refused(Reason.BAD_FIELD, field="boot", detail=boot_text(fields[6]))
     return fields
-
-
-def _sections(data: bytes, count: int) -> dict[int, tuple[int, int, int]]:
-    """Section id -> (encoding, start, length)."""
-    found: dict[int, tuple[int, int, int]] = {}
-    at = HEADER.size
-    for _ in range(count):
-        if at + SECTION.size > len(data):
-            raise Refused(Reason.BAD_STRUCTURE, field="sections", detail="past the end")
-        section, encoding, length = SECTION.unpack_from(data, at)
-        at += SECTION.size
-        if at + length > len(data):
-            raise Refused(Reason.BAD_STRUCTURE, field=f"section {section}", detail="past the end")
-        if section in found:
-            raise Refused(Reason.BAD_STRUCTURE, field=f"section {section}", detail="twice")
-        found[section] = (encoding, at, length)
-        at += length + (-length % 8)
-    if at != len(data):
-        raise Refused(Reason.BAD_STRUCTURE, field="sections", detail="bytes after the last one")
-    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,27 +275,27 @@ def decode_raw(data: bytes) -> RawPack:
     rows = fields[10]
     if rows > MAX_ROWS:
         raise Refused(Reason.TOO_LARGE, field="rows", detail=str(rows))
-    sections = _sections(data, fields[3])
-    header = _header(data, fields, sections)
-    evicted = _evicted(data, sections)
+    found = sections.table(data, HEADER.size, fields[3])
+    header = _header(data, fields, found)
+    evicted = _evicted(data, found)
     if rows == 0:
         none = np.empty(0, np.int64)
         return RawPack(
             header, b"", b"", np.empty(0, np.uint16), np.empty(0, np.uint8), none,
             np.empty(0, np.float64), np.empty(0, np.uint16), evicted,
         )  # fmt: skip
-    devices = _text(data, sections, _DEVICES)
-    quantities = _text(data, sections, _QUANTITIES)
-    device = _read(data, sections, _DEVICE, rows, (_U16, _U32))
-    quantity = _read(data, sections, _QUANTITY, rows, (_U8, _U16))
+    devices = sections.text(data, found, _DEVICES)
+    quantities = sections.text(data, found, _QUANTITIES)
+    device = sections.column(data, found, _DEVICE, rows, (U16, U32))
+    quantity = sections.column(data, found, _QUANTITY, rows, (U8, U16))
     _bounded(device, devices.count(b"\n") + 1, MAX_DEVICES, "device")
     _bounded(quantity, quantities.count(b"\n") + 1, MAX_QUANTITIES, "quantity")
-    sent = _read(data, sections, _TS, rows, (_I32, _I64))
+    sent = sections.column(data, found, _TS, rows, (I32, I64))
     ts = sent.astype(np.int64)
     if sent.dtype.itemsize == 4:
         ts += header.wall_ms
-    value = _read(data, sections, _VALUE, rows, (_F64,))
-    sent_flags = _read(data, sections, _FLAGS, rows, (_U8, _U16))
+    value = sections.column(data, found, _VALUE, rows, (F64,))
+    sent_flags = sections.column(data, found, _FLAGS, rows, (U8, U16))
     flags = sent_flags.astype(np.uint16) & np.uint16(SENDER_FLAGS)
     return RawPack(
         header, devices, quantities, device, quantity, ts,
@@ -351,41 +341,11 @@ def decode(data: bytes) -> Pack:
         raw.value,
         raw.flags,
     )
-    return Pack(raw.header, batch, raw.evicted)
+    return Pack(raw.header, batch, raw.evicted, read_tracks(data))
 
 
-def _text(data: bytes, sections: dict[int, tuple[int, int, int]], section: int) -> bytes:
-    try:
-        encoding, start, length = sections[section]
-    except KeyError:
-        raise Refused(Reason.BAD_STRUCTURE, field=f"section {section}", detail="absent") from None
-    if encoding != _UTF8:
-        raise Refused(Reason.BAD_STRUCTURE, field=f"section {section}", detail="not text")
-    return data[start : start + length]
-
-
-def _read(
-    data: bytes,
-    sections: dict[int, tuple[int, int, int]],
-    section: int,
-    rows: int,
-    allowed: tuple[int, ...],
-) -> NDArray[np.generic]:
-    try:
-        encoding, start, length = sections[section]
-    except KeyError:
-        raise Refused(Reason.BAD_STRUCTURE, field=f"section {section}", detail="absent") from None
-    if encoding not in allowed:
-        detail = f"encoding {encoding}"
-        raise Refused(Reason.BAD_VERSION, field=f"section {section}", detail=detail)
-    dtype = _DTYPES[encoding]
-    if length != rows * dtype.itemsize:
-        raise Refused(Reason.BAD_STRUCTURE, field=f"section {section}", detail=f"{length} bytes")
-    return np.frombuffer(data, dtype, rows, start)
-
-
-def _gateway(data: bytes, sections: dict[int, tuple[int, int, int]]) -> str:
-    gateway = _text(data, sections, _GATEWAY)[:80].decode("ascii", "backslashreplace")
+def _gateway(data: bytes, found: Table) -> str:
+    gateway = sections.text(data, found, _GATEWAY)[:80].decode("ascii", "backslashreplace")
     if not ID.fullmatch(gateway):
         raise Refused(Reason.BAD_FIELD, field="gateway", detail=ascii(gateway)[:80])
     return gateway
@@ -398,11 +358,11 @@ def _bounded(column: NDArray[np.generic], entries: int, limit: int, field: str) 
         raise Refused(Reason.BAD_STRUCTURE, field=field, detail="outside its dictionary")
 
 
-def _evicted(data: bytes, sections: dict[int, tuple[int, int, int]]) -> tuple[Evicted, ...]:
-    if _EVICTED not in sections:
+def _evicted(data: bytes, found: Table) -> tuple[Evicted, ...]:
+    if _EVICTED not in found:
         return ()
-    encoding, start, length = sections[_EVICTED]
-    if encoding != _I64:
+    encoding, start, length = found[_EVICTED]
+    if encoding != I64:
         raise Refused(Reason.BAD_VERSION, field="evicted", detail=f"encoding {encoding}")
     if length % _EVICTED_DTYPE.itemsize:
         raise Refused(Reason.BAD_STRUCTURE, field="evicted", detail=f"{length} bytes")

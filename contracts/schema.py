@@ -155,6 +155,7 @@ _MESSAGES: dict[str, tuple[str, str]] = {
 # Channel -> (address, messages, what gridwarden does with it, retained, what it is for).
 _CHANNELS: dict[str, tuple[str, tuple[str, ...], str, bool, str]] = {
     "packs": (topics.pack("{gateway}"), ("pack",), "receive", False, "Readings of an agent"),
+    "tracks": (topics.tracks("{gateway}"), ("pack",), "receive", False, "Tracklets of cameras"),
     "states": (
         topics.state("{gateway}"),
         ("gateway-status",),

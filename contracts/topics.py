@@ -3,6 +3,7 @@
 Gateways of ours::
 
     gw/v1/{gateway}/pack    agent -> ingest   packs (binary)
+    gw/v1/{gateway}/tracks  agent -> ingest   packs that hold tracklets of cameras
     gw/v1/{gateway}/state   agent -> ingest   GatewayStatus, retained; also the will
     gw/v1/{gateway}/ack     ingest -> agent   Confirm
     gw/v1/{gateway}/cmd     ingest -> agent   Command
@@ -27,6 +28,7 @@ ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 """Device and gateway ids."""
 
 PACKS = "gw/v1/+/pack"
+TRACKS = "gw/v1/+/tracks"
 STATES = "gw/v1/+/state"
 FOREIGN = ("grid/v1/+/+/+/+/+/+/tele", "grid/v1/+/+/+/+/+/+/evt")
 HEARTBEAT = "gridwarden/v1/heartbeat"
@@ -34,6 +36,10 @@ HEARTBEAT = "gridwarden/v1/heartbeat"
 
 def pack(gateway: str) -> str:
     return f"gw/v1/{gateway}/pack"
+
+
+def tracks(gateway: str) -> str:
+    return f"gw/v1/{gateway}/tracks"
 
 
 def state(gateway: str) -> str:

@@ -63,7 +63,7 @@ class Progress:
         if not known:
             return drawn
         rest = drawn.batch.take(np.arange(known, rows))
-        return Drawn(rest, drawn.cursor, drawn.gateway)
+        return Drawn(rest, drawn.cursor, drawn.gateway, drawn.tracks)
 
     def packed(self, gateway: int, rows: int) -> None:
         waiting = self._open[gateway]
@@ -134,9 +134,13 @@ class Intake:
             self._waiting_rows += len(fresh.batch)
             packer = self._packers[drawn.gateway]
             clock = self._clock
-            closed = packer.add(fresh.batch, clock.wall_ms(), clock.mono_ms())
+            wall_ms, mono_ms = clock.wall_ms(), clock.mono_ms()
+            if fresh.tracks and len(fresh.batch):
+                closed = packer.add_tracks(fresh.batch, fresh.tracks, wall_ms, mono_ms)
+            else:
+                closed = packer.add(fresh.batch, wall_ms, mono_ms)
             self._note(closed)
-        if any(pack.alarm for pack in closed):
+        if any(pack.alarm or pack.tracks for pack in closed):
             self._wake()
         return True
 

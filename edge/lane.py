@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from contracts.pack import holds_tracks
 from edge.connection import Connection
 from edge.pack_table import Kind
 from edge.shelf import FIRST, Key, Shelf
@@ -22,6 +23,7 @@ class Lane:
     gateway: int
     name: str
     topic: str
+    tracks_topic: str
     state_topic: str
     window: Window
     more: set[Kind] = field(default_factory=lambda: set(ORDER))
@@ -73,4 +75,5 @@ class Lane:
     def _publish(self, connection: Connection, key: Key, data: bytes, *, alarm: bool) -> bool:
         self.window.sent(key, len(data), alarm=alarm)
         self.sent += 1
-        return connection.send(self.gateway, self.topic, key, data)
+        topic = self.tracks_topic if holds_tracks(data) else self.topic
+        return connection.send(self.gateway, topic, key, data)

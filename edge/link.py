@@ -104,7 +104,9 @@ class Link:
 
     def _lane(self, gateway: int, name: str) -> Lane:
         window = Window(self._settings.window_limits(), self._random.random)
-        return Lane(gateway, name, topics.pack(name), topics.state(name), window)
+        return Lane(
+            gateway, name, topics.pack(name), topics.tracks(name), topics.state(name), window
+        )
 
     def _made_connections(self) -> list[Connection]:
         broker = self._settings.broker

@@ -125,7 +125,7 @@ class PackTable:
             closed.mono_ms,
             alarm=closed.alarm,
         )
-        data = encode(Pack(header, closed.batch))
+        data = encode(Pack(header, closed.batch, tracks=closed.tracks))
         ts = closed.batch.ts_ms
         kind = Kind.ALARM if closed.alarm else Kind.DATA
         return Row(

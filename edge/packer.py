@@ -27,13 +27,15 @@ FIXED_BYTES = 256
 @dataclass(frozen=True, slots=True)
 class Closed:
     """Rows that will be one pack. gateway: row of the agent's gateways. wall_ms, mono_ms: the
-    two clocks, read together when the pack was closed (before a step: when last added to)."""
+    two clocks, read together when the pack was closed (before a step: when last added to).
+    tracks: encoded tracklets that the pack carries."""
 
     gateway: int
     batch: ReadingBatch
     alarm: bool
     wall_ms: int
     mono_ms: int
+    tracks: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,14 @@ class Packer:
                 closed.append(self._close(alarm=alarm))
             at = end
         return closed
+
+    def add_tracks(
+        self, batch: ReadingBatch, tracks: bytes, wall_ms: int, mono_ms: int
+    ) -> list[Closed]:
+        """Tracklets and the rows that go with them: a pack of their own, closed at once."""
+        alarm = self._urgent(batch) is not None
+        pack = Closed(self.gateway, batch, alarm, wall_ms, mono_ms, tracks)
+        return [*self._before_step(wall_ms, mono_ms), *self.flush(), pack]
 
     def due(self, wall_ms: int, mono_ms: int) -> list[Closed]:
         """The open pack when it is old enough, or when the wall clock has been set."""

@@ -39,7 +39,7 @@ READS_AT_ONCE = 256
 TURN_MS = 500
 BACKOFF_S = (0.25, 15.0)
 CONNECT_S = 5.0
-FILTERS = (topics.PACKS, topics.STATES, *topics.FOREIGN)
+FILTERS = (topics.PACKS, topics.TRACKS, topics.STATES, *topics.FOREIGN)
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,7 @@ def triage(topic: str, payload: bytes) -> Triaged:
     """Raises `Refused` for what must not enter the log."""
     if topic.startswith("gw/v1/"):
         gateway = topics.gateway_of(topic)
-        if topic.endswith("/pack"):
+        if topic.endswith(("/pack", "/tracks")):
             return _pack(gateway, payload)
         if topic.endswith("/state"):
             return _state(gateway, payload)

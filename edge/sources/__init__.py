@@ -28,11 +28,14 @@ class Drawn:
     64 kB; `batches(cursor)` must draw exactly the rows that follow this batch, per gateway in the
     same order (the cuts into batches may differ). None where a source can't be resumed (a live
     device bus): what it had drawn and the outbox had not yet stored is lost with the power.
+    tracks: encoded tracklets of cameras (`contracts.tracklets`) that travel with these rows, in a
+    pack of their own, at once; only with at least one row.
     """
 
     batch: ReadingBatch
     cursor: bytes | None = None
     gateway: int = 0
+    tracks: bytes = b""
 
 
 class Source(Protocol):

@@ -14,6 +14,7 @@ def test_gateway_topics() -> None:
     for build in (topics.pack, topics.state, topics.ack, topics.cmd):
         assert topics.gateway_of(build("gw-1")) == "gw-1"
     assert topics.pack("+") == topics.PACKS
+    assert topics.tracks("+") == topics.TRACKS
     assert topics.state("+") == topics.STATES
 
 

@@ -99,3 +99,16 @@ def test_empty_means_stored_not_drawn() -> None:
     assert not box.is_empty()
     box.stored(taken.closed)
     assert box.is_empty()
+
+
+def test_tracklets_are_stored_at_once_with_their_rows() -> None:
+    woken: list[int] = []
+    limits = PackLimits(rows=7, bytes=1 << 20, age_ms=10**9)
+    box = Intake(
+        gateways=1, limits=limits, resume=Bookmark(), clock=Still(), wake=lambda: woken.append(1)
+    )
+    assert box.offer(Drawn(batch(2)))
+    assert woken == []
+    assert box.offer(Drawn(batch(1, first=2), tracks=b"tracks"))
+    assert woken == [1]
+    assert [pack.tracks for pack in box.take().closed] == [b"", b"tracks"]

@@ -119,3 +119,12 @@ def test_join_keeps_one_device_with_two_families_apart() -> None:
     assert joined.rows() == a.rows() + b.rows()
     assert joined.device.dtype == np.int32
     assert joined.quantity.dtype == np.int16
+
+
+def test_tracklets_close_what_is_open_and_are_a_pack_of_their_own() -> None:
+    at = packer()
+    at.add(batch(3), WALL, MONO)
+    before, tracks = at.add_tracks(batch(1, first=3), b"tracks", WALL + 1, MONO + 1)
+    assert values([before, tracks]) == [[0, 1, 2], [3]]
+    assert (before.tracks, tracks.tracks, tracks.alarm) == (b"", b"tracks", False)
+    assert at.flush() == []

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from contracts import topics
+from contracts import pack, topics
 from contracts.log import RecordKind
 from contracts.rejects import Reason, Refused
 from ingest import triage as module
 from ingest.triage import KEPT_TOPICS, MAX_FOREIGN_BYTES, MAX_TOPIC_BYTES, triage
+from tests.contracts.examples import READINGS
 
 TOPIC = topics.foreign("340111002003004", "smoke", "s1")
 LONG = topics.foreign("340111002003004", "x" * MAX_TOPIC_BYTES, "s1")
@@ -44,3 +47,10 @@ def test_what_is_remembered_of_topics_is_bounded() -> None:
         triage(topics.foreign("340111002003004", "smoke", f"s{number}"), b"{}")
 
     assert module._foreign.cache_info().currsize == KEPT_TOPICS
+
+
+def test_a_pack_with_tracklets_is_a_pack() -> None:
+    data = pack.encode(replace(READINGS, tracks=b"whatever the detector will read"))
+    found = triage(topics.tracks("gw-0001"), data)
+    assert found == triage(topics.pack("gw-0001"), data)
+    assert found.kind is RecordKind.PACK
