@@ -116,6 +116,7 @@ def test_asyncapi_addresses_are_the_topics() -> None:
     channels = asyncapi("1")["channels"]
     assert {name: one["address"].format(**values) for name, one in channels.items()} == {
         "packs": topics.pack("gw-1"),
+        "tracks": topics.tracks("gw-1"),
         "states": topics.state("gw-1"),
         "acks": topics.ack("gw-1"),
         "commands": topics.cmd("gw-1"),
