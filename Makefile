@@ -7,7 +7,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 UV = $(firstword $(wildcard .tools/uv-*/uv))
-TYPED := deploy/setup/bootstrap.py deploy/setup/system_tools.py tests/conftest.py tests/parts tests/house
+TYPED := deploy/setup/bootstrap.py deploy/setup/system_tools.py deploy/setup/kafka_jars.py tests/conftest.py tests/parts tests/house
 
 .PHONY: help run test setup setup-dev tools lint types lock-check format schema-check rules unit torture \
 	bench prove-bare clean
@@ -26,8 +26,9 @@ setup: ## the environment that `make run` needs
 setup-dev: ## the environment that `make test` needs
 	@$(PYTHON) deploy/setup/bootstrap.py dev
 
-tools: ## Mosquitto, Chromium, strace (needs root) and promtool from the system's packages, when missing
+tools: ## Mosquitto, Chromium, strace (needs root), promtool, and Kafka's jars (needs Java, mvn), when missing
 	@$(PYTHON) deploy/setup/system_tools.py mosquitto chromium libatomic strace promtool
+	@$(PYTHON) deploy/setup/kafka_jars.py
 
 lint: setup-dev lock-check ## format, lint, import rules, types, the lock
 	$(BIN)/ruff format --check

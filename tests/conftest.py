@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.parts.kafka import Kafka, java_and_jars, named_bootstrap
 from tests.parts.mosquitto import Mosquitto
 from tests.parts.tools import ROOT, MissingTool, find_tool, in_ci
 
@@ -32,6 +34,39 @@ def mosquitto(tmp_path: Path, require_tool: Callable[[str], str]) -> Iterator[Mo
     require_tool("mosquitto")
     with Mosquitto(tmp_path / "mosquitto") as broker:
         yield broker
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a running Kafka that all tests share: `KAFKA_BOOTSTRAP`, or one of our own.
+    Use `topic_prefix`; a test that kills brokers starts its own with `own_kafka`."""
+    if named_bootstrap():
+        yield named_bootstrap()
+        return
+    _require_kafka()
+    with Kafka(tmp_path_factory.mktemp("kafka")) as broker:
+        yield broker.bootstrap
+
+
+@pytest.fixture
+def own_kafka(tmp_path: Path) -> Iterator[Kafka]:
+    """A Kafka of one node for this test alone, which may be killed and started again."""
+    _require_kafka()
+    with Kafka(tmp_path / "kafka") as broker:
+        yield broker
+
+
+@pytest.fixture
+def topic_prefix() -> str:
+    """Of topics and groups that no other test and no other run uses."""
+    return f"t{uuid.uuid4().hex[:12]}."
+
+
+def _require_kafka() -> None:
+    try:
+        java_and_jars()
+    except MissingTool as missing:
+        pytest.skip(str(missing))
 
 
 @pytest.fixture(scope="session")

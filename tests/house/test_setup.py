@@ -207,3 +207,18 @@ def test_a_missing_tool_is_named_with_the_command_that_installs_it() -> None:
     assert done.returncode == 2
     assert "sudo apt-get install" in done.stderr.replace("apt-get update && sudo ", "")
     assert "mosquitto" in done.stderr
+
+
+@pytest.mark.parametrize(("ci", "status"), [("", 0), ("true", 2)])
+def test_without_java_or_maven_kafka_is_left_out_with_an_instruction(ci: str, status: int) -> None:
+    done = subprocess.run(
+        [sys.executable, str(SETUP / "kafka_jars.py")],
+        env={"PATH": "/no/such/folder", "CI": ci},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == status
+    assert "Java 17 and mvn missing" in done.stdout
+    assert "apt-get install" in done.stdout

@@ -1,0 +1,68 @@
+"""The Kafka that the tests stand on."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from tests.parts.kafka import Kafka, java_and_jars
+from tests.parts.tools import MissingTool
+
+pytestmark = pytest.mark.kafka
+
+
+async def make(bootstrap: str, name: str, copies: int = 1) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    try:
+        await admin.create_topics([NewTopic(name, 2, copies)])
+    finally:
+        await admin.close()
+
+
+async def write(bootstrap: str, name: str, values: list[bytes]) -> None:
+    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all", enable_idempotence=True)
+    await producer.start()
+    try:
+        for value in values:
+            await producer.send_and_wait(name, value, partition=1)
+    finally:
+        await producer.stop()
+
+
+async def read(bootstrap: str, name: str, count: int) -> list[bytes]:
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest")
+    await consumer.start()
+    try:
+        consumer.assign([TopicPartition(name, 1)])
+        return [(await consumer.getone()).value or b"" for _ in range(count)]
+    finally:
+        await consumer.stop()
+
+
+def test_what_it_took_outlives_kill_9(own_kafka: Kafka) -> None:
+    asyncio.run(make(own_kafka.bootstrap, "t"))
+    asyncio.run(write(own_kafka.bootstrap, "t", [b"1", b"2"]))
+    own_kafka.kill()
+    own_kafka.restart()
+    asyncio.run(write(own_kafka.bootstrap, "t", [b"3"]))
+    assert asyncio.run(read(own_kafka.bootstrap, "t", 3)) == [b"1", b"2", b"3"]
+
+
+def test_three_nodes_go_on_without_one(tmp_path: Path) -> None:
+    try:
+        java_and_jars()
+    except MissingTool as missing:
+        pytest.skip(str(missing))
+    with Kafka(tmp_path, nodes=3) as kafka:
+        asyncio.run(make(kafka.bootstrap, "t", copies=3))
+        asyncio.run(write(kafka.bootstrap, "t", [b"1"]))
+        kafka.kill(1)
+        asyncio.run(write(kafka.bootstrap, "t", [b"2"]))
+        assert asyncio.run(read(kafka.bootstrap, "t", 2)) == [b"1", b"2"]
+        kafka.restart()
+        assert kafka.running
