@@ -252,7 +252,7 @@ def test_a_broker_that_refuses_a_subscription_is_no_connection() -> None:
             assert asked[0] == 0x82
             start = asked.index(b"\x00", 2)  # the number stands behind the length
             mid = asked[start : start + 2]
-            connection.sendall(b"\x90\x07" + mid + b"\x00\x00\x87\x00\x00")
+            connection.sendall(b"\x90\x08" + mid + b"\x00\x00\x00\x87\x00\x00")
             until(lambda: "Not authorized" in subscriber.last_error, "word of the refusal")
             until(lambda: not subscriber.connected, "end of the connection")
             assert topics.STATES in subscriber.last_error
