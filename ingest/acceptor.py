@@ -13,20 +13,20 @@ import msgspec
 from contracts import pack, topics
 from contracts.log import LogRecord, RecordKind
 from contracts.messages import Installed, OperatorCommand
-from contracts.rejects import Reason, Refused, Reject
+from contracts.rejects import Refused, Reject
 from ingest.ledger import Ledger
 from ingest.ledger_store import LedgerStore
 from ingest.log import SqliteLog
 from ingest.message import Message
 from ingest.quarantine import Letter, Quarantine
+from ingest.sorting import is_repeated, note, with_room
 from ingest.storage import StoreError
-from ingest.triage import Triaged, may_save_lives, triage
+from ingest.triage import Triaged, triage
 
 CHECKPOINT_MS = 10_000
 """How often the ledger is copied to disk (proposal): the rest is read from the log at a start."""
 
 _encode = msgspec.json.Encoder().encode
-_no_gateway = Reject(reason=Reason.TOO_LARGE, field="gateway", detail="too many gateways")
 
 
 @dataclass(slots=True)
@@ -126,11 +126,7 @@ class Acceptor:
                 group.records.append(LogRecord(found.kind, now_ms, topic, payload))
                 group.triaged.append(found)
                 return
-            gateway = found.header.gateway if found.header else None
-            if found.status is not None:
-                gateway = found.status.gateway
-            if gateway is not None and not self.ledger.has_room(gateway):
-                found = self._without_room(found, payload)
+            found = with_room(self.ledger, found, payload)
         except Refused as refused:
             group.letters.append((topic, payload, refused.reject))
             return
@@ -143,7 +139,7 @@ class Acceptor:
             group.boots.setdefault(header.gateway, set()).add(header.boot)
             group.came.setdefault(header.gateway, []).append((header.boot, header.seq))
             key = header.gateway, header.boot, header.seq
-            if key in group.fresh or self.ledger.has(*key):
+            if key in group.fresh or is_repeated(self.ledger, found):
                 group.duplicates += 1
                 return
             group.fresh.add(key)
@@ -152,12 +148,6 @@ class Acceptor:
             boots.update(int(held.boot, 16) for held in found.status.boots)
         group.records.append(LogRecord(found.kind, now_ms, found.source, payload))
         group.triaged.append(found)
-
-    def _without_room(self, found: Triaged, payload: bytes) -> Triaged:
-        """Beyond the bound on gateways only safety signals get in, unconfirmed."""
-        if found.header is None or not may_save_lives(payload):
-            raise Refused(_no_gateway.reason, field=_no_gateway.field, detail=_no_gateway.detail)
-        return Triaged(found.kind, found.source)
 
     def _settle(self, group: _Group, now_ms: int) -> Accepted:
         """Commit, then note, keep and answer."""
@@ -177,11 +167,8 @@ class Acceptor:
         )
 
     def _note(self, record: LogRecord, found: Triaged) -> None:
-        if found.header is not None:
-            self.ledger.note_pack(found.header, found.readings, record.accepted_ms, found.evicted)
-        elif found.status is not None:
-            self.ledger.note_status(found.status, record.accepted_ms)
-        elif found.kind is RecordKind.PACK:
+        note(self.ledger, found, record.accepted_ms)
+        if found.kind is RecordKind.PACK and found.header is None:
             self.counts.unclaimed += 1
 
     def _answers(self, group: _Group) -> list[tuple[str, bytes]]:

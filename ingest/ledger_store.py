@@ -11,14 +11,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
-import msgspec
-
 from contracts import pack
-from contracts.log import LogRecord, RecordKind
-from contracts.messages import GatewayStatus
-from contracts.rejects import Refused
+from contracts.log import LogRecord
 from ingest.completeness import HOUR_MS, KEPT_HOURS, Hour, HourRow, judge, summed
 from ingest.ledger import Found, Ledger, Loss
+from ingest.sorting import note_record
 from ingest.storage import StoreDamaged, faults, open_reader, open_store, transaction
 
 VERSION = 1
@@ -153,39 +150,11 @@ class LedgerStore:
 
 
 _MAX = 2**63 - 1
-_status = msgspec.json.Decoder(GatewayStatus)
 
 
 def _fit(number: int) -> int:
     """Within SQLite's integers: a tombstone may claim anything."""
     return max(-_MAX, min(_MAX, number))
-
-
-def note_record(ledger: Ledger, record: LogRecord) -> None:
-    """Note a record of the log as acceptance did when it was written."""
-    if record.kind is RecordKind.PACK:
-        note_pack(ledger, record)
-    elif record.kind is RecordKind.STATUS:
-        try:
-            status = _status.decode(record.payload)
-        except msgspec.DecodeError:
-            # Only what this decoder took was written; an older version may have taken more.
-            return
-        if ledger.has_room(status.gateway):
-            ledger.note_status(status, record.accepted_ms)
-
-
-def note_pack(ledger: Ledger, record: LogRecord) -> None:
-    try:
-        header, readings = pack.peek_header(record.payload)
-        evicted = pack.decode_raw(record.payload).evicted if header.tombstone else ()
-    except Refused:
-        return
-    # Alarms from under a foreign name are logged, but nobody's sequences are touched by them.
-    if header.gateway != record.source or not ledger.has_room(header.gateway):
-        return
-    if not ledger.has(header.gateway, header.boot, header.seq):
-        ledger.note_pack(header, readings, record.accepted_ms, evicted)
 
 
 def _insert_losses(db: sqlite3.Connection, losses: Iterable[Loss]) -> None:

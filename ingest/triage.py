@@ -55,6 +55,26 @@ def triage(topic: str, payload: bytes) -> Triaged:
     return found
 
 
+def triage_record(kind: RecordKind, source: str, payload: bytes) -> Triaged:
+    """The same for a record that somebody else has put into a log. Raises `Refused`.
+
+    What a foreign device's message says is judged row by row later, and may be anything.
+    """
+    if kind is RecordKind.PACK:
+        return _pack(_named(source), payload)
+    if kind is RecordKind.STATUS:
+        return _state(_named(source), payload)
+    if kind is RecordKind.FOREIGN and source:
+        return _foreign(source)
+    return Triaged(kind, source)
+
+
+def _named(gateway: str) -> str:
+    if not topics.ID.fullmatch(gateway):
+        raise Refused(Reason.BAD_TOPIC, field="gateway", detail=ascii(gateway)[:120])
+    return gateway
+
+
 @lru_cache(KEPT_TOPICS)
 def _foreign(topic: str) -> Triaged:
     """What any message on a foreign device's topic is. Only good topics are kept."""
