@@ -412,6 +412,19 @@ class Ledger:
         del self._losses[: len(stored.losses)]
         del self._found[: len(stored.found)]
 
+    def drain(self) -> tuple[tuple[Loss, ...], tuple[Found, ...]]:
+        """What was lost and found since the last time, for who keeps the whole state himself."""
+        losses, found = tuple(self._losses), tuple(self._found)
+        self._touched.clear()
+        self.hours.clear()
+        self._losses.clear()
+        self._found.clear()
+        return losses, found
+
+    def states(self) -> dict[str, bytes]:
+        """The whole state of every gateway, for `restore`."""
+        return {name: _encoder.encode(known) for name, known in self._gateways.items()}
+
     def restore(self, gateway: str, state: bytes, now_ms: int) -> None:
         """Put back a state of `Pending.states`; gaps get a new patience from `now_ms`."""
         known = _decoder.decode(state)
