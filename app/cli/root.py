@@ -21,6 +21,7 @@ VERBS = {
     "log": "app",
     "quarantine": "app",
     "gaps": "command",
+    "topics": "app",
 }
 """Verb -> what stands for it in the module of the same name: one command, or several."""
 

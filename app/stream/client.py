@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import ssl
 from typing import Any
 
@@ -42,3 +43,8 @@ def client_options(settings: KafkaSettings) -> dict[str, Any]:
             "sasl_plain_password": secret(settings.password_file),
         }
     return options
+
+
+def quiet_clients() -> None:
+    """What the clients log of each attempt to connect is told once, by us."""
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
