@@ -119,6 +119,7 @@ class Dispatcher:
         """Let what is under way end for `grace_s`, then cut it off. Nothing is lost by that."""
         self._stopping.set()
         self._wake.set()
+        self._store.unsubscribe(self._recorded)
         if self._thread.ident is not None:
             self._thread.join()
         deadline = time.monotonic() + grace_s
@@ -257,7 +258,7 @@ class Dispatcher:
             return
         self._count(f"failed_{outcome.status or 'no_answer'}")
         if step.next is Next.DISABLE:
-            self._outbox.disable(name, "410 Gone")
+            self._outbox.disable(name, "410 Gone", now_ms)
             _log.error("receiver %s answers 410 and is disabled; enable it when it is back", name)
         elif step.next is Next.EXHAUSTED:
             self._count("exhausted")
@@ -271,7 +272,7 @@ class Dispatcher:
 
     def _busy(self) -> bool:
         self._collect()
-        return any(lane.under_way for lane in self._lanes.values())
+        return any(lane.under_way or lane.beating for lane in self._lanes.values())
 
     # Reminders, heartbeat, and the alarm about deliveries
 

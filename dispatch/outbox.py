@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from dispatch.journal import Mark, Over, Switched
 from dispatch.retry import Attempts, Next, Outcome, Plan
 
 RECOVERED_AFTER = 3
@@ -43,6 +44,8 @@ class Outbox:
     def __init__(self, db: sqlite3.Connection, lock: threading.RLock) -> None:
         self._db = db
         self._lock = lock
+        self.journal: Callable[[Mark], None] = _nobody
+        """Told of each mark after it is kept; it must be quick and must not raise."""
 
     def close(self) -> None:
         self._db.close()
@@ -100,7 +103,16 @@ class Outbox:
                 ),
             )
             if over:
-                _unblock(db, delivery, now_ms)
+                _unblock(db, delivery.receiver, delivery.alert, now_ms)
+        if over:
+            mark = Over(
+                receiver=delivery.receiver,
+                event=delivery.id,
+                state="done" if plan.next is Next.DONE else "exhausted",
+                at_ms=now_ms,
+                status=outcome.status,
+            )
+            self.journal(mark)
 
     def answered(self, receiver: str, outcome: Outcome, now_ms: int, *, pause_ms: int) -> None:
         """Keep what a receiver's answer says of it as a whole; a recovery brings all forward."""
@@ -133,21 +145,29 @@ class Outbox:
             ).fetchone()
         return ReceiverState(*row) if row is not None else ReceiverState("", 0, 0)
 
-    def disable(self, receiver: str, why: str) -> None:
+    def disable(self, receiver: str, why: str, now_ms: int) -> None:
         """Send nothing more to it; its deliveries are kept."""
         with self._transaction() as db:
-            db.execute("UPDATE receivers SET disabled = ? WHERE name = ?", (why, receiver))
+            _disable(db, receiver, why)
+        self.journal(Switched(receiver=receiver, disabled=why, at_ms=now_ms))
 
     def enable(self, receiver: str, now_ms: int) -> bool:
         """Send to it again, all that waits first. False when there is no such receiver."""
         with self._transaction() as db:
-            cursor = db.execute(
-                "UPDATE receivers SET disabled = '', not_before_ms = 0, failures = 0"
-                " WHERE name = ?",
-                (receiver,),
-            )
-            _bring_forward(db, receiver, now_ms)
-        return cursor.rowcount == 1
+            known = _enable(db, receiver, now_ms)
+        if known:
+            self.journal(Switched(receiver=receiver, disabled="", at_ms=now_ms))
+        return known
+
+    def note(self, mark: Over | Switched) -> None:
+        """Keep what another copy has done; known marks change nothing."""
+        with self._transaction() as db:
+            if isinstance(mark, Over):
+                _over(db, mark)
+            elif mark.disabled:
+                _disable(db, mark.receiver, mark.disabled)
+            else:
+                _enable(db, mark.receiver, mark.at_ms)
 
     def resume(self, receiver: str, now_ms: int) -> None:
         """After a start: whatever waits is tried at once, urgent ones with their fast lane."""
@@ -179,13 +199,49 @@ def _bring_forward(db: sqlite3.Connection, receiver: str, now_ms: int) -> None:
     )
 
 
-def _unblock(db: sqlite3.Connection, delivery: Delivery, now_ms: int) -> None:
+def _disable(db: sqlite3.Connection, receiver: str, why: str) -> None:
+    db.execute("UPDATE receivers SET disabled = ? WHERE name = ?", (why, receiver))
+
+
+def _enable(db: sqlite3.Connection, receiver: str, now_ms: int) -> bool:
+    cursor = db.execute(
+        "UPDATE receivers SET disabled = '', not_before_ms = 0, failures = 0 WHERE name = ?",
+        (receiver,),
+    )
+    _bring_forward(db, receiver, now_ms)
+    return cursor.rowcount == 1
+
+
+def _over(db: sqlite3.Connection, mark: Over) -> None:
+    """The delivery is over here too; when its event hasn't come yet, it will be when it does."""
+    row = db.execute("SELECT seq, alert FROM events WHERE id = ?", (mark.event,)).fetchone()
+    if row is None:
+        db.execute(
+            "INSERT OR REPLACE INTO early_marks VALUES (?, ?, ?, ?, ?)",
+            (mark.receiver, mark.event, mark.state, mark.status, mark.at_ms),
+        )
+        return
+    db.execute(
+        "UPDATE deliveries SET state = ?, status = ?, done_ms = ? WHERE receiver = ? AND seq = ?"
+        " AND state IN ('pending', 'blocked')",
+        (mark.state, mark.status, mark.at_ms, mark.receiver, row["seq"]),
+    )
+    _unblock(db, mark.receiver, row["alert"], mark.at_ms)
+
+
+def _unblock(db: sqlite3.Connection, receiver: str, alert: str, now_ms: int) -> None:
+    """The first that is still to go waits for nobody, unless one of the alert is under way."""
     db.execute(
         "UPDATE deliveries SET state = 'pending', next_ms = ?, first_ms = ?"
-        " WHERE receiver = ? AND seq = (SELECT MIN(seq) FROM deliveries"
-        " WHERE receiver = ? AND alert = ? AND state = 'blocked')",
-        (now_ms, now_ms, delivery.receiver, delivery.receiver, delivery.alert),
+        " WHERE receiver = ? AND state = 'blocked' AND seq = (SELECT MIN(seq) FROM deliveries"
+        " WHERE receiver = ? AND alert = ? AND state IN ('pending', 'blocked'))",
+        (now_ms, now_ms, receiver, receiver, alert),
     )
+
+
+def _nobody(mark: Mark) -> None:
+    """The journal of a dispatch that stands alone."""
+    del mark
 
 
 def _delivery(row: sqlite3.Row) -> Delivery:

@@ -18,12 +18,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
 from contracts.alerts import AlertEvent, encode_event, timestamp
 from contracts.messages import OperatorCommand
 from contracts.notices import is_notice
+from dispatch.journal import Mark, Reminded
 from dispatch.outbox import Outbox
 from dispatch.queries import Queries
 from dispatch.receivers import Filter
@@ -39,6 +41,14 @@ class Stored:
     id: str
     kind: str
     body: bytes
+
+
+class Cursor(NamedTuple):
+    """next: the first offset of a stream's partition that hasn't been read into the store."""
+
+    stream: str
+    partition: int
+    next: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,17 +94,26 @@ class Store:
         """
         self._listeners.append(listener)
 
+    def unsubscribe(self, listener: Callable[[Sequence[Stored]], None]) -> None:
+        self._listeners = [one for one in self._listeners if one != listener]
+
     # Recording
 
     def record(
-        self, events: Sequence[AlertEvent], position: int, *, now_ms: int | None = None
+        self,
+        events: Sequence[AlertEvent],
+        position: int,
+        *,
+        now_ms: int | None = None,
+        cursors: Sequence[Cursor] = (),
     ) -> Recorded:
         """Keep events of the log up to `position`, in one transaction; known ids are counted.
 
-        An event without `recordedtime` gets it. Raises `sqlite3.OperationalError` when the disk
-        is full: then nothing of the call is kept.
+        cursors: how far the streams have been read that brought them, kept with them. An event
+        without `recordedtime` gets it. Raises `sqlite3.OperationalError` when the disk is full:
+        then nothing of the call is kept.
         """
-        if not events:
+        if not events and not cursors:
             return Recorded(())
         now = _now_ms() if now_ms is None else now_ms
         new: list[Stored] = []
@@ -113,6 +132,7 @@ class Store:
                         _project(db, event, seq.seq, now)
             _count(db, "events_repeated", repeats)
             _count(db, "events_conflicting", conflicts)
+            _keep_cursors(db, cursors)
         self._announce(new)
         return Recorded(tuple(new), repeats, conflicts)
 
@@ -141,7 +161,39 @@ class Store:
             _count(db, "reminders", 1)
         if stored is not None:
             self._announce([stored])
+            self.outbox.journal(Reminded(event=event, number=reminder.number, at_ms=now))
         return stored
+
+    # What other copies did
+
+    def note(self, marks: Sequence[Mark], cursors: Sequence[Cursor] = ()) -> None:
+        """Keep what the delivering copy has told; known marks change nothing.
+
+        The cursors are kept last: after a crash some marks are noted again.
+        """
+        for mark in marks:
+            if isinstance(mark, Reminded):
+                self._note_reminder(mark)
+            else:
+                self.outbox.note(mark)
+        with self._transaction() as db:
+            _keep_cursors(db, cursors)
+
+    def _note_reminder(self, mark: Reminded) -> None:
+        with self._transaction() as db:
+            stored = self._insert(db, mark.event, "reminder", 0, mark.at_ms)
+            db.execute(
+                "UPDATE alerts SET told_ms = MAX(told_ms, ?), reminders = MAX(reminders, ?)"
+                " WHERE alert = ?",
+                (mark.at_ms, mark.number, mark.event.subject),
+            )
+        if stored is not None:
+            self._announce([stored])
+
+    def cursors(self, stream: str) -> dict[int, int]:
+        """Partition -> the first offset of the stream that isn't in this store."""
+        rows = self.queries.all("SELECT partition, next FROM cursors WHERE stream = ?", (stream,))
+        return {row["partition"]: row["next"] for row in rows}
 
     def _insert(
         self, db: sqlite3.Connection, event: AlertEvent, kind: str, position: int, now_ms: int
@@ -224,7 +276,23 @@ def _enqueue(
     reminder: bool,
     now_ms: int,
 ) -> None:
-    """One more delivery; behind an unfinished one of the same alert it waits as `blocked`."""
+    """One more delivery; behind an unfinished one of the same alert it waits as `blocked`, and
+    what another copy has delivered already is over."""
+    early = db.execute(
+        "DELETE FROM early_marks WHERE receiver = ? AND event = ? RETURNING state, status, done_ms",
+        (receiver, event.id),
+    ).fetchone()
+    if early is not None:
+        db.execute(
+            "INSERT INTO deliveries"
+            " (receiver, seq, alert, urgent, state, first_ms, next_ms, status, done_ms)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                *(receiver, seq, event.subject, int(int(event.data["severity"]) == 1)),
+                *(early["state"], now_ms, now_ms, early["status"], early["done_ms"]),
+            ),
+        )
+        return
     head = db.execute(
         "SELECT MIN(seq) FROM deliveries WHERE receiver = ? AND alert = ?"
         " AND state IN ('pending', 'blocked')",
@@ -298,6 +366,10 @@ def _project(db: sqlite3.Connection, event: AlertEvent, seq: int, now_ms: int) -
             int(data.get("over_budget", False)),
         ),
     )
+
+
+def _keep_cursors(db: sqlite3.Connection, cursors: Sequence[Cursor]) -> None:
+    db.executemany("INSERT OR REPLACE INTO cursors VALUES (?, ?, ?)", cursors)
 
 
 def _conflicts(db: sqlite3.Connection, event: AlertEvent) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-STORE_VERSION = 2
+STORE_VERSION = 3
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS events (
@@ -88,6 +88,22 @@ CREATE TABLE IF NOT EXISTS commands (
     alert TEXT NOT NULL,
     body BLOB NOT NULL,
     received_ms INTEGER NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS early_marks (   -- deliveries that were over before the event came here
+    receiver TEXT NOT NULL,
+    event TEXT NOT NULL,
+    state TEXT NOT NULL,             -- done, exhausted
+    status INTEGER,
+    done_ms INTEGER NOT NULL,
+    PRIMARY KEY (receiver, event)
+) WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS cursors (       -- how far streams have been read into this store
+    stream TEXT NOT NULL,
+    partition INTEGER NOT NULL,
+    next INTEGER NOT NULL,           -- the first offset that hasn't been
+    PRIMARY KEY (stream, partition)
 ) WITHOUT ROWID;
 
 CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;

@@ -190,6 +190,15 @@ def fire(device: int = SMOKE, at_ms: int = T0) -> AlertEvent:
     return lifecycle().apply(batch(change(Change.RAISED, at_ms, device=device)))[0]
 
 
+def raised_and_cleared() -> list[AlertEvent]:
+    """Both events of one alert that isn't latched."""
+    rows = (
+        change(Change.RAISED, T0, rule=BATTERY),
+        change(Change.CLEARED, T0 + S, rule=BATTERY),
+    )
+    return lifecycle().apply(batch(*rows))
+
+
 def flood(count: int, *, rule: int = BATTERY) -> list[AlertEvent]:
     """`count` raised alerts, each of its own onset."""
     events = []
