@@ -30,6 +30,19 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     payload: msgspec.Raw
 
 
+class Pulse(msgspec.Struct, frozen=True, kw_only=True):
+    """Value of `pulses`: a partition of `log` is decided up to `offset`, accepted at `heard_ms`.
+
+    position: in the partition's log of records. rules: the hash of those in force.
+    """
+
+    partition: Annotated[int, msgspec.Meta(ge=0)]
+    offset: int
+    position: int
+    heard_ms: int
+    rules: str = ""
+
+
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Value of `letters`: what was refused, by whom and why.
 
@@ -58,6 +71,7 @@ class BadRecord(Exception):
 
 _assigned = msgspec.json.Decoder(Assigned)
 _ask = msgspec.json.Decoder(Ask)
+_pulse = msgspec.json.Decoder(Pulse)
 _letter = msgspec.json.Decoder(DeadLetter)
 encode = msgspec.json.Encoder().encode
 
@@ -82,6 +96,14 @@ def decode_ask(value: bytes) -> Ask:
     """Raises `BadRecord`."""
     try:
         return _ask.decode(value)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise BadRecord(str(error)) from None
+
+
+def decode_pulse(value: bytes) -> Pulse:
+    """Raises `BadRecord`."""
+    try:
+        return _pulse.decode(value)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise BadRecord(str(error)) from None
 

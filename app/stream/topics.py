@@ -52,6 +52,7 @@ class Topic:
 
     @property
     def compacted(self) -> bool:
+        """Of each key, the last record stays for ever."""
         return self.config["cleanup.policy"] == "compact"
 
 
@@ -64,6 +65,8 @@ class Topics:
     content: Topic
     snapshots: Topic
     alerts: Topic
+    marks: Topic
+    pulses: Topic
     letters: Topic
     asks: Topic
     tracks: Topic
@@ -109,6 +112,15 @@ def topics_of(plan: TopicPlan) -> Topics:
         alerts=topic(
             "alerts", many, kept(plan.alerts_days, SMALL_RECORD_BYTES),
             "the grid code", "an alert event, CloudEvents JSON",
+        ),
+        marks=topic(
+            "marks", 1,
+            {**kept(plan.alerts_days, SMALL_RECORD_BYTES), "cleanup.policy": "compact,delete"},
+            "see `dispatch.journal`", "what the delivering copy of dispatch has done",
+        ),
+        pulses=topic(
+            "pulses", 1, compacted(SMALL_RECORD_BYTES),
+            "the partition's number", "how far a partition of `log` is decided",
         ),
         letters=topic(
             "letters", 1, kept(plan.letters_days, SMALL_RECORD_BYTES),

@@ -69,6 +69,7 @@ def test_the_log_has_the_brokers_own_time() -> None:
     assert all(topic.config["min.insync.replicas"] == "2" for topic in topics)
     assert {topic.role for topic in topics if topic.compacted} == {
         "assignments",
+        "pulses",
         "content",
         "snapshots",
     }

@@ -38,7 +38,7 @@ def settings_file(folder: Path, bootstrap: str, prefix: str, partitions: int = 3
 def test_made_once_and_checked(tmp_path: Path, kafka: str, topic_prefix: str) -> None:
     config = settings_file(tmp_path, kafka, topic_prefix)
     status, said, _ = run("check", "--config", config)
-    assert (status, said.splitlines()[-1]) == (1, "9 missing; run gridwarden topics apply")
+    assert (status, said.splitlines()[-1]) == (1, "11 missing; run gridwarden topics apply")
     assert run("apply", "--config", config)[0] == 0
     status, said, _ = run("apply", "--config", config, "--json")
     document = json.loads(said)
