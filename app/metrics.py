@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from ingest.telemetry import TelemetryState
+
 LATENCY_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300, 3600)
 
 
@@ -74,6 +76,36 @@ class Metrics:
             "Readings that the queryable store left out, the log has them",
             registry=self.registry,
         )
+        self.store_lost = Gauge(
+            "gridwarden_telemetry_store_lost_rows",
+            "Readings that the queryable store could not keep, the log has them",
+            registry=self.registry,
+        )
+        self.store_refused = Gauge(
+            "gridwarden_telemetry_store_refused_rows",
+            "Readings that the queryable store will never take, kept as dead letters",
+            registry=self.registry,
+        )
+        self.store_spilled = Gauge(
+            "gridwarden_telemetry_store_spilled_rows",
+            "Readings that wait on this disk until the store can be reached",
+            registry=self.registry,
+        )
+        self.store_spilled_bytes = Gauge(
+            "gridwarden_telemetry_store_spilled_bytes",
+            "Bytes of the readings that wait on this disk",
+            registry=self.registry,
+        )
+        self.store_retries = Gauge(
+            "gridwarden_telemetry_store_retries",
+            "Writes to the queryable store that had to be made again",
+            registry=self.registry,
+        )
+        self.store_up = Gauge(
+            "gridwarden_telemetry_store_up",
+            "0 while the queryable store has a problem that /health tells",
+            registry=self.registry,
+        )
         self.position = Gauge(
             "gridwarden_log_position", "Last position of the log", registry=self.registry
         )
@@ -121,6 +153,16 @@ class Metrics:
         """Totals that a part keeps itself."""
         for what, number in counts.items():
             self.inner.labels(part, what).set(number)
+
+    def show_store(self, state: TelemetryState) -> None:
+        self.store_up.set(not state.problem)
+        self.store_lag.set(state.lag_ms / 1000)
+        self.store_thinned.set(state.thinned_rows)
+        self.store_lost.set(state.lost_rows)
+        self.store_refused.set(state.refused_rows)
+        self.store_spilled.set(state.spilled_rows)
+        self.store_spilled_bytes.set(state.spilled_bytes)
+        self.store_retries.set(state.retries)
 
     def show_judged(self, judged: Iterable[tuple[str, str, int]]) -> None:
         """(rule, disposition, alerts) as they are now: one that is judged anew moves."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 from typing import Any, Literal, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
@@ -75,10 +76,35 @@ class EngineSettings(Section):
     activate_after_ms: int = Field(5_000, ge=100, le=600_000)
 
 
+class InfluxSettings(Section):
+    """Where telemetry goes with `store = "influx"`. The token stands in a file."""
+
+    url: str = Field("http://127.0.0.1:8086", pattern=r"^https?://[^/@\s]+/?$")
+    bucket: str = Field("gridwarden", min_length=1)
+    org: str = "gridwarden"
+    token_file: Path | None = None
+    ca_file: Path | None = None
+    version: Literal[1, 2] = Field(2, description="of the write API: 2, or 1 of InfluxDB 1")
+    gzip: bool = False
+    timeout_s: float = Field(10.0, gt=0, le=300)
+    spill_bytes: int = Field(1 << 30, ge=1 << 20, description="on disk while it can't be reached")
+    settle_s: float = Field(0.0, ge=0, le=60)
+    insecure: bool = Field(False, description="allow plain http to a host that is not loopback")
+
+    @model_validator(mode="after")
+    def _safe(self) -> InfluxSettings:
+        address = urlsplit(self.url)
+        if address.scheme == "http" and address.hostname not in LOOPBACK and not self.insecure:
+            raise ValueError(f"url: {address.hostname} is not this machine; use https")
+        return self
+
+
 class TelemetrySettings(Section):
     """The queryable store, written behind the log."""
 
     enabled: bool = True
+    store: Literal["sqlite", "influx"] = "sqlite"
+    influx: InfluxSettings = InfluxSettings()
     thin_ms: int = Field(10_000, ge=100)
     max_rows_per_s: int = Field(20_000, ge=100)
     keep_days: int = Field(30, ge=1)
@@ -228,6 +254,12 @@ def _resolved(settings: Settings, base: Path) -> Settings:
             "ca_file": at(settings.mqtt.ca_file),
         }
     )
+    influx = settings.telemetry.influx.model_copy(
+        update={
+            "token_file": at(settings.telemetry.influx.token_file),
+            "ca_file": at(settings.telemetry.influx.ca_file),
+        }
+    )
     return settings.model_copy(
         update={
             "data": base / settings.data,
@@ -235,5 +267,6 @@ def _resolved(settings: Settings, base: Path) -> Settings:
             "rules": at(settings.rules),
             "webhook": hooks,
             "mqtt": mqtt,
+            "telemetry": settings.telemetry.model_copy(update={"influx": influx}),
         }
     )

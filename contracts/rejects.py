@@ -30,6 +30,7 @@ class Reason(Enum):
     BAD_GRID = "bad_grid"
     DUPLICATE_READING = "duplicate_reading"
     BAD_RECORDING = "bad_recording"
+    STORE_REFUSED = "store_refused"
 
 
 class Reject(msgspec.Struct, frozen=True, kw_only=True):

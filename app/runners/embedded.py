@@ -33,6 +33,7 @@ from app.runners.rules_state import Refusal
 from app.runners.threads import Failure, spawn
 from app.runners.web import Web
 from app.settings import Settings, SettingsError
+from app.telemetry import open_telemetry
 from contracts.log import LogRecord
 from dispatch.api import create_api
 from dispatch.deliver.live import Broadcaster
@@ -46,7 +47,6 @@ from ingest.ledger_store import LedgerStore
 from ingest.log import SqliteLog
 from ingest.quarantine import Quarantine
 from ingest.subscriber import BrokerAddress, Subscriber
-from ingest.telemetry import SqliteTelemetry
 
 QUEUE_GROUPS = 64
 """Groups between the accepting and the deciding thread; full, acceptance waits."""
@@ -162,15 +162,13 @@ class Server:
             self._say(f"registry: {more} (see `gridwarden registry check`)")
         engine = recover(self.log, contents, install.admission_settings(settings))
         self.reload = self._make_reload(contents)
-        self.telemetry = None
-        if settings.telemetry.enabled:
-            self.telemetry = SqliteTelemetry(
-                layout.telemetry_folder(settings.data),
-                clock=now_ms,
-                interval_ms=settings.telemetry.thin_ms,
-                max_rows_per_s=settings.telemetry.max_rows_per_s,
-                keep_days=settings.telemetry.keep_days,
-            )
+        self.telemetry = open_telemetry(
+            settings.telemetry,
+            layout.telemetry_folder(settings.data),
+            clock=now_ms,
+            letters=self.quarantine.put,
+        )
+        if self.telemetry is not None:
             keep(self.telemetry.close)
         self.housekeeping = Housekeeping(
             settings.data,
@@ -377,9 +375,7 @@ class Server:
     def _exposition(self) -> bytes:
         self.metrics.watermark_lag.set(self.execution.watermark_lag_s())
         if self.telemetry is not None:
-            state = self.telemetry.state()
-            self.metrics.store_lag.set(state.lag_ms / 1000)
-            self.metrics.store_thinned.set(state.thinned_rows)
+            self.metrics.show_store(self.telemetry.state())
         self.metrics.show_judged(self.store.queries.judged())
         for part, counts in self._inner_counts().items():
             self.metrics.show(part, counts)

@@ -33,6 +33,7 @@ def judge(vitals: Vitals) -> dict[str, Any]:
     stalled = vitals.now_ms - vitals.stepped_ms > STALLED_MS
     full = vitals.disk_full or vitals.sparing
     ready = vitals.broker_connected and not full and not stalled
+    store_problem = "" if vitals.telemetry is None else vitals.telemetry.get("problem", "")
     problems = [
         text
         for wrong, text in (
@@ -44,6 +45,7 @@ def judge(vitals: Vitals) -> dict[str, Any]:
             ),
             (stalled, f"no step of the engine since {vitals.now_ms - vitals.stepped_ms} ms"),
             (not vitals.dispatch["ok"], "an urgent alert can't be delivered"),
+            (bool(store_problem), f"telemetry store: {store_problem}"),
         )
         if wrong
     ]

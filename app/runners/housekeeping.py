@@ -14,7 +14,7 @@ from ingest.acceptor import Acceptor
 from ingest.log import SqliteLog
 from ingest.quarantine import Quarantine
 from ingest.retention import Limits, Retention
-from ingest.telemetry import SqliteTelemetry
+from ingest.telemetry import TelemetryStore
 
 EVERY_S = 5.0
 
@@ -28,7 +28,7 @@ class Housekeeping:
         settings: RetentionSettings,
         *,
         log: SqliteLog,
-        telemetry: SqliteTelemetry | None,
+        telemetry: TelemetryStore | None,
         quarantine: Quarantine,
         acceptor: Acceptor,
         clock: Callable[[], int],

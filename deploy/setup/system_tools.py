@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Programs from the system's packages that the tests start: install what is missing.
 
-    python3 deploy/setup/system_tools.py mosquitto chromium libatomic strace promtool
+    python3 deploy/setup/system_tools.py mosquitto chromium libatomic strace promtool \
+        victoria-metrics influxd
 
 As root it calls apt-get; otherwise it prints the command that needs root and ends with
-status 2. promtool is only unpacked into .tools, without root: installing its package would start a
-Prometheus server that listens to the network. Standard library only.
+status 2. promtool and the stores for telemetry are only unpacked into .tools, without root:
+installing their packages would start servers that listen to the network. Standard library only.
 """
 
 from __future__ import annotations
@@ -26,10 +27,16 @@ TOOLS: dict[str, tuple[tuple[str, ...], str]] = {
     "libatomic": (("libatomic.so.1",), "a library that the driver of the browser is linked with"),
     "strace": (("strace",), "records the writes that the crash tests cut"),
     "promtool": (("promtool",), "Prometheus's own rule tests, an oracle for ours"),
+    "victoria-metrics": (("victoria-metrics",), "a server that takes InfluxDB's v2 write API"),
+    "influxd": (("influxd",), "InfluxDB 1: the line protocol and InfluxQL from their maker"),
 }
 """Tool -> (names of its program, what it is for)."""
 
-UNPACKED = {"promtool": "prometheus"}
+UNPACKED = {
+    "promtool": "prometheus",
+    "victoria-metrics": "victoria-metrics",
+    "influxd": "influxdb",
+}
 """Tool -> the package that is unpacked for it, not installed."""
 
 UNPACKED_IN = Path(__file__).resolve().parents[2] / ".tools" / "system"
@@ -40,7 +47,7 @@ SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
 
 def find(tool: str) -> str | None:
     """The path of a tool's program, or None. `CHROMIUM=/path` and the like win."""
-    named = os.environ.get(tool.upper())
+    named = os.environ.get(tool.upper().replace("-", "_"))
     if named:
         return shutil.which(named)
     if tool == "libatomic":
@@ -55,7 +62,7 @@ def package_of(tool: str) -> str:
     """The package that brings a tool. Ubuntu names Chromium's package otherwise."""
     if tool == "chromium" and _distribution() == "ubuntu":
         return "chromium-browser"
-    return "libatomic1" if tool == "libatomic" else tool
+    return "libatomic1" if tool == "libatomic" else UNPACKED.get(tool, tool)
 
 
 def _distribution() -> str:

@@ -25,7 +25,11 @@ class TelemetryState:
     with an alarm flag. lag_ms: accepted_ms of the newest row handed over less that of the newest
     stored; what is younger can't be found yet. kept_from_ms: nothing heard before is here.
     Row counts are totals since the start: thinned were left out on purpose, lost could not be
-    written.
+    written, refused are dead letters.
+
+    A store on another machine: spilled is what waits on this disk, the oldest heard at
+    spilled_from_ms; retries counts what had to be sent again; lost_from_ms to lost_to_ms is when
+    the first and the last of the lost rows were heard. problem: one line for people, "" = none.
     """
 
     mode: Literal["full", "thinned"]
@@ -36,13 +40,30 @@ class TelemetryState:
     stored_rows: int
     thinned_rows: int
     lost_rows: int
+    refused_rows: int = 0
+    retries: int = 0
+    spilled_rows: int = 0
+    spilled_bytes: int = 0
+    spilled_from_ms: int | None = None
+    lost_from_ms: int | None = None
+    lost_to_ms: int | None = None
+    problem: str = ""
+
+
+class Unreadable(Exception):
+    """The store can't answer a question now; the text says why."""
 
 
 class TelemetryStore(Protocol):
     """write never blocks and never raises for a full disk: the state says what became of it.
 
-    flush: store now what was handed over before, thinned or not.
+    flush: what was handed over before is safe when it returns, thinned or not: stored, or on this
+    machine's disk on its way to the store. alive: its thread runs. sheddable, shed: bytes that it
+    could give back, and to do so.
     """
+
+    @property
+    def alive(self) -> bool: ...
 
     def write(self, batch: TaggedBatch, directory: DeviceDirectory) -> None: ...
 
@@ -53,5 +74,9 @@ class TelemetryStore(Protocol):
     def latest(self, device: str) -> dict[str, Sample]: ...
 
     def state(self) -> TelemetryState: ...
+
+    def sheddable(self) -> int: ...
+
+    def shed(self, wanted_bytes: int) -> int: ...
 
     def close(self) -> None: ...

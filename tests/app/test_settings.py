@@ -90,6 +90,11 @@ def test_every_key_is_documented() -> None:
         for name, field in Settings.model_fields.items()
         if hasattr(field.annotation, "model_fields")
     }
-    for section, fields in sections.items():
-        for key in fields:
+    for section, fields in list(sections.items()):
+        for key, field in fields.items():
+            if hasattr(field.annotation, "model_fields"):
+                sections[f"{section}.{key}"] = field.annotation.model_fields
+                continue
             assert f"{section}.{key}`" in text or f"`.{key}`" in text, f"{section}.{key}"
+    for key in sections["telemetry.influx"]:
+        assert f"influx.{key}`" in text or f"`.{key}`" in text, key

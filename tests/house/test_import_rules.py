@@ -21,6 +21,7 @@ PURE = "Deciding code is pure: no transport, no web, no file, no clock"
 SMALL = "The gateway agent stays small: no web, no CLI stack, no inference"
 MQTT = "MQTT has one door in each room"
 WEBHOOK = "Webhooks have one door"
+INFLUX = "InfluxDB has one door"
 CYCLE = "No cycles inside any room"
 
 DOORS = {
@@ -60,6 +61,7 @@ BREACHES = [
     ),
     pytest.param(MQTT, {"dispatch/x.py": "import paho.mqtt.client"}, id="a-second-door-for-mqtt"),
     pytest.param(WEBHOOK, {"dispatch/x.py": "import httpx"}, id="a-second-door-for-webhooks"),
+    pytest.param(INFLUX, {"app/x.py": "import influxdb_client"}, id="a-second-door-for-influxdb"),
     pytest.param(
         CYCLE,
         {"ingest/x.py": "import ingest.y", "ingest/y.py": "import ingest.x"},
