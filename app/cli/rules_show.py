@@ -18,7 +18,7 @@ from contracts.transitions import Episode
 from ingest.registry import RegistryError
 from ingest.registry import load as load_registry
 from rules import RuleSet, RulesInvalid, compile_rules
-from rules.derived.functions import MOST
+from rules.derived.columns import MOST
 from rules.effective import Effective, effective
 from rules.explaining import explained
 from rules.expr.plan import bases_of
@@ -27,8 +27,8 @@ from rules.instances import State
 from rules.members import NOT_WATCHED, Members
 
 SLOT_BYTES = 4
-READING_BYTES = 16
-"""Of one reading in a window: its time and its value."""
+READING_BYTES = 32
+"""Of one reading in a window, at most: its time, its value and what is summed up beside it."""
 
 
 class Language(StrEnum):

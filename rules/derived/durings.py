@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 from contracts.batch import Flag, TaggedBatch
 from contracts.directory import DeviceDirectory
 from contracts.quantities import FAMILY_INDEX
+from rules.derived.columns import bisected, ranges
 from rules.derived.deriver import Kept, NewRows
-from rules.derived.functions import bisected
-from rules.derived.history import ranges
 from rules.derived.rows import Rows
 from rules.entries import Entry
 from rules.expr.composed import During

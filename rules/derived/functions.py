@@ -1,43 +1,33 @@
-"""The functions of a window, over columns: one answer for each of many windows at once.
-
-What is added up is added in whole numbers of `1 / SCALE` of the canonical unit, so that no sum
-hangs on the order or the company in which its readings came. A value beyond `GREATEST` doesn't
-fit: what would need it is unknown.
-"""
+"""The functions of a window, over columns: one answer for each of many windows at once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rules.derived.history import Content, Floats, Index, Times, ranges
+from rules.derived.columns import BLOCK, SCALE, Bools, Columns, Floats, Index, Times, ranges, scaled
 from rules.expr.window import Window
-
-SCALE = 1_000_000
-"""Whole numbers per canonical unit: 1 Pa is 1 of them, so is 1 mL and 1 nA of residual current."""
-
-MOST = 10_000
-"""Readings of one window, and kept of one device and quantity; what is older leaves. A proposal."""
-
-GREATEST = 2.0**48 / SCALE
-"""About 281 million units: `MOST` and one mark's readings of such size fit into an int64."""
+from rules.positions import true_at
 
 _AT_ONCE = 1 << 20
 """Readings that are laid out side by side where a function needs them so."""
 
 
 class Windows:
-    """Windows in `content`: readings [low, high) of each, as positions.
+    """Windows in `columns`: readings [low, high) of each, as positions.
 
-    before: position of the reading that was in force when the window began, -1 = none is known.
+    first: of each window the oldest reading that is kept of its device. before: position of the
+    reading that was in force when the window began, -1 = none is known.
     """
 
-    def __init__(self, content: Content, low: Index, high: Index, before: Index) -> None:
-        self._content = content
-        self.low, self.high, self.before = low, high, before
+    def __init__(
+        self, columns: Columns, first: Index, low: Index, high: Index, before: Index
+    ) -> None:
+        self._columns = columns
+        self._first, self.low, self.high, self.before = first, low, high, before
         self.count = high - low
 
     def __len__(self) -> int:
@@ -62,23 +52,21 @@ class Windows:
         return np.where(there, whole / (np.maximum(self.count, 1) * SCALE), np.nan)
 
     def min_of(self) -> Floats:
-        return self._reduced(np.minimum)
+        return self._reduced(np.minimum, self._columns.least, np.inf)
 
     def max_of(self) -> Floats:
-        return self._reduced(np.maximum)
+        return self._reduced(np.maximum, self._columns.greatest, -np.inf)
 
     def last_of(self) -> Floats:
-        return self._at(self.high - 1, self.count > 0)
+        there = self.count > 0
+        return np.where(there, self._columns.value[np.where(there, self.high - 1, 0)], np.nan)
 
     def changes_of(self) -> Floats:
         """A change is counted at the reading that brings it."""
-        value, first = self._content.value, self._content.first
-        changed = np.zeros(len(value) + 1, np.int64)
-        changed[1:-1] = value[1:] != value[:-1] if len(value) else 0
-        changed[first[self._content.count > 0]] = 0
-        total = np.concatenate([[0], np.cumsum(changed[:-1])])
-        found = (total[self.high] - total[self.low]).astype(np.float64)
-        return np.where(self.count > 0, found, np.nan)
+        changes, there = self._columns.changes, self.count > 0
+        new = changes[np.where(there, self.high - 1, 0)]
+        old = changes[np.where(there, np.maximum(self.low - 1, self._first), 0)]
+        return np.where(there, (new - old).astype(np.float64), np.nan)
 
     def delta_of(self) -> Floats:
         step, there, _ = self._step
@@ -96,8 +84,9 @@ class Windows:
         whole, fits = self._sums
         mean = whole / np.maximum(self.count, 1)
         found = np.zeros(len(self))
-        for windows, at, begins in self._laid_out():
-            off = self._scaled[0][at] - np.repeat(mean[windows], self.count[windows])
+        for windows, at, begins in _laid_out(self.low, self.count):
+            whole, _ = scaled(self._columns.value[at])
+            off = whole - np.repeat(mean[windows], self.count[windows])
             found[windows] = np.add.reduceat(off * off, begins)
         found = np.rint(np.sqrt(found / np.maximum(self.count, 1))) / SCALE
         return np.where(fits & (self.count > 0), found, np.nan)
@@ -105,9 +94,9 @@ class Windows:
     def _quantile(self, share: float) -> Floats:
         """Between the two readings nearest in rank, linear in rank."""
         found = np.full(len(self), np.nan)
-        for windows, at, begins in self._laid_out():
+        for windows, at, begins in _laid_out(self.low, self.count):
             count = self.count[windows]
-            value = self._content.value[at]
+            value = self._columns.value[at]
             value = value[np.lexsort((value, np.repeat(np.arange(len(windows)), count)))]
             rank = share * (count - 1)
             below = np.floor(rank).astype(np.intp)
@@ -120,62 +109,58 @@ class Windows:
             found[windows] = np.where(exact, low, between)
         return found
 
-    def _laid_out(self) -> list[tuple[Index, Index, Index]]:
-        """(windows with readings, positions of those one window after another, where each
-        window begins), so many at a time as fit."""
-        filled = np.flatnonzero(self.count)
-        if not len(filled):
-            return []
-        share = (np.cumsum(self.count[filled]) - 1) // _AT_ONCE
-        parts = []
-        for windows in np.split(filled, np.flatnonzero(share[1:] != share[:-1]) + 1):
-            count = self.count[windows]
-            parts.append((windows, ranges(self.low[windows], count), np.cumsum(count) - count))
-        return parts
+    @cached_property
+    def _sums(self) -> tuple[NDArray[np.int64], Bools]:
+        """Per window the sum in whole numbers, and whether all readings fit."""
+        columns, there = self._columns, self.count > 0
+        low, last = np.where(there, self.low, 0), np.where(there, self.high - 1, 0)
+        whole, fits = scaled(columns.value[low])
+        found = np.where(there, columns.total[last] - columns.total[low] + whole, 0)
+        if columns.misfits is None:
+            return found, np.ones(len(self), np.bool_)
+        return found, ~there | (fits & (columns.misfits[last] == columns.misfits[low]))
 
     @cached_property
-    def _scaled(self) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Each reading in whole numbers, 0 where it doesn't fit, and whether it does."""
-        value = self._content.value
-        fits = np.abs(value) <= GREATEST
-        whole = np.rint(np.where(fits, value, 0.0) * SCALE).astype(np.int64)
-        return whole, fits
-
-    @cached_property
-    def _sums(self) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Per window; sums before it may have wrapped round, their difference has not."""
-        whole, fits = self._scaled
-        sums = np.concatenate([[0], np.cumsum(whole)])
-        misfits = np.concatenate([[0], np.cumsum(~fits)])
-        return sums[self.high] - sums[self.low], misfits[self.high] == misfits[self.low]
-
-    @cached_property
-    def _step(self) -> tuple[NDArray[np.int64], NDArray[np.bool_], Times]:
+    def _step(self) -> tuple[NDArray[np.int64], Bools, Times]:
         """From the value in force at the beginning to the newest; whether both are known and
         fit; and the time between the two readings."""
-        whole, fits = self._scaled
-        if not len(whole):
-            none = np.zeros(len(self), np.int64)
-            return none, none > 0, none
         there = self.count > 0
         old = np.where(there, np.where(self.before >= 0, self.before, self.low), 0)
         new = np.where(there, self.high - 1, 0)
-        ts_ms = self._content.ts_ms
-        return whole[new] - whole[old], there & fits[new] & fits[old], ts_ms[new] - ts_ms[old]
+        value, ts_ms = self._columns.value, self._columns.ts_ms
+        (was, was_fits), (now, now_fits) = scaled(value[old]), scaled(value[new])
+        return now - was, there & now_fits & was_fits, ts_ms[new] - ts_ms[old]
 
-    def _reduced(self, operation: np.ufunc) -> Floats:
-        """Slices may overlap, which `reduceat` can do; every second answer is thrown away."""
-        found = np.full(len(self), np.nan)
-        filled = np.flatnonzero(self.count)
-        if len(filled):
-            pairs = np.stack([self.low[filled], self.high[filled]], axis=1).ravel()
-            padded = np.append(self._content.value, 0.0)
-            found[filled] = operation.reduceat(padded, pairs)[::2]
-        return found
+    def _reduced(self, operation: np.ufunc, of_blocks: Floats, neutral: float) -> Floats:
+        """Of a window that holds whole blocks: of those, and of what stands at either end."""
+        found = np.where(self.count > 0, neutral, np.nan)
+        begin, end = -(-self.low // BLOCK), self.high // BLOCK
+        long = end > begin
+        value = self._columns.value
+        _reduce(found, operation, value, self.low, np.where(long, begin * BLOCK, self.high))
+        if long.any():
+            _reduce(found, operation, of_blocks, begin, np.where(long, end, begin))
+            _reduce(found, operation, value, np.where(long, end * BLOCK, self.high), self.high)
+        # 0 and -0 are equal: which of them is found would hang on where blocks begin.
+        return found + 0.0
 
-    def _at(self, at: Index, there: NDArray[np.bool_]) -> Floats:
-        padded = np.append(self._content.value, np.nan)
-        return padded[np.where(there, at, -1)]
+
+def _reduce(found: Floats, operation: np.ufunc, column: Floats, low: Index, high: Index) -> None:
+    """Work column[low:high] into what was found, where there is anything."""
+    for windows, at, begins in _laid_out(low, high - low):
+        found[windows] = operation(found[windows], operation.reduceat(column[at], begins))
+
+
+def _laid_out(low: Index, count: Index) -> Iterator[tuple[Index, Index, Index]]:
+    """(windows with readings, positions of those one window after another, where each window
+    begins), so many at a time as fit."""
+    filled = true_at(count > 0)
+    if not len(filled):
+        return
+    share = (np.cumsum(count[filled]) - 1) // _AT_ONCE
+    for windows in np.split(filled, true_at(share[1:] != share[:-1]) + 1):
+        each = count[windows]
+        yield windows, ranges(low[windows], each), np.cumsum(each) - each
 
 
 _FUNCTIONS: dict[str, Callable[[Windows], Floats]] = {
@@ -190,19 +175,3 @@ _FUNCTIONS: dict[str, Callable[[Windows], Floats]] = {
     "rate": Windows.rate_of,
     "stddev": Windows.stddev_of,
 }
-
-
-def bisected(ts_ms: Times, first: Index, end: Index, wanted: Times) -> Index:
-    """Per entry: the first position in [first, end) with a later time than wanted, or end.
-
-    ts_ms ascends inside each such range.
-    """
-    low, high = first.copy(), end.copy()
-    for _ in range(int((high - low).max(initial=0)).bit_length()):
-        middle = (low + high) >> 1
-        open_ = low < high
-        later = np.zeros(len(low), np.bool_)
-        later[open_] = ts_ms[middle[open_]] > wanted[open_]
-        high = np.where(open_ & later, middle, high)
-        low = np.where(open_ & ~later, middle + 1, low)
-    return low

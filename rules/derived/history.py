@@ -1,46 +1,37 @@
-"""Readings of one quantity that are kept for windows, by device: two flat columns in blocks.
+"""Readings of one quantity that are kept for windows, by device, each in a block of flat columns.
 
-A device has one block of each column, with a little room to grow; a block that is too small is
-left and a larger one taken at the end, and what was left is reclaimed when it is a quarter of all.
-So a kept reading costs 16 bytes and its share of the room, together 16 to 26, and a device 48.
+New readings are put behind the others and old ones left where they are, so that a time mark costs
+what it brings and not what is kept. A block without room at its end is closed up, or left for a
+larger one; what was left is reclaimed when it is a quarter of all.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rules.derived.columns import Columns, Floats, Index, Times, longer, ranges
 from rules.instances import NEVER_MS
+from rules.positions import true_at
+from rules.sheet import begins
 
-Index = NDArray[np.intp]
-Times = NDArray[np.int64]
-Floats = NDArray[np.float64]
-_T = TypeVar("_T", bound=np.generic)
+Slots: TypeAlias = NDArray[np.int32] | NDArray[np.intp]
 
 
-@dataclass(slots=True)
-class Content:
-    """Readings of some devices, device by device, each in order of event time.
-
-    first, count: intp per device, where its readings stand. ts_ms: int64. value: float64.
-    """
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Where the readings of some devices stand: [first, end) of the columns, at least one."""
 
     first: Index
-    count: Index
-    ts_ms: Times
-    value: Floats
+    end: Index
 
     @property
-    def end(self) -> Index:
-        return self.first + self.count
-
-    @property
-    def segment(self) -> Index:
-        """Per reading: which device."""
-        return np.repeat(np.arange(len(self.count)), self.count)
+    def count(self) -> Index:
+        return self.end - self.first
 
 
 class History:
@@ -49,16 +40,18 @@ class History:
     device: int32 directory row. lost_ms: int64, what was so before is no longer complete.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, functions: Collection[str] = ()) -> None:
+        """functions: what will be asked of the readings."""
+        self.columns = Columns(functions)
         self._slot_of = np.empty(0, np.int32)
         self._slots = 0
         self._device = np.empty(0, np.int32)
         self._lost = np.empty(0, np.int64)
+        # A block is `room` places from `base` on; readings begin `lead` behind that.
         self._base = np.empty(0, np.int64)
         self._room = np.empty(0, np.int32)
+        self._lead = np.empty(0, np.int32)
         self._count = np.empty(0, np.int32)
-        self._ts = np.empty(0, np.int64)
-        self._value = np.empty(0, np.float64)
         self._used = 0
         self._left = 0
 
@@ -84,28 +77,58 @@ class History:
             self._add(fresh)
         return self._slot_of[device]
 
-    def content(self, slots: Index) -> Content:
-        """Copies."""
-        count = self._count[slots].astype(np.intp)
-        first = np.cumsum(count) - count
-        at = ranges(self._base[slots], count)
-        return Content(first, count, self._ts[at], self._value[at])
+    def held(self, slots: Slots) -> Held:
+        first = self._base[slots] + self._lead[slots]
+        return Held(first, first + self._count[slots])
 
-    def replace(self, slots: Index, content: Content) -> None:
-        """What is kept of each from now on; slots: each once."""
-        count = content.count
-        small = np.flatnonzero(count > self._room[slots])
-        if len(small):
-            self._move(slots[small], count[small])
-        at = ranges(self._base[slots], count)
-        self._ts[at] = content.ts_ms
-        self._value[at] = content.value
-        self._count[slots] = count
+    def put(self, slots: NDArray[np.int32], ts_ms: Times, value: Floats) -> Index:
+        """Add readings; where each of them stands now.
+
+        slots: ascending, the readings of each in order of event time. Of equal times the newcomer
+        is last. Only a device that says something older than it has said costs all that it has.
+        """
+        if not len(slots):
+            return np.empty(0, np.intp)
+        head = true_at(begins(slots))
+        mine, more = slots[head], np.diff(np.append(head, len(slots)))
+        self._make_way(mine, more)
+        held, columns = self.held(mine), self.columns
+        at = ranges(held.end, more)
+        columns.ts_ms[at], columns.value[at] = ts_ms, value
+        self._count[mine] += more.astype(np.int32)
+        start = held.end
+        older = (start > held.first) & (ts_ms[head] < columns.ts_ms[start - 1])
+        if older.any():
+            at[np.repeat(older, more)] = self._sort(mine[older], more[older])
+            start = np.where(older, held.first, start)
+        columns.sum_up(held.first, start, held.end + more)
+        return at
+
+    def forget(self, slots: Slots, first: Index) -> None:
+        """From now on the oldest readings of devices are those at `first`."""
+        passed = (first - self._base[slots]).astype(np.int32) - self._lead[slots]
+        self._lead[slots] += passed
+        self._count[slots] -= passed
+
+    def empty(self, slots: Slots) -> None:
+        self._lead[slots] = self._count[slots] = 0
 
     def state_bytes(self) -> int:
-        columns = (self._device, self._lost, self._base, self._room, self._count)
-        readings = self._ts.nbytes + self._value.nbytes
-        return self._slot_of.nbytes + readings + sum(column.nbytes for column in columns)
+        columns = (self._device, self._lost, self._base, self._room, self._lead, self._count)
+        return self._slot_of.nbytes + self.columns.nbytes + sum(one.nbytes for one in columns)
+
+    def _sort(self, slots: NDArray[np.int32], more: Index) -> Index:
+        """Put the last `more` readings of each in their places; those places."""
+        held, columns = self.held(slots), self.columns
+        count = held.count
+        at = ranges(held.first, count)
+        order = np.lexsort((columns.ts_ms[at], np.repeat(np.arange(len(slots)), count)))
+        columns.ts_ms[at] = columns.ts_ms[at[order]]
+        columns.value[at] = columns.value[at[order]]
+        places = np.empty(len(at), np.intp)
+        places[order] = at
+        found: Index = places[ranges(np.cumsum(count) - more, more)]
+        return found
 
     def _reach(self, devices: int) -> None:
         if devices > len(self._slot_of):
@@ -117,52 +140,43 @@ class History:
         first, last = self._slots, self._slots + len(device)
         if last > len(self._device):
             size = max(last, first + first // 2)
-            for name in ("_device", "_lost", "_base", "_room", "_count"):
-                column = getattr(self, name)
-                grown = np.zeros(size, column.dtype)
-                grown[:first] = column[:first]
-                setattr(self, name, grown)
+            for name in ("_device", "_lost", "_base", "_room", "_lead", "_count"):
+                setattr(self, name, longer(getattr(self, name), size))
         self._device[first:last] = device
         self._lost[first:last] = NEVER_MS
         self._slot_of[device] = np.arange(first, last, dtype=np.int32)
         self._slots = last
 
-    def _move(self, slots: Index, count: Index) -> None:
-        """Take larger blocks; what the old ones hold is given up."""
-        self._left += int(self._room[slots].sum())
-        self._room[slots] = 0
-        self._count[slots] = 0
-        room = count + count // 8 + 1
-        wanted = int(room.sum())
-        if self._used + wanted > len(self._ts):
-            self._make_room(wanted)
-        self._base[slots] = self._used + np.cumsum(room) - room
-        self._room[slots] = room
-        self._used += wanted
-
-    def _make_room(self, wanted: int) -> None:
-        """Close the gaps where they are many, and make the columns longer where that isn't
-        enough."""
-        if self._left * 4 < self._used + wanted:
-            size = (self._used + wanted) * 9 // 8
-            self._ts, self._value = _longer(self._ts, size), _longer(self._value, size)
+    def _make_way(self, slots: NDArray[np.int32], more: Index) -> None:
+        """Room for `more` readings behind those of each."""
+        wanted = self._count[slots] + more
+        full = true_at(self._lead[slots] + wanted > self._room[slots])
+        if not len(full):
             return
-        room = self._room[: self._slots].astype(np.int64)
-        at = ranges(self._base[: self._slots], room)
-        size = (len(at) + wanted) * 9 // 8
-        self._ts, self._value = _longer(self._ts[at], size), _longer(self._value[at], size)
-        self._base[: self._slots] = np.cumsum(room) - room
-        self._used, self._left = len(at), 0
+        slots, wanted = slots[full], wanted[full]
+        # Closing up pays when it makes room for an eighth more.
+        small = wanted + wanted // 8 > self._room[slots]
+        moving, room = slots[small], wanted[small] + wanted[small] // 4 + 2
+        left = self._left + int(self._room[moving].sum())
+        end = self._used + int(room.sum())
+        if end >= len(self.columns) and left * 4 >= end:
+            self._room[moving] = room
+            self._rearrange()
+            return
+        if end >= len(self.columns):
+            self.columns.lengthen(end * 9 // 8 + 1)
+        held = self.held(slots)
+        self._base[moving] = self._used + np.cumsum(room) - room
+        self._room[moving] = room
+        self._lead[slots] = 0
+        self._used, self._left = end, left
+        self.columns.move(held.first, held.count, self._base[slots])
 
-
-def ranges(first: NDArray[np.int64], count: NDArray[np.int64]) -> Index:
-    """first[0], first[0] + 1, ... count[0] of them, then first[1], ..."""
-    total = int(count.sum())
-    begins = np.cumsum(count) - count
-    return np.repeat(first - begins, count) + np.arange(total)
-
-
-def _longer(column: NDArray[_T], size: int) -> NDArray[_T]:
-    grown = np.zeros(size, column.dtype)
-    grown[: len(column)] = column
-    return grown
+    def _rearrange(self) -> None:
+        """One block after another anew, without gaps. One place is always left over."""
+        slots = np.arange(self._slots)
+        held, room = self.held(slots), self._room[slots].astype(np.int64)
+        base = np.cumsum(room) - room
+        self._base[slots], self._lead[slots] = base, 0
+        self._used, self._left = int(room.sum()), 0
+        self.columns.move(held.first, held.count, base, self._used * 9 // 8 + 1)

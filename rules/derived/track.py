@@ -10,12 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contracts.directory import DeviceDirectory
-from rules.derived.functions import GREATEST, MOST, Windows, bisected
-from rules.derived.history import Content, Floats, History, Index, Times
+from rules.derived.columns import GREATEST, MOST, Floats, Index, Times, bisected, ranges
+from rules.derived.functions import Windows
+from rules.derived.history import Held, History
 from rules.derived.rows import Rows
 from rules.entries import Entry
 from rules.expr.window import Age, Window
 from rules.instances import AFTER_ALL_MS, NEVER_MS
+from rules.positions import true_at
 from rules.sheet import LOSES
 from rules.watermarks import Watermarks
 
@@ -41,17 +43,19 @@ class Fed:
 
 @dataclass(frozen=True, slots=True)
 class _Span:
-    """Which ticks fall into a mark. after_ms: int64 per reading of the content, those up to it
-    have been made or never will be; to_ms: int64 per device, those up to it are made now.
+    """Which ticks fall into a mark: those of int64 after_ms to to_ms of each device.
+
+    silent: positions of readings that make none, for they came as history.
     """
 
     after_ms: Times
     to_ms: Times
+    silent: Index
 
 
 @dataclass(frozen=True, slots=True)
 class _Moments:
-    """When windows are looked at. segment: device of `Content`; end: readings up to there count.
+    """When windows are looked at. segment: device of `Held`; end: readings up to there count.
 
     row: of the batch, -1 = a tick.
     """
@@ -81,7 +85,8 @@ class Track:
             elif isinstance(derived, Age):
                 self._ages[derived.limit_ms] = entry.index
         self._longest_ms = max(self._windows, default=0)
-        self._history = History()
+        asked = {window.function for many in self._windows.values() for _, window in many}
+        self._history = History(asked)
         self._due = np.empty(0, np.int64)
         self._restored = np.empty(0, np.int64)
         self._ticked: Watermarks | None = None
@@ -101,26 +106,23 @@ class Track:
         if not len(touched):
             self._ticked = watermarks
             return []
-        segment = np.searchsorted(touched, slots)
-        order = np.argsort(segment, kind="stable")
-        fed, segment = fed.take(order), segment[order]
-        content, at = _inserted(self._history.content(touched), fed, segment)
+        order = np.argsort(slots, kind="stable")
+        fed, slots = fed.take(order), slots[order]
+        at = self._history.put(slots, fed.ts_ms, fed.value)
+        held = self._history.held(touched)
         devices = self._history.device[touched]
         to_ms = watermarks.of(devices)
-        after_ms = self._ticked_ms(touched, devices)[content.segment]
-        # What comes as history makes no ticks of the time that is over.
-        after_ms[at[fed.past]] = to_ms[segment[fed.past]]
-        span = _Span(after_ms, to_ms)
-        readings = _Moments(segment, fed.ts_ms, at + 1, fed.row)
+        span = _Span(self._ticked_ms(touched, devices), to_ms, at[fed.past])
+        readings = _Moments(np.searchsorted(touched, slots), fed.ts_ms, at + 1, fed.row)
         rows = [
             part
             for window_ms, asked in self._windows.items()
-            for part in self._window_rows(window_ms, asked, content, touched, readings, span)
+            for part in self._window_rows(window_ms, asked, held, touched, readings, span)
         ]
         for limit_ms, index in self._ages.items():
-            rows.extend(self._age_rows(limit_ms, index, content, touched, readings, span))
+            rows.extend(self._age_rows(limit_ms, index, held, touched, readings, span))
         self.misfits += int((np.abs(fed.value) > GREATEST).sum())
-        self._keep(touched, content, to_ms)
+        self._keep(touched, held, to_ms)
         self._ticked = watermarks
         return rows
 
@@ -140,28 +142,29 @@ class Track:
         self,
         window_ms: int,
         asked: list[tuple[int, Window]],
-        content: Content,
+        held: Held,
         touched: Index,
         readings: _Moments,
         span: _Span,
     ) -> list[Rows]:
+        columns = self._history.columns
         parts = [readings]
         if self._ticks:
-            parts.append(_departures(content, window_ms, span))
+            parts.append(_departures(columns.ts_ms, held, window_ms, span))
         rows = []
         for moments in parts:
             if not len(moments.row):
                 continue
-            first = content.first[moments.segment]
+            first = held.first[moments.segment]
             begins = moments.ts_ms - window_ms
-            low = bisected(content.ts_ms, first, moments.end, begins)
+            low = bisected(columns.ts_ms, first, moments.end, begins)
             capped = moments.end - low > MOST
             low = np.where(capped, moments.end - MOST, low)
             before = np.where(low > first, low - 1, -1)
-            windows = Windows(content, low, moments.end, before)
-            covered = content.ts_ms[first] <= begins
+            windows = Windows(columns, first, low, moments.end, before)
+            covered = columns.ts_ms[first] <= begins
             covered &= (self._history.lost_ms[touched][moments.segment] <= begins) & ~capped
-            seen_ms = content.ts_ms[np.maximum(moments.end - 1, 0)]
+            seen_ms = columns.ts_ms[np.maximum(moments.end - 1, 0)]
             device = self._history.device[touched][moments.segment]
             for index, window in asked:
                 value = _settled(window, windows.answer(window), covered)
@@ -172,7 +175,7 @@ class Track:
         self,
         limit_ms: int,
         index: int,
-        content: Content,
+        held: Held,
         touched: Index,
         readings: _Moments,
         span: _Span,
@@ -182,47 +185,45 @@ class Track:
         zeros = np.zeros(len(readings.row))
         rows = [_rows(index, device[readings.segment], readings, zeros, readings.ts_ms)]
         if self._ticks:
-            old = _outlived(content, limit_ms, span)
+            old = _outlived(self._history.columns.ts_ms, held, limit_ms, span)
             seen_ms = old.ts_ms - limit_ms
             rows.append(_rows(index, device[old.segment], old, np.ones(len(old.row)), seen_ms))
         return [part for part in rows if len(part)]
 
-    def _keep(self, touched: Index, content: Content, mark_ms: Times) -> None:
+    def _keep(self, touched: Index, held: Held, mark_ms: Times) -> None:
         """What windows to come may look at: the longest one behind the newest reading, the one
         before it, and no more than `MOST`."""
-        newest = content.ts_ms[content.end - 1]
+        ts_ms = self._history.columns.ts_ms
+        newest = ts_ms[held.end - 1]
         if self._ticks:
             # Readings ahead of the mark still have ticks before them.
             newest = np.where(mark_ms > NEVER_MS, np.minimum(newest, mark_ms), newest)
-        low = bisected(content.ts_ms, content.first, content.end, newest - self._longest_ms)
-        low = np.maximum(low - 1, content.first)
-        capped = np.maximum(content.end - MOST, low)
+        low = bisected(ts_ms, held.first, held.end, newest - self._longest_ms)
+        low = np.maximum(low - 1, held.first)
+        capped = np.maximum(held.end - MOST, low)
         self.left_early += int((capped - low).sum())
-        lost = np.flatnonzero(capped > content.first)
+        lost = true_at(capped > held.first)
         at = touched[lost]
         # What went is older than what is now the oldest: from there on all is known.
-        self._history.lost_ms[at] = np.maximum(
-            self._history.lost_ms[at], content.ts_ms[capped[lost]]
-        )
-        kept = np.arange(len(content.ts_ms)) >= capped[content.segment]
-        count = content.end - capped
-        left = Content(np.cumsum(count) - count, count, content.ts_ms[kept], content.value[kept])
-        self._history.replace(touched, left)
-        if self._ticks:
-            self._due[touched] = self._next_ms(left, mark_ms)
-            self._soonest_ms = int(self._due.min(initial=AFTER_ALL_MS))
+        self._history.lost_ms[at] = np.maximum(self._history.lost_ms[at], ts_ms[capped[lost]])
+        self._history.forget(at, capped[lost])
+        self._await(touched, mark_ms)
 
-    def _next_ms(self, content: Content, mark_ms: Times) -> Times:
-        """Per device the first tick after the mark."""
-        due = np.full(len(content.count), AFTER_ALL_MS)
+    def _await(self, slots: Index, mark_ms: Times) -> None:
+        """The first tick after the mark, by slot."""
+        if not self._ticks:
+            return
+        ts_ms, held = self._history.columns.ts_ms, self._history.held(slots)
+        due = np.full(len(slots), AFTER_ALL_MS)
         for window_ms in self._windows:
-            at = bisected(content.ts_ms, content.first, content.end, mark_ms - window_ms)
-            there = at < content.end
-            due[there] = np.minimum(due, content.ts_ms[np.where(there, at, 0)] + window_ms)[there]
+            at = bisected(ts_ms, held.first, held.end, mark_ms - window_ms)
+            there = at < held.end
+            due[there] = np.minimum(due, ts_ms[np.where(there, at, 0)] + window_ms)[there]
         for limit_ms in self._ages:
-            old_ms = content.ts_ms[content.end - 1] + limit_ms
+            old_ms = ts_ms[held.end - 1] + limit_ms
             due = np.where(old_ms > mark_ms, np.minimum(due, old_ms), due)
-        return due
+        self._due[slots] = due
+        self._soonest_ms = int(self._due.min(initial=AFTER_ALL_MS))
 
     def _grow(self) -> None:
         more = len(self._history) - len(self._due)
@@ -233,28 +234,22 @@ class Track:
     def state(self) -> Mapping[str, NDArray[Any]]:
         """By device; readings one device after another."""
         slots = np.argsort(self._history.device, kind="stable")
-        content = self._history.content(slots)
-        device = self._history.device[slots]
+        device, held = self._history.device[slots], self._history.held(slots)
+        at = ranges(held.first, held.count)
         return {
             "device": device,
-            "count": content.count.astype(np.int64),
+            "count": held.count,
             "lost": self._history.lost_ms[slots],
             "ticked": self._ticked_ms(slots, device),
-            "ts": content.ts_ms,
-            "value": content.value,
+            "ts": self._history.columns.ts_ms[at],
+            "value": self._history.columns.value[at],
             "counts": np.array([self.left_early, self.misfits], np.int64),
         }
 
     def load(self, columns: Mapping[str, NDArray[Any]], device: NDArray[np.int32]) -> None:
         """device: rows of now, -1 = gone."""
-        count = columns["count"].astype(np.intp)
         there = device >= 0
-        stays = np.repeat(there, count)
-        kept = count[there]
-        content = Content(
-            np.cumsum(kept) - kept, kept, columns["ts"][stays], columns["value"][stays]
-        )
-        slots = self._history.slots(device[there]).astype(np.intp)
+        slots = self._history.slots(device[there])
         self._grow()
         self._history.lost_ms[slots] = columns["lost"][there]
         self._restored[slots] = columns["ticked"][there]
@@ -262,11 +257,14 @@ class Track:
         # Devices may come one by one, each time with the counts of all.
         self.left_early = max(self.left_early, left_early)
         self.misfits = max(self.misfits, misfits)
-        if len(slots):
-            self._history.replace(slots, content)
-            if self._ticks:
-                self._due[slots] = self._next_ms(content, self._restored[slots])
-                self._soonest_ms = int(self._due.min(initial=AFTER_ALL_MS))
+        count = columns["count"]
+        of = np.repeat(slots, count[there])
+        order = np.argsort(of, kind="stable")
+        at = true_at(np.repeat(there, count))[order]
+        self._history.empty(slots)
+        self._history.put(of[order], columns["ts"][at], columns["value"][at])
+        some = slots[count[there] > 0].astype(np.intp)
+        self._await(some, self._restored[some])
 
     def state_bytes(self) -> int:
         return self._history.state_bytes() + self._due.nbytes + self._restored.nbytes
@@ -289,50 +287,41 @@ def _rows(
     return Rows(device, quantity, moments.ts_ms, value, moments.row, tick, seen_ms)
 
 
-def _inserted(old: Content, fed: Fed, segment: Index) -> tuple[Content, Index]:
-    """Readings put in their places, and those places. fed: by segment, in order inside each.
+def _passing(ts_ms: Times, held: Held, length_ms: int, span: _Span) -> tuple[Index, Index, Times]:
+    """(position, device of `Held`, moment) of readings that become `length_ms` old, of equal ones
+    only the last."""
+    begin = bisected(ts_ms, held.first, held.end, span.after_ms - length_ms)
+    end = bisected(ts_ms, begin, held.end, span.to_ms - length_ms)
+    count = np.maximum(end - begin, 0)
+    at, segment = ranges(begin, count), np.repeat(np.arange(len(count)), count)
+    if len(span.silent):
+        speaks = ~np.isin(at, span.silent)
+        at, segment = at[speaks], segment[speaks]
+    moment_ms = ts_ms[at] + length_ms
+    last = _once(moment_ms, segment)
+    return at[last], segment[last], moment_ms[last]
 
-    Of equal times the newcomer is last.
-    """
-    at = bisected(old.ts_ms, old.first[segment], old.end[segment], fed.ts_ms)
-    at = at + np.arange(len(fed))
-    fresh = np.zeros(len(old.ts_ms) + len(fed), np.bool_)
-    fresh[at] = True
-    ts_ms, value = np.empty(len(fresh), np.int64), np.empty(len(fresh))
-    ts_ms[at], value[at] = fed.ts_ms, fed.value
-    ts_ms[~fresh], value[~fresh] = old.ts_ms, old.value
-    count = old.count + np.bincount(segment, minlength=len(old.count))
-    return Content(np.cumsum(count) - count, count, ts_ms, value), at
 
-
-def _departures(content: Content, window_ms: int, span: _Span) -> _Moments:
+def _departures(ts_ms: Times, held: Held, window_ms: int, span: _Span) -> _Moments:
     """When readings leave their window, as far as no other reading comes at that very moment."""
-    segment = content.segment
-    leaves = content.ts_ms + window_ms
-    at = _once(
-        np.flatnonzero((leaves > span.after_ms) & (leaves <= span.to_ms[segment])), leaves, segment
-    )
-    end = bisected(content.ts_ms, at + 1, content.end[segment[at]], leaves[at])
-    alone = content.ts_ms[end - 1] < leaves[at]
-    at, end = at[alone], end[alone]
-    return _Moments(segment[at], leaves[at], end, np.full(len(at), -1))
+    at, segment, leaves = _passing(ts_ms, held, window_ms, span)
+    end = bisected(ts_ms, at + 1, held.end[segment], leaves)
+    alone = ts_ms[end - 1] < leaves
+    return _Moments(segment[alone], leaves[alone], end[alone], np.full(int(alone.sum()), -1))
 
 
-def _outlived(content: Content, limit_ms: int, span: _Span) -> _Moments:
+def _outlived(ts_ms: Times, held: Held, limit_ms: int, span: _Span) -> _Moments:
     """When readings became too old before the next one came; one at that moment is too late."""
-    segment = content.segment
-    old_ms = content.ts_ms + limit_ms
-    at = _once(
-        np.flatnonzero((old_ms > span.after_ms) & (old_ms <= span.to_ms[segment])), old_ms, segment
-    )
-    following = bisected(content.ts_ms, at + 1, content.end[segment[at]], content.ts_ms[at])
-    last = following == content.end[segment[at]]
-    at = at[last | (content.ts_ms[np.where(last, at, following)] >= old_ms[at])]
-    end = bisected(content.ts_ms, at + 1, content.end[segment[at]], content.ts_ms[at])
-    return _Moments(segment[at], old_ms[at], end, np.full(len(at), -1))
+    at, segment, old_ms = _passing(ts_ms, held, limit_ms, span)
+    following = bisected(ts_ms, at + 1, held.end[segment], ts_ms[at])
+    last = following == held.end[segment]
+    outlived = last | (ts_ms[np.where(last, at, following)] >= old_ms)
+    end = following[outlived]
+    return _Moments(segment[outlived], old_ms[outlived], end, np.full(len(end), -1))
 
 
-def _once(at: Index, moment_ms: Times, segment: Index) -> Index:
+def _once(moment_ms: Times, segment: Index) -> NDArray[np.bool_]:
     """Of readings of one moment and device only the last."""
-    same = (moment_ms[at][1:] == moment_ms[at][:-1]) & (segment[at][1:] == segment[at][:-1])
-    return at[np.append(~same, True)] if len(at) else at
+    last = np.ones(len(moment_ms), np.bool_)
+    last[:-1] = (moment_ms[1:] != moment_ms[:-1]) | (segment[1:] != segment[:-1])
+    return last

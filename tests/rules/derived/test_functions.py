@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.quantities import QUANTITY_INDEX
-from rules.derived.functions import GREATEST, Windows, bisected
-from rules.derived.history import Content
+from rules.derived.columns import GREATEST, bisected
+from rules.derived.functions import Windows
+from rules.derived.history import History
 from rules.expr.window import FUNCTIONS, Window
 from tests.rules import naive_windows
 
@@ -30,14 +31,21 @@ def answers(
     value = np.array([*before, *inside, *after])
     ts_ms = np.arange(len(value)) * 1_000
     first, end = len(before), len(before) + len(inside)
-    crowd = Content(np.array([0, first]), np.array([first, len(value) - first]), ts_ms, value)
-    alone = Content(
-        np.array([0]), np.array([len(inside)]), ts_ms[first:end], np.array(inside, float)
-    )
-    low, high = np.array([0, first, end]), np.array([first, end, len(value)])
-    nothing = np.full(3, -1)
-    (_, one, _) = Windows(crowd, low, high, nothing).answer(asked(function))
-    (other,) = Windows(alone, np.array([0]), np.array([len(inside)]), np.array([-1])).answer(
+    crowd = History({function})
+    device = np.repeat(np.array([3, 5], np.int32), [first, len(value) - first])
+    at = crowd.put(crowd.slots(device), ts_ms, value)
+    # Positions behind the last reading of a device, where there may be none.
+    at = np.append(at, at[-1:] + 1) if len(at) else np.zeros(1, np.intp)
+    begin = at[first] if first < len(value) else at[-1]
+    low = np.array([at[0], begin, begin + len(inside)])
+    high = np.array([at[0] + first, begin + len(inside), begin + len(value) - first])
+    oldest, nothing = np.array([at[0], begin, begin]), np.full(3, -1)
+    (_, one, _) = Windows(crowd.columns, oldest, low, high, nothing).answer(asked(function))
+    alone = History({function})
+    slots = alone.slots(np.zeros(len(inside), np.int32))
+    alone.put(slots, ts_ms[first:end], np.array(inside, float))
+    zero = np.zeros(1, np.intp)
+    (other,) = Windows(alone.columns, zero, zero, zero + len(inside), zero - 1).answer(
         asked(function)
     )
     return one, other

@@ -123,15 +123,19 @@ def test_a_window_has_an_end_and_says_when_readings_left_early() -> None:
     assert engine.engine.counts()["windows.left_early"] == 2_500
 
 
-def test_a_kept_reading_costs_some_twenty_bytes() -> None:
-    rule = "id: efire.r, on: {family: efire}, when: 'avg(residual_current, 100s) > 1 mA'"
+@pytest.mark.parametrize(("function", "least"), [("max", 16), ("avg", 24), ("changes", 20)])
+def test_what_a_kept_reading_costs(function: str, least: int) -> None:
+    """Its columns, and at most half as much for room to grow."""
+    rule = f"id: efire.r, on: {{family: efire}}, when: '{function}(residual_current, 100s) > 1'"
+    rule = rule.replace("> 1'", "> 1 mA'" if function != "changes" else "> 1'")
     engine = Whole(ruleset(rule), directory_of([Device("efire")] * 50))
     bare = engine.engine.state_bytes()
     for at_s in range(300):
         listed = tuple(row(at_s, 0, device=device) for device in range(50))
         engine.run([Mark(listed, (listed[-1].ts, 0), at_s, at_s)])
     kept = 50 * 101
-    assert 16 * kept < engine.engine.state_bytes() - bare < 26 * kept + 48 * 50 * 1.5
+    grown = engine.engine.state_bytes() - bare
+    assert least * kept < grown < least * 1.5 * kept + 52 * 50 * 1.5
 
 
 def test_values_too_great_are_counted() -> None:
