@@ -69,6 +69,7 @@ bench: setup ## the named benchmarks
 	$(BIN)/gridwarden bench registry --json
 	$(BIN)/gridwarden bench rules --json
 	$(BIN)/gridwarden bench e2e --json
+	$(BIN)/gridwarden bench influx --json
 
 prove-bare: ## make run in a fresh Debian 12 root (needs root, debootstrap; ARGS=test for make test)
 	tests/house/bare_root.sh $(or $(ARGS),run)

@@ -85,7 +85,7 @@ class InfluxSettings(Section):
     token_file: Path | None = None
     ca_file: Path | None = None
     version: Literal[1, 2] = Field(2, description="of the write API: 2, or 1 of InfluxDB 1")
-    gzip: bool = False
+    gzip: bool = True
     timeout_s: float = Field(10.0, gt=0, le=300)
     spill_bytes: int = Field(1 << 30, ge=1 << 20, description="on disk while it can't be reached")
     settle_s: float = Field(0.0, ge=0, le=60)

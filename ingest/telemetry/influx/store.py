@@ -15,7 +15,7 @@ from pathlib import Path
 
 from contracts.batch import TaggedBatch
 from contracts.directory import DeviceDirectory
-from ingest.storage import StoreError, make_folder
+from ingest.storage import StoreDamaged, StoreError, make_folder
 from ingest.telemetry.buffer import Buffer, Drained
 from ingest.telemetry.contract import Sample, TelemetryState, Unreadable
 from ingest.telemetry.influx import reading
@@ -108,9 +108,10 @@ class InfluxTelemetry:
             self._wake.clear()
             with self._flushing:
                 self._deliver(self._drained())
-            while self._may_go_on():
+            works = True
+            while works and self._may_go_on():
                 with self._flushing:
-                    self._work_off()
+                    works = self._work_off()
 
     def _may_go_on(self) -> bool:
         """Whether the thread may work off what is on disk: nobody else waits for it."""
@@ -149,21 +150,26 @@ class InfluxTelemetry:
                 self._to_disk([*left, *bodies[at + 1 :]])
                 return
 
-    def _work_off(self) -> None:
-        """Send the oldest body on disk."""
+    def _work_off(self) -> bool:
+        """Send the oldest body on disk; False where the disk refuses."""
         try:
             spilled = self._spill.oldest()
-            if spilled is None:
-                return
-            left = self._send(spilled.body)
-            if left == [spilled.body]:
-                return
-            if left:
-                self._lose(self._spill.put(left))
-            self._spill.remove(spilled)
+            if spilled is not None:
+                left = self._send(spilled.body)
+                if left == [spilled.body]:
+                    return True
+                if left:
+                    self._lose(self._spill.put(left))
+                self._spill.remove(spilled)
+            self._disk_problem = ""
+        except StoreDamaged as error:
+            self._disk_problem = str(error)
+            self._lose(self._spill.shed(1, at_once=1))
+            return False
         except StoreError as error:
             self._disk_problem = str(error)
-            self._retry_at = time.monotonic() + wait_s(1, 0, self._jitter())
+            return False
+        return True
 
     def _send(self, body: Body) -> list[Body]:
         """Send a body, in pieces where some line of it is refused; returns what has to wait."""

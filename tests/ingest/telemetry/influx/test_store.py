@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import resource
+import sqlite3
 from pathlib import Path
 
 import httpx
@@ -22,6 +23,7 @@ from tests.parts.mosquitto import free_port
 from tests.parts.telemetry_servers import Influx1, VictoriaMetrics
 
 MANY = 12_000
+BOUND = 200_000
 
 
 def numbers(server: VictoriaMetrics) -> list[float]:
@@ -177,14 +179,14 @@ def test_what_waits_on_disk_is_sent_after_the_next_start(
 
 
 def test_a_full_spill_sheds_the_oldest_and_says_what_is_lost(tmp_path: Path) -> None:
-    with opened(tmp_path, f"http://127.0.0.1:{free_port()}", spill_bytes=1 << 20) as store:
+    with opened(tmp_path, f"http://127.0.0.1:{free_port()}", spill_bytes=BOUND) as store:
         for turn in range(12):
             store.write(batch(turn * 5000, 5_000, heard_ms=T0 + turn), town())
             store.flush()
         state = store.state()
         assert state.lost_rows > 0
         assert state.lost_rows + state.spilled_rows == 60_000
-        assert state.spilled_bytes <= 1 << 20
+        assert 0 < state.spilled_bytes <= BOUND
         assert state.lost_from_ms == T0
         assert state.spilled_from_ms is not None
         assert state.lost_to_ms == state.spilled_from_ms - 1
@@ -404,6 +406,25 @@ def test_a_damaged_spill_is_refused_at_the_start(tmp_path: Path) -> None:
     (tmp_path / "spill.db").write_bytes(b"no database" * 1000)
     with pytest.raises(StoreError, match="damaged"), opened(tmp_path, "http://127.0.0.1:1"):
         pass
+
+
+def test_a_body_that_is_damaged_on_disk_is_lost_alone(
+    victoria: VictoriaMetrics, tmp_path: Path
+) -> None:
+    with opened(tmp_path, f"http://127.0.0.1:{free_port()}") as store:
+        for turn in range(3):
+            store.write(batch(10 * turn, 10, heard_ms=T0 + turn), town())
+            store.flush()
+    db = sqlite3.connect(tmp_path / "spill.db")
+    with db:
+        db.execute("UPDATE bodies SET data = x'00' WHERE id = 2")
+    db.close()
+    with opened(tmp_path, victoria.url) as store:
+        until(lambda: store.state().spilled_rows == 0, store.state)
+        state = store.state()
+
+    assert (state.lost_rows, state.lost_from_ms, state.lost_to_ms) == (10, T0 + 1, T0 + 1)
+    assert numbers(victoria) == [float(i) for i in (*range(10), *range(20, 30))]
 
 
 def test_every_quantity_fits_the_field_number() -> None:
