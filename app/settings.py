@@ -8,10 +8,17 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -129,6 +136,16 @@ class WebhookSettings(Section):
     insecure: bool = Field(False, description="allow plain http to a host that is not loopback")
 
 
+def _named_once(value: tuple[WebhookSettings, ...]) -> tuple[WebhookSettings, ...]:
+    names = [hook.name for hook in value]
+    if len(set(names)) != len(names):
+        raise ValueError("name: two webhooks have the same name")
+    return value
+
+
+Webhooks = Annotated[tuple[WebhookSettings, ...], AfterValidator(_named_once)]
+
+
 class DispatchSettings(Section):
     heartbeat_s: float = Field(30.0, gt=0)
     remind_s: float = Field(60.0, gt=0)
@@ -151,15 +168,7 @@ class Settings(BaseSettings):
     telemetry: TelemetrySettings = TelemetrySettings()
     retention: RetentionSettings = RetentionSettings()
     dispatch: DispatchSettings = DispatchSettings()
-    webhook: tuple[WebhookSettings, ...] = ()
-
-    @field_validator("webhook")
-    @classmethod
-    def _named_once(cls, value: tuple[WebhookSettings, ...]) -> tuple[WebhookSettings, ...]:
-        names = [hook.name for hook in value]
-        if len(set(names)) != len(names):
-            raise ValueError("name: two webhooks have the same name")
-        return value
+    webhook: Webhooks = ()
 
 
 def load(

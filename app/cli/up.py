@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import threading
 from pathlib import Path
-from types import FrameType
 from typing import Annotated
 
 import typer
 
 from app import logs
+from app.asked import Asked
 from app.broker import BrokerError
 from app.cli.outcome import FINDINGS, fail
 from app.content import ContentError
@@ -110,30 +109,6 @@ def _fail_loud(failure: Failure) -> None:
         failure.report(f"{name} failed: {value}")
 
     threading.excepthook = ended
-
-
-class Asked:
-    """What signals ask for. Its handlers take no lock: setting an event would wait forever for
-    the very thread that the handler interrupted while it held the event's lock."""
-
-    def __init__(self) -> None:
-        """SIGHUP reloads as a service (`systemctl reload`), and is kept while the server starts;
-        at a terminal it still ends with the terminal."""
-        self.stop = False
-        self.reload = False
-        if not sys.stdin.isatty():
-            signal.signal(signal.SIGHUP, self.to_reload)
-
-    def listen_for_the_end(self) -> None:
-        """SIGINT and SIGTERM stop in good order. Until then they end a start at once."""
-        signal.signal(signal.SIGINT, self.to_stop)
-        signal.signal(signal.SIGTERM, self.to_stop)
-
-    def to_stop(self, _number: int, _frame: FrameType | None) -> None:
-        self.stop = True
-
-    def to_reload(self, _number: int, _frame: FrameType | None) -> None:
-        self.reload = True
 
 
 def _wait(server: Server, agent: DemoAgent | None, asked: Asked) -> int:

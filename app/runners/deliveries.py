@@ -1,14 +1,15 @@
-"""Dispatch inside the embedded runner: receivers from the settings, the dispatcher's thread."""
+"""Dispatch inside a runner: receivers from the settings, the dispatcher's thread."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from typing import Protocol
 
 import msgspec
 
 from app.metrics import Metrics
-from app.settings import Settings
+from app.settings import DispatchSettings, WebhookSettings
 from dispatch.deliver.mqtt import BrokerAddress, MqttSender
 from dispatch.deliver.sender import Sender
 from dispatch.deliver.webhook import WebhookSender
@@ -19,6 +20,16 @@ from dispatch.store import Store
 MQTT_RECEIVER = "mqtt"
 
 
+class Delivering(Protocol):
+    """The settings of any runner that delivers."""
+
+    @property
+    def dispatch(self) -> DispatchSettings: ...
+
+    @property
+    def webhook(self) -> tuple[WebhookSettings, ...]: ...
+
+
 class _Happened(msgspec.Struct):
     time: datetime
 
@@ -26,7 +37,7 @@ class _Happened(msgspec.Struct):
 _time = msgspec.json.Decoder(_Happened)
 
 
-def webhooks(settings: Settings) -> list[Webhook]:
+def webhooks(settings: Delivering) -> list[Webhook]:
     """Checked receivers. Raises `ReceiverInvalid`."""
     return [
         Webhook(
@@ -40,7 +51,7 @@ def webhooks(settings: Settings) -> list[Webhook]:
     ]
 
 
-def filters(settings: Settings, hooks: list[Webhook]) -> dict[str, Filter]:
+def filters(settings: Delivering, hooks: list[Webhook]) -> dict[str, Filter]:
     """Receiver name -> what it wants."""
     wanted = {hook.name: hook.filter for hook in hooks}
     if settings.dispatch.mqtt_alerts:
@@ -49,7 +60,7 @@ def filters(settings: Settings, hooks: list[Webhook]) -> dict[str, Filter]:
 
 
 def start_dispatcher(
-    settings: Settings,
+    settings: Delivering,
     store: Store,
     hooks: list[Webhook],
     broker: BrokerAddress,

@@ -12,7 +12,16 @@ from typing import Literal, TypeVar
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from app.settings import LOOPBACK, EngineSettings, Section, SettingsError, read
+from app.settings import (
+    LOOPBACK,
+    DispatchSettings,
+    EngineSettings,
+    HttpSettings,
+    Section,
+    SettingsError,
+    Webhooks,
+    read,
+)
 from app.stream.topics import RECORD_BYTES, TopicPlan, Topics, topics_of
 
 HELP_PAGE = "docs/scale-out.md"
@@ -117,7 +126,10 @@ class StreamHttpSettings(Section):
 
 
 class StreamSettings(BaseSettings):
-    """Everything that a bridge, a worker or `publish` needs to know."""
+    """Everything that a bridge, a worker, `publish` or a copy of dispatch needs to know.
+
+    data, console, dispatch, webhook: of dispatch alone.
+    """
 
     model_config = SettingsConfigDict(
         env_prefix="GRIDWARDEN_", env_nested_delimiter="__", extra="forbid", frozen=True
@@ -129,6 +141,10 @@ class StreamSettings(BaseSettings):
     bridge: BridgeSettings = BridgeSettings()
     http: StreamHttpSettings = StreamHttpSettings()
     engine: EngineSettings = EngineSettings()
+    data: Path = Path("var/gridwarden-dispatch")
+    console: HttpSettings = HttpSettings()
+    dispatch: DispatchSettings = DispatchSettings()
+    webhook: Webhooks = ()
 
     @property
     def layout(self) -> Topics:
@@ -140,7 +156,12 @@ def load(path: Path | None) -> StreamSettings:
     settings = read(StreamSettings, path, {}, HELP_PAGE)
     base = path.parent if path is not None else Path()
     return settings.model_copy(
-        update={"kafka": _at(base, settings.kafka), "mqtt": _at(base, settings.mqtt)}
+        update={
+            "kafka": _at(base, settings.kafka),
+            "mqtt": _at(base, settings.mqtt),
+            "data": base / settings.data,
+            "webhook": tuple(_at(base, hook) for hook in settings.webhook),
+        }
     )
 
 
@@ -159,7 +180,7 @@ def secret(path: Path | None) -> str:
 
 def _at(base: Path, section: S) -> S:
     """The section with its files beside the settings file."""
-    names = ("ca_file", "cert_file", "key_file", "password_file")
+    names = ("ca_file", "cert_file", "key_file", "password_file", "secret_file")
     found = {name: getattr(section, name, None) for name in names}
     return section.model_copy(
         update={name: base / path for name, path in found.items() if path is not None}

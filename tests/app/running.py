@@ -120,10 +120,12 @@ def alive(pid: int) -> bool:
 
 
 class Server(Child):
-    """`gridwarden up`; made when it answers."""
+    """`gridwarden up`, or another verb with page and API; made when it answers."""
 
-    def __init__(self, folder: Path, name: str, data: Path, *arguments: str | Path) -> None:
-        super().__init__(folder, name, "up", *arguments)
+    def __init__(
+        self, folder: Path, name: str, data: Path, *arguments: str | Path, verb: str = "up"
+    ) -> None:
+        super().__init__(folder, name, verb, *arguments)
         try:
             self.url = self.told(r"^open  (http://[^/#\s]+)")
         except BaseException:
