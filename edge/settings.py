@@ -148,6 +148,15 @@ def load(path: Path) -> Settings:
     return settings
 
 
+def _anchored_camera(camera: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """A camera's files, and its url where that is a clip."""
+    found = {name: _anchored_option(name, value, folder) for name, value in camera.items()}
+    url = found.get("url")
+    if isinstance(url, str) and url and "://" not in url:
+        found["url"] = str(folder / url)
+    return found
+
+
 _PLACE = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<where>[^`]*)`)?$")
 _UNKNOWN = re.compile(r"unknown field `([^`]+)`")
 _MISSING = re.compile(r"missing required field `([^`]+)`")
@@ -187,6 +196,10 @@ def _anchored(settings: Settings, folder: Path) -> Settings:
 def _anchored_option(name: str, value: Any, folder: Path) -> Any:
     if isinstance(value, str) and value and (name.endswith(("_file", "_dir"))):
         return str(folder / value)
+    if name == "cameras" and isinstance(value, list):
+        return [
+            _anchored_camera(item, folder) if isinstance(item, dict) else item for item in value
+        ]
     if name == "recordings" and isinstance(value, list):
         return [str(folder / item) if isinstance(item, str) else item for item in value]
     return value
@@ -221,7 +234,7 @@ def _fault(settings: Settings) -> str:
     if bool(broker.cert_file) != bool(broker.key_file):
         return "broker.cert_file: needs key_file beside it, and the other way round; add it"
     if not isinstance(settings.source.get("kind"), str):
-        return 'source.kind: is missing; use "replay" or "simulate"'
+        return 'source.kind: is missing; use "camera", "replay" or "simulate"'
     return ""
 
 

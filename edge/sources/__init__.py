@@ -56,6 +56,7 @@ Opener = Callable[[Mapping[str, Any], Clock, Sequence[str]], Source]
 `kind`, paths in it already absolute where they came as `*file`, `*dir` or in `recordings`."""
 
 SOURCES: dict[str, str] = {
+    "camera": "edge.camera.source",
     "replay": "edge.sources.replay",
     "simulate": "edge.sources.simulate",
 }
@@ -73,5 +74,11 @@ def open_source(
         raise SourceError(
             f"source.kind: no source is called {kind!r}; use one of {known}"
         ) from None
-    opener: Opener = import_module(module).open_source
+    try:
+        opener: Opener = import_module(module).open_source
+    except ModuleNotFoundError as error:
+        raise SourceError(
+            f"source.kind: {kind!r} needs {error.name}, which is not installed; "
+            f"install gridwarden[{kind}]"
+        ) from None
     return opener(options, clock, gateways)
