@@ -22,6 +22,7 @@ SMALL = "The gateway agent stays small: no web, no CLI stack, no inference"
 MQTT = "MQTT has one door in each room"
 WEBHOOK = "Webhooks have one door"
 INFLUX = "InfluxDB has one door"
+VIDEO = "Video and pictures have one door; a plain agent never opens it"
 CYCLE = "No cycles inside any room"
 
 DOORS = {
@@ -61,6 +62,7 @@ BREACHES = [
     ),
     pytest.param(MQTT, {"dispatch/x.py": "import paho.mqtt.client"}, id="a-second-door-for-mqtt"),
     pytest.param(WEBHOOK, {"dispatch/x.py": "import httpx"}, id="a-second-door-for-webhooks"),
+    pytest.param(VIDEO, {"edge/outbox.py": "import cv2"}, id="the-agent-opens-the-cameras-door"),
     pytest.param(INFLUX, {"app/x.py": "import influxdb_client"}, id="a-second-door-for-influxdb"),
     pytest.param(
         CYCLE,
