@@ -85,6 +85,7 @@ class Subscriber:
         max_messages: int = MAX_MESSAGES,
         max_bytes: int = MAX_BYTES,
         receive_maximum: int = RECEIVE_MAXIMUM,
+        session_s: int = SESSION_S,
         filters: Iterable[str] = FILTERS,
     ) -> None:
         self.broker = broker
@@ -94,6 +95,7 @@ class Subscriber:
         self._filters = tuple(filters)
         self._max_messages, self._max_bytes = max_messages, max_bytes
         self._receive_maximum = receive_maximum
+        self._session_s = session_s
         self._queue: deque[Message] = deque()
         self._queued_bytes = 0
         self._wanted = 1
@@ -212,7 +214,7 @@ class Subscriber:
 
     def _connect(self) -> None:
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-        properties.SessionExpiryInterval = SESSION_S
+        properties.SessionExpiryInterval = self._session_s
         properties.ReceiveMaximum = self._receive_maximum
         self._connection += 1
         self._client.forget()

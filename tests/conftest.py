@@ -39,7 +39,7 @@ def mosquitto(tmp_path: Path, require_tool: Callable[[str], str]) -> Iterator[Mo
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a running Kafka that all tests share: `KAFKA_BOOTSTRAP`, or one of our own.
-    Use `topic_prefix`; a test that kills brokers starts its own with `own_kafka`."""
+    Use `topic_prefix`; a test that kills brokers takes `killable_kafka`."""
     if named_bootstrap():
         yield named_bootstrap()
         return
@@ -48,12 +48,18 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield broker.bootstrap
 
 
-@pytest.fixture
-def own_kafka(tmp_path: Path) -> Iterator[Kafka]:
-    """A Kafka of one node for this test alone, which may be killed and started again."""
+@pytest.fixture(scope="module")
+def _modules_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
     _require_kafka()
-    with Kafka(tmp_path / "kafka") as broker:
+    with Kafka(tmp_path_factory.mktemp("kafka")) as broker:
         yield broker
+
+
+@pytest.fixture
+def killable_kafka(_modules_kafka: Kafka) -> Kafka:
+    """A Kafka of one node that a test may kill and start again; it runs when a test begins, and
+    the tests of a module share it, one after the other."""
+    return _modules_kafka.start()
 
 
 @pytest.fixture

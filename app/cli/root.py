@@ -22,6 +22,7 @@ VERBS = {
     "quarantine": "app",
     "gaps": "command",
     "topics": "app",
+    "bridge": "command",
     "dispatch": "command",
 }
 """Verb -> what stands for it in the module of the same name: one command, or several."""

@@ -44,13 +44,13 @@ async def read(bootstrap: str, name: str, count: int) -> list[bytes]:
         await consumer.stop()
 
 
-def test_what_it_took_outlives_kill_9(own_kafka: Kafka) -> None:
-    asyncio.run(make(own_kafka.bootstrap, "t"))
-    asyncio.run(write(own_kafka.bootstrap, "t", [b"1", b"2"]))
-    own_kafka.kill()
-    own_kafka.restart()
-    asyncio.run(write(own_kafka.bootstrap, "t", [b"3"]))
-    assert asyncio.run(read(own_kafka.bootstrap, "t", 3)) == [b"1", b"2", b"3"]
+def test_what_it_took_outlives_kill_9(killable_kafka: Kafka) -> None:
+    asyncio.run(make(killable_kafka.bootstrap, "t"))
+    asyncio.run(write(killable_kafka.bootstrap, "t", [b"1", b"2"]))
+    killable_kafka.kill()
+    killable_kafka.restart()
+    asyncio.run(write(killable_kafka.bootstrap, "t", [b"3"]))
+    assert asyncio.run(read(killable_kafka.bootstrap, "t", 3)) == [b"1", b"2", b"3"]
 
 
 def test_three_nodes_go_on_without_one(tmp_path: Path) -> None:

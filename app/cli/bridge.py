@@ -1,0 +1,54 @@
+"""`gridwarden bridge`: MQTT to Kafka."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app import logs
+from app.cli.outcome import fail
+from app.runners.bridge import Bridge
+from app.settings import SettingsError
+from app.stream.admin import TopicsWrong
+from app.stream.client import quiet_clients
+from app.stream.settings import StreamSettings, load
+from app.stream.vitals import Vitals
+
+
+def command(
+    config: Annotated[Path | None, typer.Option(help="settings file (TOML)")] = None,
+) -> None:
+    """Take packs and messages from MQTT to Kafka, until stopped; as many copies as needed."""
+    sys.setswitchinterval(0.001)
+    logs.setup(pretty=sys.stderr.isatty())
+    quiet_clients()
+    try:
+        settings = load(config)
+        asyncio.run(_serve(settings))
+    except SettingsError as error:
+        fail(str(error))
+    except TopicsWrong as error:
+        fail(str(error))
+    typer.echo("stopped")
+
+
+async def _serve(settings: StreamSettings) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # The loop calls it between steps, not in the middle of one: it may set an event.
+        loop.add_signal_handler(number, stop.set)
+    bridge = Bridge(settings, logs.logger("bridge"))
+    vitals = Vitals(settings.http, bridge.health, bridge.metrics)
+    vitals.start()
+    typer.echo(f"health  http://{settings.http.host}:{vitals.port}/health")
+    sys.stdout.flush()
+    try:
+        await bridge.run(stop)
+    finally:
+        vitals.stop()

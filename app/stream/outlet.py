@@ -1,0 +1,254 @@
+"""Records into Kafka: in order in each partition, at least once, and only then told.
+
+One lane a partition sends what it has, waits for the acknowledgement of all in-sync replicas and
+goes on. The producer is idempotent and tries again by itself as long as a broker may come back.
+When it gives up, it is thrown away, and the lanes send with a new one what was not acknowledged:
+records may repeat then, none is lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from app.stream.client import client_options
+from app.stream.settings import KafkaSettings
+from app.stream.topics import RECORD_BYTES
+
+BATCH_BYTES = 1 << 20
+"""What a lane sends at once; a larger record goes alone."""
+REQUEST_MS = 15_000
+BACKOFF_S = (0.2, 10.0)
+GOODBYE_S = 5.0
+
+
+@dataclass(slots=True)
+class Parcel:
+    """One record. done: called once Kafka has it. born_s: monotonic seconds."""
+
+    topic: str
+    partition: int
+    key: bytes
+    value: bytes
+    done: Callable[[], None]
+    born_s: float = field(default_factory=time.monotonic)
+
+
+@dataclass(slots=True)
+class OutletCounts:
+    """Totals since the start. producers: how many there were; each but the first after a fault."""
+
+    records: int = 0
+    bytes: int = 0
+    producers: int = 0
+    failures: int = 0
+
+
+class _Generation:
+    """A producer and the moment of its end: futures of a dead one never come true."""
+
+    def __init__(self, producer: AIOKafkaProducer) -> None:
+        self.producer = producer
+        self.dead: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+
+class Outlet:
+    """Use within one event loop. Lanes end with `close`."""
+
+    def __init__(self, settings: KafkaSettings, compression: str | None = None) -> None:
+        self._settings = settings
+        self._compression = compression
+        self._lanes: dict[tuple[str, int], deque[Parcel]] = {}
+        self._wake: dict[tuple[str, int], asyncio.Event] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._current: _Generation | None = None
+        self._making = asyncio.Lock()
+        self._settled = asyncio.Condition()
+        self._pause_s = BACKOFF_S[0]
+        self.counts = OutletCounts()
+        self.waiting_bytes = 0
+        self.last_error = ""
+
+    def put(self, parcel: Parcel) -> None:
+        """It is sent behind all that went to its partition before."""
+        at = parcel.topic, parcel.partition
+        if at not in self._lanes:
+            self._lanes[at], self._wake[at] = deque(), asyncio.Event()
+            self._spawn(self._lane(at))
+        self._lanes[at].append(parcel)
+        self.waiting_bytes += len(parcel.value)
+        self._wake[at].set()
+
+    @property
+    def connected(self) -> bool:
+        return self._current is not None
+
+    def oldest_s(self) -> float:
+        """Age of the oldest record that Kafka hasn't acknowledged; 0 without any."""
+        born = [lane[0].born_s for lane in self._lanes.values() if lane]
+        return time.monotonic() - min(born) if born else 0.0
+
+    @property
+    def faults(self) -> list[BaseException]:
+        """What ended a lane: a fault of ours, for a lane never ends by itself."""
+        ended = [task for task in self._tasks if task.done() and not task.cancelled()]
+        return [error for task in ended if (error := task.exception()) is not None]
+
+    async def connect(self) -> None:
+        """Have a producer before there is anything to send."""
+        await self._producer()
+
+    async def room(self, below_bytes: int, timeout_s: float) -> bool:
+        """Wait until less than so much waits; False when it took too long."""
+
+        async def wait() -> None:
+            async with self._settled:
+                await self._settled.wait_for(lambda: self.waiting_bytes < below_bytes)
+
+        with suppress(TimeoutError):
+            await asyncio.wait_for(wait(), timeout_s)
+        return self.waiting_bytes < below_bytes
+
+    async def close(self) -> None:
+        """What isn't in Kafka by now stays with those who sent it."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._current is not None:
+            await _discard(self._current)
+            self._current = None
+
+    async def _lane(self, at: tuple[str, int]) -> None:
+        lane, wake = self._lanes[at], self._wake[at]
+        while True:
+            if not lane:
+                wake.clear()
+                await wake.wait()
+            sent = await self._send(_batch(lane))
+            for _ in range(sent):
+                parcel = lane.popleft()
+                self.waiting_bytes -= len(parcel.value)
+                self.counts.records += 1
+                self.counts.bytes += len(parcel.value)
+                parcel.done()
+            async with self._settled:
+                self._settled.notify_all()
+
+    async def _send(self, batch: list[Parcel]) -> int:
+        """One try; gives how many from the first on Kafka has."""
+        generation = await self._producer()
+        answers = asyncio.ensure_future(_answers(generation.producer, batch))
+        await asyncio.wait((answers, generation.dead), return_when=asyncio.FIRST_COMPLETED)
+        if not answers.done():
+            answers.cancel()
+            return 0
+        results = answers.result()
+        taken = next((n for n, r in enumerate(results) if isinstance(r, BaseException)), len(batch))
+        if taken < len(batch):
+            await self._give_up(generation, results[taken])
+        else:
+            self._pause_s = BACKOFF_S[0]
+            self.last_error = ""
+        return taken
+
+    async def _producer(self) -> _Generation:
+        """The producer, a new one where there is none. Tries until it is there."""
+        async with self._making:
+            while self._current is None:
+                try:
+                    self._current = _Generation(await self._made())
+                except (KafkaError, OSError) as error:
+                    self._told(error)
+                    await self._back_off()
+            return self._current
+
+    async def _made(self) -> AIOKafkaProducer:
+        producer = AIOKafkaProducer(
+            acks="all",
+            enable_idempotence=True,
+            compression_type=self._compression,
+            max_batch_size=BATCH_BYTES,
+            max_request_size=RECORD_BYTES,
+            request_timeout_ms=REQUEST_MS,
+            **client_options(self._settings),
+        )
+        try:
+            await producer.start()
+        except BaseException:
+            await producer.stop()
+            raise
+        self.counts.producers += 1
+        return producer
+
+    async def _give_up(self, generation: _Generation, error: BaseException) -> None:
+        """The first lane that meets a fault ends the producer for all."""
+        if generation.dead.done():
+            return
+        generation.dead.set_result(None)
+        self._current = None
+        self._told(error)
+        self._spawn(_discard(generation))
+        await self._back_off()
+
+    def _told(self, error: BaseException) -> None:
+        self.counts.failures += 1
+        self.last_error = f"{type(error).__name__}: {error}"[:300]
+
+    async def _back_off(self) -> None:
+        # Jitter: many bridges must not come back in the same moment.
+        await asyncio.sleep(self._pause_s * random.uniform(0.5, 1.0))  # noqa: S311
+        self._pause_s = min(self._pause_s * 2, BACKOFF_S[1])
+
+    def _spawn(self, work: Any) -> None:
+        self._tasks.add(asyncio.ensure_future(work))
+
+
+def _batch(lane: deque[Parcel]) -> list[Parcel]:
+    """From the first on, as much as goes at once."""
+    batch: list[Parcel] = []
+    size = 0
+    for parcel in lane:
+        size += len(parcel.value)
+        if batch and size > BATCH_BYTES:
+            break
+        batch.append(parcel)
+    return batch
+
+
+async def _answers(producer: AIOKafkaProducer, batch: list[Parcel]) -> list[Any]:
+    """Of each parcel what came of it: metadata, or the exception. Stops taking at the first."""
+    futures: list[Any] = []
+    for parcel in batch:
+        try:
+            futures.append(
+                await producer.send(
+                    parcel.topic, parcel.value, parcel.key or None, partition=parcel.partition
+                )
+            )
+        except (KafkaError, OSError) as error:
+            failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            failed.set_exception(error)
+            futures.append(failed)
+            break
+    return await asyncio.gather(*futures, return_exceptions=True)
+
+
+async def _discard(generation: _Generation) -> None:
+    """End a producer without waiting for what it still holds, which is sent again or not at all."""
+    producer = generation.producer
+    # Its own `stop` waits for every record, without end while no broker answers.
+    task = producer._sender.sender_task
+    if task is not None:
+        task.cancel()
+    with suppress(KafkaError, OSError, TimeoutError, asyncio.CancelledError):
+        await producer.client.close()
+        await asyncio.wait_for(producer.stop(), GOODBYE_S)

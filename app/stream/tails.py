@@ -1,0 +1,97 @@
+"""Reading topics to their end and on: what everybody must know, and what one of us is to do."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError
+
+from app.stream.client import client_options
+from app.stream.settings import KafkaSettings
+
+Take = Callable[[ConsumerRecord], None]
+
+POLL_MS = 500
+BACKOFF_S = (0.2, 10.0)
+
+
+class Tail:
+    """One partition from its beginning on, by everybody alone. caught_up: set once all that stood
+    in it at the start of reading has been taken."""
+
+    def __init__(self, settings: KafkaSettings, topic: str, take: Take) -> None:
+        self._settings, self._at, self._take = settings, TopicPartition(topic, 0), take
+        self.caught_up = asyncio.Event()
+        self.last_error = ""
+
+    async def run(self) -> None:
+        """Without end. Each time the connection is made anew, all is read again."""
+        pause_s = BACKOFF_S[0]
+        while True:
+            consumer = AIOKafkaConsumer(
+                enable_auto_commit=False,
+                auto_offset_reset="earliest",
+                **client_options(self._settings),
+            )
+            try:
+                await consumer.start()
+                pause_s = BACKOFF_S[0]
+                await self._follow(consumer)
+            except (KafkaError, OSError) as error:
+                self.last_error = f"{type(error).__name__}: {error}"[:300]
+            finally:
+                await consumer.stop()
+            await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311
+            pause_s = min(pause_s * 2, BACKOFF_S[1])
+
+    async def _follow(self, consumer: AIOKafkaConsumer) -> None:
+        at = self._at
+        consumer.assign([at])
+        await consumer.seek_to_beginning(at)
+        end = (await consumer.end_offsets([at]))[at]
+        while True:
+            if await consumer.position(at) >= end:
+                self.caught_up.set()
+                self.last_error = ""
+            for records in (await consumer.getmany(at, timeout_ms=POLL_MS)).values():
+                for record in records:
+                    self._take(record)
+
+
+class Share:
+    """A topic that the members of a group work off together, each record by one of them.
+
+    Positions are committed now and then: after a crash the last records come again.
+    """
+
+    def __init__(self, settings: KafkaSettings, topic: str, group: str, take: Take) -> None:
+        self._settings, self._topic, self._group, self._take = settings, topic, group, take
+        self.last_error = ""
+
+    async def run(self) -> None:
+        """Without end."""
+        pause_s = BACKOFF_S[0]
+        while True:
+            consumer = AIOKafkaConsumer(
+                self._topic,
+                group_id=self._group,
+                enable_auto_commit=True,
+                auto_commit_interval_ms=1_000,
+                auto_offset_reset="latest",
+                **client_options(self._settings),
+            )
+            try:
+                await consumer.start()
+                pause_s = BACKOFF_S[0]
+                async for record in consumer:
+                    self.last_error = ""
+                    self._take(record)
+            except (KafkaError, OSError) as error:
+                self.last_error = f"{type(error).__name__}: {error}"[:300]
+            finally:
+                await consumer.stop()
+            await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311
+            pause_s = min(pause_s * 2, BACKOFF_S[1])
