@@ -24,6 +24,9 @@ VERBS = {
     "topics": "app",
     "bridge": "command",
     "dispatch": "command",
+    "train": "app",
+    "evaluate": "app",
+    "detect": "app",
 }
 """Verb -> what stands for it in the module of the same name: one command, or several."""
 

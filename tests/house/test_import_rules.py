@@ -24,6 +24,7 @@ WEBHOOK = "Webhooks have one door"
 INFLUX = "InfluxDB has one door"
 VIDEO = "Video and pictures have one door; a plain agent never opens it"
 CYCLE = "No cycles inside any room"
+TRAINING = "Training stays apart from run time: only its verb and its tests know it"
 
 DOORS = {
     f"dispatch.{name}"
@@ -64,6 +65,9 @@ BREACHES = [
     pytest.param(WEBHOOK, {"dispatch/x.py": "import httpx"}, id="a-second-door-for-webhooks"),
     pytest.param(VIDEO, {"edge/outbox.py": "import cv2"}, id="the-agent-opens-the-cameras-door"),
     pytest.param(INFLUX, {"app/x.py": "import influxdb_client"}, id="a-second-door-for-influxdb"),
+    pytest.param(
+        TRAINING, {"app/models.py": "import detectors.training"}, id="run-time-imports-training"
+    ),
     pytest.param(
         CYCLE,
         {"ingest/x.py": "import ingest.y", "ingest/y.py": "import ingest.x"},

@@ -1,0 +1,55 @@
+"""`gridwarden train`: models anew from simulated input. Needs gridwarden[train]."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app.cli.outcome import fail
+
+app = typer.Typer(no_args_is_help=True, help="Make models anew (needs gridwarden[train]).")
+
+
+@app.callback()
+def _train() -> None:
+    """Make models anew (needs gridwarden[train])."""
+
+
+@app.command("inactivity")
+def inactivity(
+    out: Annotated[Path, typer.Option(help="folder for inactivity.onnx and manifest.json")],
+    seed: Annotated[int, typer.Option(min=0, help="the same seed gives the same homes")] = 1,
+    homes: Annotated[int, typer.Option(min=4, help="simulated homes to learn from")] = 120,
+    days: Annotated[int, typer.Option(min=4, help="days of each")] = 60,
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON document")] = False,
+) -> None:
+    """The model of quiet homes, from simulated homes alone."""
+    try:
+        from detectors.training.inactivity import Plan, train
+    except ModuleNotFoundError as error:
+        fail(f"train: {error.name} is not installed; install gridwarden[train]")
+    from app.models import inactivity_session
+    from rules.zones import zone
+
+    plan = Plan(seed=seed, homes=homes, checked=max(2, homes // 2), days=days)
+    trained = train(
+        plan,
+        zone("Asia/Shanghai").info,
+        inactivity_session,
+        lambda line: print(line, file=sys.stderr),
+    )
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "inactivity.onnx").write_bytes(trained.model)
+        (out / "manifest.json").write_bytes(trained.manifest + b"\n")
+    except OSError as error:
+        fail(f"--out {out}: {error.strerror}; name a folder that can be written")
+    if as_json:
+        print(json.dumps({"out": str(out), "metrics": trained.metrics}))
+        return
+    for name, value in trained.metrics.items():
+        print(f"{name:32} {value:12.5g}")

@@ -1,0 +1,1 @@
+"""Detectors against labelled recordings, by protocols that are written down beforehand."""

@@ -1,0 +1,1 @@
+"""How models are made. Nothing that runs in a district imports this."""
