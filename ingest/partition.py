@@ -141,6 +141,10 @@ class PartitionLog:
             self._keep_losses()
         return taken
 
+    def skip_to(self, offset: int) -> None:
+        """Go on at `offset`, when what was before is gone and that is known."""
+        self.offset = max(self.offset, offset - 1)
+
     def _take(self, bundle: Bundle, taken: Taken) -> None:
         if bundle.value is None:
             reject = Reject(reason=Reason.BAD_STRUCTURE, field="bundle", detail="no value")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from contextlib import closing
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Annotated
 import typer
 
 from app.cli.outcome import fail
+from app.settings import SettingsError
 from contracts.alerts import timestamp
 from ingest.layout import log_folder
 from ingest.log import LogReader
@@ -25,25 +27,56 @@ AsJson = Annotated[bool, typer.Option("--json", help="one JSON document")]
 
 @app.command()
 def dump(
-    data: DataFolder,
     out: Annotated[Path, typer.Option(help="the file to write")],
+    data: Annotated[Path | None, typer.Option(help="the server's data folder")] = None,
     start: Annotated[
         int | None, typer.Option("--from", min=1, help="first position; default: all that is held")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="of a worker (TOML): a partition on Kafka instead")
+    ] = None,
+    partition: Annotated[int, typer.Option(min=0, help="which, with --config")] = 0,
+    upto: Annotated[
+        int | None, typer.Option(min=0, help="with --config: stop before this offset")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Write the log with its rules and registries as one file that `replay` reads."""
-    try:
-        with closing(LogReader(log_folder(data))) as log:
-            records = write_dump(log, out, start)
-    except StoreError as error:
-        fail(str(error))
-    except OSError as error:
-        fail(f"--out {out}: {error.strerror}; name a file that can be written")
+    if (data is None) == (config is None):
+        fail("name --data for the log of one box, or --config for a partition on Kafka")
+    if data is None:
+        records = _dump_partition(config, partition, out, upto)
+    else:
+        records = _dump_folder(data, out, start)
     if as_json:
         print(json.dumps({"records": records, "out": str(out)}))
     else:
         print(f"{records} records written to {out}")
+
+
+def _dump_partition(config: Path | None, partition: int, out: Path, upto: int | None) -> int:
+    try:
+        # Only here: a server's installation has no Kafka client.
+        from app.stream import dump as kafka
+        from app.stream.settings import load
+    except ModuleNotFoundError as error:
+        fail(f"{error.name} is not installed; install gridwarden[stream]")
+    try:
+        return asyncio.run(kafka.dump_partition(load(config), partition, out, upto))
+    except (SettingsError, kafka.CantDump) as error:
+        fail(str(error))
+    except OSError as error:
+        fail(f"--out {out}: {error.strerror}; name a file that can be written")
+
+
+def _dump_folder(data: Path, out: Path, start: int | None) -> int:
+    try:
+        with closing(LogReader(log_folder(data))) as log:
+            return write_dump(log, out, start)
+    except StoreError as error:
+        fail(str(error))
+    except OSError as error:
+        fail(f"--out {out}: {error.strerror}; name a file that can be written")
 
 
 @app.command()

@@ -27,6 +27,7 @@ VERBS = {
     "train": "app",
     "evaluate": "app",
     "detect": "app",
+    "worker": "command",
 }
 """Verb -> what stands for it in the module of the same name: one command, or several."""
 

@@ -21,7 +21,7 @@ from contracts.messages import Installed, Resend
 from contracts.registry import Registry
 from contracts.rejects import Reason, Refused
 from ingest.admission import AdmissionSettings, RowReject
-from ingest.partition import Bundle, Letter, PartitionLog, Taken
+from ingest.partition import Bundle, Letter, PartitionLog, Proof, Taken
 from ingest.registry import RegistryError
 from rules import RulesInvalid
 from rules.ruleset import RuleSet
@@ -38,6 +38,23 @@ class Contents(Protocol):
     def registry(self, content: str) -> Registry: ...
 
     def settings(self, content: str) -> AdmissionSettings: ...
+
+
+def prover(contents: Contents) -> Proof:
+    """Refuses what can't be put in force; the same content always fails alike.
+
+    What isn't there at all is another matter: that is for the caller, as an error.
+    """
+
+    def prove(installed: Installed) -> None:
+        try:
+            build: Callable[[str], object] = getattr(contents, installed.what)
+            build(installed.hash)
+        except (ContentError, RulesInvalid, RegistryError) as error:
+            detail = f"{installed.hash[:16]}: {error}"[:300]
+            raise Refused(Reason.BAD_STRUCTURE, field=installed.what, detail=detail) from None
+
+    return prove
 
 
 @dataclass(slots=True)
@@ -75,7 +92,7 @@ class Partition:
     def __init__(self, number: int, contents: Contents, *, first_offset: int = 0) -> None:
         self.number = number
         self._contents = contents
-        self.log = PartitionLog(prove=self._prove, first_offset=first_offset)
+        self.log = PartitionLog(prove=prover(contents), first_offset=first_offset)
         self.engine = Engine(Registry(), RuleSet.empty(), sources=self._sources())
 
     @property
@@ -86,18 +103,6 @@ class Partition:
     def _sources(self) -> Sources:
         contents = self._contents
         return Sources(rules=contents.rules, registry=contents.registry, settings=contents.settings)
-
-    def _prove(self, installed: Installed) -> None:
-        """Raises `Refused` for what can't be put in force; the same content always fails alike.
-
-        What isn't there at all is another matter: that is for the caller, as an error.
-        """
-        try:
-            build: Callable[[str], object] = getattr(self._contents, installed.what)
-            build(installed.hash)
-        except (ContentError, RulesInvalid, RegistryError) as error:
-            detail = f"{installed.hash[:16]}: {error}"[:300]
-            raise Refused(Reason.BAD_STRUCTURE, field=installed.what, detail=detail) from None
 
     def work(self, bundles: Sequence[Bundle]) -> Outputs:
         """Carry on with the next records of the partition; known ones are passed over.

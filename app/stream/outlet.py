@@ -33,12 +33,13 @@ GOODBYE_S = 5.0
 
 @dataclass(slots=True)
 class Parcel:
-    """One record. done: called once Kafka has it. born_s: monotonic seconds."""
+    """One record; without a value it takes back what its key said. done: called once Kafka has it.
+    born_s: monotonic seconds."""
 
     topic: str
     partition: int
     key: bytes
-    value: bytes
+    value: bytes | None
     done: Callable[[], None]
     born_s: float = field(default_factory=time.monotonic)
 
@@ -85,7 +86,7 @@ class Outlet:
             self._lanes[at], self._wake[at] = deque(), asyncio.Event()
             self._spawn(self._lane(at))
         self._lanes[at].append(parcel)
-        self.waiting_bytes += len(parcel.value)
+        self.waiting_bytes += len(parcel.value or b"")
         self._wake[at].set()
 
     @property
@@ -136,9 +137,9 @@ class Outlet:
             sent = await self._send(_batch(lane))
             for _ in range(sent):
                 parcel = lane.popleft()
-                self.waiting_bytes -= len(parcel.value)
+                self.waiting_bytes -= len(parcel.value or b"")
                 self.counts.records += 1
-                self.counts.bytes += len(parcel.value)
+                self.counts.bytes += len(parcel.value or b"")
                 parcel.done()
             async with self._settled:
                 self._settled.notify_all()
@@ -217,7 +218,7 @@ def _batch(lane: deque[Parcel]) -> list[Parcel]:
     batch: list[Parcel] = []
     size = 0
     for parcel in lane:
-        size += len(parcel.value)
+        size += len(parcel.value or b"")
         if batch and size > BATCH_BYTES:
             break
         batch.append(parcel)

@@ -118,6 +118,23 @@ class BridgeSettings(Section):
     stuck_s: float = Field(10.0, gt=0, description="a bundle so old makes health say so")
 
 
+class WorkerSettings(Section):
+    """Who decides, and when its state is saved."""
+
+    group: str = Field("", max_length=200, description="'' = {topics.prefix}workers")
+    instance: str = Field(
+        "", pattern=r"^[A-Za-z0-9._-]{0,100}$", description="a name of its own: static membership"
+    )
+    session_s: float = Field(30.0, ge=6, le=300, description="silent so long, others take over")
+    snapshot_every_s: float = Field(30.0, ge=1)
+    marks: bool = Field(True, description="tell the time once a second; off: someone else does")
+    stuck_s: float = Field(60.0, ge=5, description="no progress for so long ends the process")
+    waiting_bytes: int = Field(64 << 20, ge=1 << 20, description="read and not yet decided")
+    from_earliest: bool = Field(
+        False, description="go on although records before the oldest are gone undecided"
+    )
+
+
 class StreamHttpSettings(Section):
     """/health and /metrics."""
 
@@ -139,12 +156,18 @@ class StreamSettings(BaseSettings):
     topics: TopicSettings = TopicSettings()
     mqtt: BridgeMqttSettings = BridgeMqttSettings()
     bridge: BridgeSettings = BridgeSettings()
+    worker: WorkerSettings = WorkerSettings()
     http: StreamHttpSettings = StreamHttpSettings()
     engine: EngineSettings = EngineSettings()
     data: Path = Path("var/gridwarden-dispatch")
     console: HttpSettings = HttpSettings()
     dispatch: DispatchSettings = DispatchSettings()
     webhook: Webhooks = ()
+
+    @property
+    def workers(self) -> str:
+        """The consumer group."""
+        return self.worker.group or f"{self.topics.prefix}workers"
 
     @property
     def layout(self) -> Topics:

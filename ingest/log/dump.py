@@ -20,7 +20,7 @@ from __future__ import annotations
 import os
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -60,41 +60,68 @@ class DumpTooNew(DumpError):
     """Written by a newer version."""
 
 
+class DumpWriter:
+    """A dump in the making: contents, control records of before, bundles, in this order.
+
+    As a context: the file appears under its name only when all went well. Raises `OSError`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._part = path, path.with_name(path.name + ".part")
+        self.records = 0
+        self._last = 0
+        self._file = self._part.open("wb")
+        self._file.write(_FILE.pack(DUMP_MAGIC, VERSION, 0))
+
+    def content(self, content_hash: str, content: bytes) -> None:
+        name = content_hash.encode()
+        _write_frame(self._file, _CONTENT, _HASH.pack(len(name)) + name + content)
+
+    def installed(self, record: LogRecord) -> None:
+        """A control record from before the first position."""
+        body = _POSITION.pack(record.position) + encode_bundle([record])
+        _write_frame(self._file, _INSTALLED, body)
+
+    def begins_at(self, position: int) -> None:
+        self._last = position - 1
+
+    def bundle(self, records: Sequence[LogRecord]) -> None:
+        """The next records, at least one."""
+        head = _POSITION.pack(records[0].position)
+        _write_frame(self._file, _BUNDLE, head + encode_bundle(records))
+        self.records += len(records)
+        self._last = records[-1].position
+
+    def __enter__(self) -> DumpWriter:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        try:
+            if kind is None:
+                _write_frame(self._file, _LAST, _END.pack(self.records, self._last))
+                self._file.flush()
+                os.fsync(self._file.fileno())
+                self._part.replace(self._path)
+        finally:
+            self._file.close()
+            self._part.unlink(missing_ok=True)
+
+
 def write_dump(log: LogReader, path: Path, from_position: int | None = None) -> int:
     """Write the log from a position (default: its first) to its end; returns the records written.
 
     The file appears under its name only when it is whole. Raises `StoreError`, `OSError`.
     """
     first = log.first_position if from_position is None else from_position
-    part = path.with_name(path.name + ".part")
-    records = 0
-    last = first - 1
-    try:
-        with part.open("wb") as file:
-            file.write(_FILE.pack(DUMP_MAGIC, VERSION, 0))
-            _write_heads(log, file, first)
-            for bundle in log.read(first):
-                head = _POSITION.pack(bundle[0].position)
-                _write_frame(file, _BUNDLE, head + encode_bundle(bundle))
-                records += len(bundle)
-                last = bundle[-1].position
-            _write_frame(file, _LAST, _END.pack(records, last))
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-    return records
-
-
-def _write_heads(log: LogReader, file: BinaryIO, first: int) -> None:
-    for content_hash in log.index.content_hashes():
-        name = content_hash.encode()
-        content = log.get_content(content_hash)
-        _write_frame(file, _CONTENT, _HASH.pack(len(name)) + name + content)
-    for record in log.installed_before(first):
-        body = _POSITION.pack(record.position) + encode_bundle([record])
-        _write_frame(file, _INSTALLED, body)
+    with DumpWriter(path) as writer:
+        for content_hash in log.index.content_hashes():
+            writer.content(content_hash, log.get_content(content_hash))
+        for record in log.installed_before(first):
+            writer.installed(record)
+        writer.begins_at(first)
+        for bundle in log.read(first):
+            writer.bundle(bundle)
+    return writer.records
 
 
 def _write_frame(file: BinaryIO, kind: int, body: bytes) -> None:

@@ -1,0 +1,364 @@
+"""`gridwarden worker`: a faust app that gives partitions of the log to lanes.
+
+faust divides the partitions among the workers of a group, reads them and tells when they come and
+go. What it keeps for itself is not needed: state is in our snapshots, outputs go by a producer of
+our own, and reading begins where the state says, whatever the group has committed. The committed
+offset only shows others how far we are.
+
+A worker that can't go on ends at once, by `os._exit`: what starts it starts it again, and nothing
+that wasn't done is taken for done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable
+from contextlib import AsyncExitStack
+from typing import Any, cast
+
+import faust
+import structlog
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+from faust.transport.drivers import aiokafka as driver
+from yarl import URL
+
+from app.logs import logger
+from app.runners.recovery import Contents
+from app.stream import admin
+from app.stream.client import client_options, quiet_clients, ssl_context
+from app.stream.contents import ContentTopic
+from app.stream.lane import Saver, Waiting
+from app.stream.lanes import Ends, Lanes, Surroundings
+from app.stream.outlet import Outlet
+from app.stream.post import OutletPost
+from app.stream.settings import KafkaSettings, StreamSettings, secret
+from app.stream.snapshots import snapshot_reader
+from app.stream.tails import Tail
+from app.stream.topics import RECORD_BYTES
+from app.stream.vitals import Vitals
+from app.stream.watch import Facts, stuck
+from app.stream.worker_metrics import WorkerMetrics
+from ingest.partition import Bundle
+from ingest.telemetry import TelemetryStore
+
+FAILED = 1
+TURN_S = 1.0
+BUFFER_RECORDS = 64
+"""Records between faust and the lanes (proposal)."""
+GOODBYE_S = 30.0
+"""To save all state and leave the group; then the process ends all the same."""
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class _Consumer(driver.Consumer):
+    """Reads on from where the lanes are, instead of from what the group has committed."""
+
+    async def perform_seek(self) -> None:
+        app = cast(_App, self.app)
+        here = {tp.partition: tp for tp in self.assignment() if tp.topic == app.log_topic}
+        for number, offset in app.positions(here).items():
+            tp = here[number]
+            await self.seek(tp, offset)
+            self._committed_offset[tp] = offset or None
+
+
+class _Transport(driver.Transport):
+    Consumer = _Consumer
+
+
+class _App(faust.App):
+    log_topic = ""
+    positions: Callable[[Iterable[int]], dict[int, int]]
+
+
+def _app(settings: StreamSettings) -> _App:
+    kafka, worker = settings.kafka, settings.worker
+    session_s = worker.session_s
+    app = _App(
+        settings.workers,
+        broker=[URL(f"aiokafka://{server}") for server in kafka.servers],
+        broker_credentials=_credentials(kafka),
+        broker_session_timeout=session_s,
+        broker_heartbeat_interval=max(1.0, session_s / 10),
+        broker_request_timeout=max(40.0, session_s + 10),
+        broker_rebalance_timeout=max(60.0, session_s),
+        consumer_group_instance_id=worker.instance or None,
+        consumer_auto_offset_reset="earliest",
+        consumer_max_fetch_size=RECORD_BYTES,
+        stream_buffer_maxsize=BUFFER_RECORDS,
+        stream_wait_empty=False,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        web_enabled=False,
+        autodiscover=False,
+        store="memory://",
+    )
+    app.transport = _Transport(app.conf.broker_consumer, app)
+    return app
+
+
+def _credentials(kafka: KafkaSettings) -> Any:
+    context = ssl_context(kafka)
+    if kafka.sasl:
+        return faust.SASLCredentials(
+            username=kafka.username,
+            password=secret(kafka.password_file),
+            ssl_context=context,
+            mechanism=kafka.sasl,
+        )
+    return None if context is None else faust.SSLCredentials(context)
+
+
+class Worker:
+    """Build it, `run` it. `say` gets a line for a person at each step of the start."""
+
+    def __init__(
+        self,
+        settings: StreamSettings,
+        say: Callable[[str], None],
+        *,
+        telemetry: TelemetryStore | None = None,
+    ) -> None:
+        self.settings, self._say = settings, say
+        self._telemetry = telemetry
+        self._logger: structlog.stdlib.BoundLogger = logger("worker")
+        self.metrics = WorkerMetrics()
+        self._topics = settings.layout
+        self._stopping = asyncio.Event()
+        self._beat_s = time.monotonic()
+        self._kafka_error = ""
+        self._kafka_s = time.monotonic()
+        """When a broker answered last."""
+
+    async def run(self) -> None:
+        """Until SIGTERM or SIGINT; state is saved then. Raises what the start raises:
+        `KafkaAway`, `TopicsWrong`, `KafkaError`, `SettingsError`."""
+        quiet_clients()
+        for name in ("faust", "mode", "kafka"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        async with admin.admin(self.settings.kafka) as client:
+            await admin.demand(client, self._topics)
+        async with AsyncExitStack() as stack:
+            await self._open(stack)
+            loop = asyncio.get_running_loop()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, self._stopping.set)
+            await self._app.start()
+            self._say(f"worker of {self.settings.workers} on {self.settings.kafka.bootstrap}")
+            await self._stopping.wait()
+            await self._stop()
+
+    async def _open(self, stack: AsyncExitStack) -> None:
+        settings, topics = self.settings, self._topics
+        self._outlet = Outlet(settings.kafka)
+        stack.push_async_callback(self._outlet.close)
+        reader = await stack.enter_async_context(
+            snapshot_reader(settings.kafka, topics.snapshots.name)
+        )
+        self._looker = AIOKafkaConsumer(enable_auto_commit=False, **client_options(settings.kafka))
+        await self._looker.start()
+        stack.push_async_callback(self._looker.stop)
+        contents = ContentTopic(topics.content.name)
+        tail = Tail(settings.kafka, topics.content.name, contents.take)
+        self._spawn(stack, "content", tail.run())
+        await tail.caught_up.wait()
+        post = OutletPost(self._outlet)
+        self._app = _app(settings)
+        self._app.log_topic = topics.log.name
+        self.lanes = Lanes(
+            Surroundings(
+                topics=topics,
+                contents=Contents(contents),
+                reader=reader,
+                post=post,
+                saver=Saver(
+                    post,
+                    topics.snapshots.name,
+                    every_s=settings.worker.snapshot_every_s,
+                    by=settings.worker.instance or socket.gethostname(),
+                    clock=now_ms,
+                    end=reader.end,
+                    flush=self._flush,
+                    logger=self._logger,
+                ),
+                ends=self._ends,
+                telemetry=self._telemetry,
+                metrics=self.metrics,
+                logger=self._logger,
+                clock=now_ms,
+                failed=self._fail,
+            ),
+            waiting_bytes=settings.worker.waiting_bytes,
+            from_earliest=settings.worker.from_earliest,
+            marks=settings.worker.marks,
+        )
+        self._app.positions = self.lanes.positions
+        self._wire()
+        vitals = Vitals(settings.http, self.health, self.metrics.exposition)
+        vitals.start()
+        stack.callback(vitals.stop)
+        self._say(f"health and metrics on http://{settings.http.host}:{vitals.port}")
+        self._spawn(stack, "seconds", self._seconds())
+        self._spawn(stack, "watching", self._beat())
+        threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
+
+    def _flush(self) -> None:
+        if self._telemetry is not None:
+            self._telemetry.flush()
+
+    def _wire(self) -> None:
+        app = self._app
+        log = app.topic(
+            self._topics.log.name,
+            key_type=bytes,
+            value_type=bytes,
+            key_serializer="raw",
+            value_serializer="raw",
+            partitions=self._topics.log.partitions,
+            allow_empty=True,
+        )
+
+        async def read(stream: Any) -> None:
+            async for event in stream.noack().events():
+                message = event.message
+                bundle = Bundle(message.offset, round(message.timestamp * 1000), message.value)
+                await self.lanes.put(message.partition, Waiting(bundle, event.ack))
+
+        app.agent(log, name="log", concurrency=1)(read)
+
+        async def on_revoked(_app: Any, *_: Any, **__: Any) -> None:
+            self.lanes.pause()
+
+        async def on_divided(_app: Any, *_: Any, **__: Any) -> None:
+            mine = {
+                tp.partition
+                for tp in app.consumer.assignment()
+                if tp.topic == self._topics.log.name
+            }
+            try:
+                await self.lanes.own(mine)
+            except Exception as error:
+                self._logger.exception("partitions can't be taken over")
+                self._fail(str(error))
+
+        # Its types want a parameter that it never gives.
+        cast(Any, app.on_partitions_revoked).connect(on_revoked)
+        cast(Any, app.on_rebalance_complete).connect(on_divided)
+
+    def _spawn(self, stack: AsyncExitStack, name: str, work: Any) -> None:
+        """A task whose end is the end of the process."""
+
+        async def guarded() -> None:
+            try:
+                await work
+            except asyncio.CancelledError:
+                raise
+            except BaseException as error:
+                self._logger.exception("a task failed", task=name)
+                self._fail(f"{name}: {type(error).__name__}: {error}")
+
+        task = asyncio.ensure_future(guarded())
+
+        async def end() -> None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+        stack.push_async_callback(end)
+
+    async def _ends(self, partitions: Iterable[int]) -> Ends:
+        """Tries until a broker answers."""
+        at = [TopicPartition(self._topics.log.name, number) for number in partitions]
+        while True:
+            try:
+                first = await self._looker.beginning_offsets(at)
+                following = await self._looker.end_offsets(at)
+            except (KafkaError, OSError) as error:
+                self._kafka_error = f"{type(error).__name__}: {error}"[:300]
+                await asyncio.sleep(TURN_S)
+                continue
+            self._kafka_error, self._kafka_s = "", time.monotonic()
+            return Ends(
+                {one.partition: int(first[one]) for one in at},
+                {one.partition: int(following[one]) for one in at},
+                time.monotonic(),
+            )
+
+    async def _seconds(self) -> None:
+        """Shortly after each whole second, so that its mark comes soon."""
+        while True:
+            await asyncio.sleep(TURN_S - time.time() % TURN_S + 0.005)
+            await self.lanes.each_second()
+
+    async def _beat(self) -> None:
+        """Shows that the loop turns, and looks at what must never end."""
+        while True:
+            self._beat_s = time.monotonic()
+            for fault in self._outlet.faults:
+                raise fault
+            if self._app.should_stop and not self._stopping.is_set():
+                raise RuntimeError(f"faust stopped: {self._app.crash_reason!r}")
+            await asyncio.sleep(0.5)
+
+    def _watch(self) -> None:
+        """In a thread of its own: it sees also a loop that hangs."""
+        while True:
+            time.sleep(1.0)
+            why = stuck(self._facts(), self.settings.worker.stuck_s)
+            if why and not self._stopping.is_set():
+                self._fail(f"stuck: {why}")
+
+    def _facts(self) -> Facts:
+        lanes = self.lanes
+        return Facts(
+            now_s=time.monotonic(),
+            beat_s=self._beat_s,
+            kafka_s=0.0 if self._kafka_error or self._outlet.last_error else self._kafka_s,
+            moved_s=lanes.moved_s,
+            loading=bool(lanes.loading),
+            behind={lane.number: (lanes.lag(lane), lane.decided_s) for lane in lanes.all()},
+        )
+
+    def health(self) -> dict[str, Any]:
+        """From any thread."""
+        kafka = self._outlet.last_error or self._kafka_error
+        lanes = self.lanes
+        partitions = lanes.document()
+        problems = [f"kafka: {kafka}"] if kafka else []
+        problems += [
+            f"partition {one['partition']} has no rules: run gridwarden publish"
+            for one in partitions
+            if not one["rules"] and one["offset"] >= 0
+        ]
+        return {
+            "ok": not problems,
+            "ready": not kafka and not lanes.loading,
+            "problems": problems,
+            "group": self.settings.workers,
+            "instance": self.settings.worker.instance,
+            "loading": sorted(lanes.loading),
+            "partitions": partitions,
+        }
+
+    def _fail(self, why: str) -> None:
+        """Nothing is cleaned up: whoever cleans up may take for done what isn't."""
+        os.write(2, f"gridwarden: {why}\n".encode())
+        os._exit(FAILED)
+
+    async def _stop(self) -> None:
+        """Save first, then leave the group: who takes over finds it all."""
+        late = threading.Timer(GOODBYE_S, lambda: self._fail("the end took too long"))
+        late.daemon = True  # What comes after the last line here may take its time.
+        late.start()
+        await self.lanes.close()
+        self._say("state saved")
+        await self._app.stop()

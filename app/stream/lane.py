@@ -1,0 +1,251 @@
+"""One partition at work: records wait, are decided, what comes of it is sent, then they are done.
+
+A lane is one task, so that the order of things is the order of its lines: a record counts as done
+when Kafka has all that came of it, and a snapshot is taken only then. Deciding itself runs in the
+one deciding thread of the process, lane by lane.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+import structlog
+from aiokafka.errors import KafkaError
+
+from app.runners.partition import Frozen, Outputs, Partition
+from app.stream.snapshots import VERSION, Manifest, encode, manifest_key, pack
+from contracts.messages import Resend
+from ingest.partition import Bundle
+
+R = TypeVar("R")
+
+STEP_BYTES = 384 << 10
+"""Records of a step, as on one box (proposal): an alarm's event leaves at the end of its step."""
+BUSY_BYTES = 4 << 20
+BUSY_STEP_BYTES = 2 << 20
+"""With so much waiting nothing is on time any more, and big steps cost less (proposal)."""
+
+
+class Post(Protocol):
+    """Where records for Kafka go: waits until Kafka has all of them."""
+
+    async def send(self, records: Sequence[tuple[str, int, bytes | None, bytes | None]]) -> None:
+        """(topic, partition, key, value) of each; in order in each partition."""
+
+
+class Deciding(Protocol):
+    """The deciding thread."""
+
+    def __call__(self, what: Callable[[], R]) -> Awaitable[R]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """One record of the log. done: to be called when all that came of it is safe."""
+
+    bundle: Bundle
+    done: Callable[[], object]
+
+
+class Lane:
+    """expected: the offset of the next record to come. decided_s: monotonic, of the last step.
+
+    saved_offset: of the last snapshot, -1 = none.
+    """
+
+    def __init__(
+        self,
+        partition: Partition,
+        *,
+        decide: Deciding,
+        work: Callable[[Partition, Sequence[Bundle]], Outputs],
+        deliver: Callable[[Partition, Outputs], Awaitable[None]],
+        saver: Saver,
+        saved: Manifest | None,
+    ) -> None:
+        self.partition = partition
+        self.expected = partition.offset + 1
+        """work: in the deciding thread. deliver: returns when Kafka has all of it."""
+        self._decide, self._work, self._deliver, self._saver = decide, work, deliver, saver
+        self._waiting: deque[Waiting] = deque()
+        self.waiting_bytes = 0
+        self._wake = asyncio.Event()
+        self._closing = False
+        self.offset = partition.offset
+        """Of the last record that is done."""
+        self.position, self.heard_ms = partition.log.position, partition.log.last_ms
+        self.decided_s = time.monotonic()
+        self._saves = [] if saved is None else [saved]
+        self._saved_s = time.monotonic()
+        self._saving: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[None] | None = None
+
+    @property
+    def number(self) -> int:
+        return self.partition.number
+
+    @property
+    def saved_offset(self) -> int:
+        return self._saves[-1].offset if self._saves else -1
+
+    @property
+    def has_work(self) -> bool:
+        return bool(self._waiting)
+
+    def put(self, waiting: Waiting) -> bool:
+        """Take the next record; False for another one: it was seen before, or is out of turn."""
+        if waiting.bundle.offset != self.expected or self._closing:
+            return False
+        self.expected += 1
+        if not self._waiting:
+            # It has been idle until now, which isn't standing still.
+            self.decided_s = time.monotonic()
+        self._waiting.append(waiting)
+        self.waiting_bytes += len(waiting.bundle.value or b"")
+        self._wake.set()
+        return True
+
+    def forget(self) -> None:
+        """The group is being divided anew: what waits will be read again, by whomever."""
+        taken = {waiting.bundle.offset for waiting in self._waiting}
+        self.expected = min(taken, default=self.expected)
+        self._waiting.clear()
+        self.waiting_bytes = 0
+
+    async def run(self) -> None:
+        """Until `close`. Raises what deciding raises: then nothing more is done here."""
+        while not self._closing:
+            if not self._waiting:
+                self._wake.clear()
+                await self._wake.wait()
+                continue
+            await self._step()
+            if self._save_is_due():
+                # All of it is delivered here, and no step is under way.
+                frozen = await self._decide(self.partition.freeze)
+                self._saving = asyncio.ensure_future(self._save(frozen))
+
+    async def _step(self) -> None:
+        part = self._portion()
+        bundles = [waiting.bundle for waiting in part]
+        outputs = await self._decide(lambda: self._work(self.partition, bundles))
+        self.decided_s = time.monotonic()
+        await self._deliver(self.partition, outputs)
+        self.decided_s = time.monotonic()
+        self.offset, self.position = outputs.offset, outputs.position
+        self.heard_ms = outputs.heard_ms
+        for waiting in part:
+            waiting.done()
+
+    def _portion(self) -> list[Waiting]:
+        limit = BUSY_STEP_BYTES if self.waiting_bytes > BUSY_BYTES else STEP_BYTES
+        part: list[Waiting] = []
+        size = 0
+        while self._waiting:
+            size += len(self._waiting[0].bundle.value or b"")
+            if part and size > limit:
+                break
+            part.append(self._waiting.popleft())
+        self.waiting_bytes -= sum([len(one.bundle.value or b"") for one in part])
+        return part
+
+    def _save_is_due(self) -> bool:
+        if time.monotonic() - self._saved_s < self._saver.every_s:
+            return False
+        if self.offset <= self.saved_offset:
+            return False
+        if self._saving is not None and not self._saving.done():
+            return False
+        self._saved_s = time.monotonic()
+        return True
+
+    async def _save(self, frozen: Frozen) -> None:
+        """Beside the work. One that fails costs only time at a restart; the next is tried."""
+        manifest = await self._saver.save(self.number, frozen, self._saves)
+        if manifest is not None:
+            self._saves.append(manifest)
+            del self._saves[:-2]
+
+    async def close(self, *, save: bool) -> None:
+        """Finish the step in hand, and save all state. What waits is left to the next worker."""
+        self._closing = True
+        self._wake.set()
+        if self.task is not None:
+            await self.task
+        if self._saving is not None:
+            await self._saving
+        if save and self.offset > self.saved_offset:
+            await self._save(await self._decide(self.partition.freeze))
+
+    async def asks(self) -> list[tuple[str, Resend]]:
+        return await self._decide(self.partition.asks)
+
+
+class Saver:
+    """Writes snapshots. every_s: how often."""
+
+    def __init__(
+        self,
+        post: Post,
+        topic: str,
+        *,
+        every_s: float,
+        by: str,
+        clock: Callable[[], int],
+        end: Callable[[int], Awaitable[int]],
+        flush: Callable[[], object],
+        logger: structlog.stdlib.BoundLogger,
+    ) -> None:
+        """end: the offset at which a partition of `topic` ends. flush: what isn't in Kafka yet of
+        what was decided, made safe."""
+        self._post, self._topic, self.every_s, self._by = post, topic, every_s, by
+        self._clock, self._end, self._flush, self._logger = clock, end, flush, logger
+        self.took_s = 0.0
+        self.bytes = 0
+
+    async def save(
+        self, partition: int, frozen: Frozen, earlier: Sequence[Manifest]
+    ) -> Manifest | None:
+        """Write one; of the earlier ones all but the last are taken back. None = it failed."""
+        started = time.monotonic()
+        try:
+            await asyncio.to_thread(self._flush)
+            manifest = await self._write(partition, frozen)
+            for old in earlier[:-1]:
+                await self._send([(key, None) for key in old.records()], partition)
+        except (KafkaError, OSError, TimeoutError) as error:
+            self._logger.error("no snapshot", partition=partition, error=str(error))
+            return None
+        self.took_s = time.monotonic() - started
+        return manifest
+
+    async def _write(self, partition: int, frozen: Frozen) -> Manifest:
+        name = f"{partition}-{frozen.offset}-{uuid.uuid4().hex[:12]}"
+        packed = await asyncio.to_thread(lambda: pack(name, frozen.chunks()))
+        starts_at = await self._end(partition)
+        for piece in packed.pieces:
+            await self._send([piece], partition)
+        manifest = Manifest(
+            version=VERSION,
+            id=name,
+            partition=partition,
+            offset=frozen.offset,
+            position=frozen.position,
+            starts_at=starts_at,
+            made_ms=self._clock(),
+            by=self._by,
+            chunks=packed.chunks,
+        )
+        # Kafka has all pieces by now, and all that was decided up to here.
+        await self._send([(manifest_key(name), encode(manifest))], partition)
+        self.bytes = sum([len(value) for _, value in packed.pieces])
+        return manifest
+
+    async def _send(self, records: Sequence[tuple[bytes, bytes | None]], partition: int) -> None:
+        await self._post.send([(self._topic, partition, key, value) for key, value in records])

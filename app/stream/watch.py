@@ -1,0 +1,37 @@
+"""When a worker counts as stuck. Pure: faust has been seen to stop reading without an error."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Monotonic seconds. beat_s: the event loop's last turn. kafka_s: when a broker answered last,
+    0 = it is away now. moved_s: when partitions came or went last. loading: state is being loaded.
+    behind: partition -> (records to go, when it last got on)."""
+
+    now_s: float
+    beat_s: float
+    kafka_s: float
+    moved_s: float
+    loading: bool
+    behind: Mapping[int, tuple[int, float]]
+
+
+def stuck(facts: Facts, limit_s: float) -> str:
+    """Why the process should end and begin anew; "" = it is well, or can't help it.
+
+    Without Kafka nothing gets on anywhere, and ending the process wouldn't bring it back.
+    """
+    still_s = facts.now_s - facts.beat_s
+    if still_s > limit_s:
+        return f"the event loop has stood still for {still_s:.0f} s"
+    if facts.loading or facts.kafka_s == 0 or facts.now_s - facts.moved_s <= limit_s:
+        return ""
+    for partition, (records, since_s) in sorted(facts.behind.items()):
+        still_s = facts.now_s - since_s
+        if records > 0 and still_s > limit_s:
+            return f"partition {partition}: {records} records to go, none done for {still_s:.0f} s"
+    return ""

@@ -1,0 +1,106 @@
+"""Workers on a real Kafka decide what one box decides, whoever dies on the way."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from app.content import content_hash
+from app.stream.records import decode_letter, decode_pulse
+from contracts.log import LogRecord, encode_bundle
+from ingest.log import LogReader, SqliteLog
+from ingest.log.dump import write_dump
+from ingest.partition import Bundle, PartitionLog
+from tests.app.stream.cluster import Cluster, until
+from tests.app.stream.town import Cell, S, installed, joined, mark, rules
+from tests.torture.processes import gridwarden
+
+pytestmark = pytest.mark.kafka
+
+T0 = 1_767_225_600_000
+SPAN_MS = 180 * S
+PARTITIONS = 8
+
+
+def heads(cells: list[Cell]) -> list[LogRecord]:
+    return [installed(T0 - 2, "rules", rules()), installed(T0 - 1, "registry", joined(cells))]
+
+
+def said(cell: Cell) -> list[LogRecord]:
+    """All of a cell in order of acceptance, with what tells the time."""
+    found = cell.births(T0 + 5)
+    for seq, start in enumerate(range(T0, T0 + SPAN_MS, 2 * S), 1):
+        found += cell.packs(start, start + 2 * S, seq)
+    found += [mark(at) for at in range(T0, T0 + SPAN_MS + 130 * S, 10 * S)]
+    return sorted(found, key=lambda record: record.accepted_ms)
+
+
+def on_one_box(folder: Path, cells: list[Cell]) -> list[bytes]:
+    """The same records in one log, with the same times of acceptance."""
+    merged = [one for cell in cells for one in said(cell)]
+    merged.sort(key=lambda record: record.accepted_ms)
+    value = encode_bundle([*heads(cells), *merged])
+    records = PartitionLog().take([Bundle(0, 1 << 60, value)]).records
+    with closing(SqliteLog(folder / "log")) as log:
+        for content in (rules(), joined(cells)):
+            log.put_content(content_hash(content), content)
+        assert log.commit(records) == records
+    with closing(LogReader(folder / "log")) as reader:
+        write_dump(reader, folder / "one.dump")
+    gridwarden("replay", "--input", folder / "one.dump", "--out", folder / "one.jsonl", "--json")
+    return (folder / "one.jsonl").read_bytes().splitlines()
+
+
+@pytest.fixture
+def cells() -> list[Cell]:
+    return [Cell(number, T0) for number in range(PARTITIONS)]
+
+
+def test_three_workers_decide_what_one_box_decides(
+    tmp_path: Path, kafka: str, topic_prefix: str, cells: list[Cell]
+) -> None:
+    cluster = Cluster(tmp_path, kafka, topic_prefix, partitions=PARTITIONS, worker="marks = false")
+    cluster.publish([rules(), *(joined([cell]) for cell in cells)])
+    for cell in cells:
+        records = [*heads([cell]), *said(cell)]
+        # Bundles of changing sizes, and what a bridge sends again after a fault.
+        parts = [records[at : at + 7] for at in range(0, len(records), 7)]
+        parts.insert(9, parts[8])
+        cluster.put((cell.number, part) for part in parts)
+    cluster.put_raw(3, b"poison")
+    cluster.put_raw(3, None)
+    try:
+        for name in ("one", "two", "three"):
+            cluster.add(name)
+        until(cluster.all_owned, 60, "each partition has one worker")
+        cluster.finish()
+        assert all(worker.partitions() for worker in cluster.workers.values())
+        alerts = cluster.alerts()
+        replayed = cluster.replayed()
+        assert set(alerts) == set(replayed)
+        assert set(alerts) == set(on_one_box(tmp_path, cells))
+        assert len(set(alerts)) > 100
+        letters = [decode_letter(one.value) for one in cluster.read("letters")]
+        ends = cluster.ends()
+        poison = [(one.partition, one.offset, one.reason, one.payload) for one in letters]
+        assert (3, ends[3] - 2, "truncated", b"poison") in poison
+        assert (3, ends[3] - 1, "bad_structure", b"") in poison
+        for worker in cluster.workers.values():
+            assert worker.stop() == 0, worker.log
+        pulses = [decode_pulse(one.value) for one in cluster.read("pulses")]
+        assert {one.partition: one.offset for one in pulses} == {
+            number: end - 1 for number, end in ends.items()
+        }
+        # All state was saved at the end: who comes after reads nothing again.
+        last = cluster.add("four")
+        until(cluster.all_owned, 60, "one worker has all")
+        found = {n: one["snapshot_offset"] for n, one in last.partitions().items()}
+        assert found == {number: end - 1 for number, end in ends.items()}
+        assert set(cluster.alerts()) == set(alerts)
+        assert len(cluster.alerts()) == len(alerts)
+        assert json.loads(last.get("/health")[1])["ok"]
+    finally:
+        cluster.discard()
