@@ -20,6 +20,7 @@ from typing import Any
 import msgspec
 
 from app import broker as brokers
+from app.contents import Contents
 from app.logs import logger
 from app.metrics import Metrics
 from app.runners import health, install
@@ -27,7 +28,7 @@ from app.runners.acceptance import Acceptance, Timing
 from app.runners.deliveries import filters, start_dispatcher, webhooks
 from app.runners.execution import Execution, Outlets
 from app.runners.housekeeping import Housekeeping
-from app.runners.recovery import Contents, recover
+from app.runners.recovery import recover
 from app.runners.reload import Reload
 from app.runners.rules_state import Refusal
 from app.runners.threads import Failure, spawn

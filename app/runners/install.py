@@ -15,7 +15,7 @@ from app.content import (
     shipped_rules,
     unpack_rules,
 )
-from app.runners.recovery import Contents
+from app.contents import Contents
 from app.settings import Settings
 from contracts.messages import Installed
 from ingest.acceptor import Acceptor

@@ -19,8 +19,8 @@ import structlog
 
 from app.changeover import RulesNews
 from app.content import ContentError, content_hash, pack_rules, rule_folders, unpack_rules
+from app.contents import Contents
 from app.metrics import Metrics
-from app.runners.recovery import Contents
 from app.runners.rules_state import (
     Coming,
     Found,

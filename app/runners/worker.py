@@ -24,18 +24,17 @@ from typing import Any, cast
 
 import faust
 import structlog
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
 from faust.transport.drivers import aiokafka as driver
 from yarl import URL
 
+from app.contents import Contents
 from app.logs import logger
-from app.runners.recovery import Contents
 from app.stream import admin
-from app.stream.client import client_options, quiet_clients, ssl_context
+from app.stream.client import quiet_clients, ssl_context
 from app.stream.contents import ContentTopic
+from app.stream.ends import looker
 from app.stream.lane import Saver, Waiting
-from app.stream.lanes import Ends, Lanes, Surroundings
+from app.stream.lanes import Lanes, Surroundings
 from app.stream.outlet import Outlet
 from app.stream.post import OutletPost
 from app.stream.settings import KafkaSettings, StreamSettings, secret
@@ -136,9 +135,6 @@ class Worker:
         self._topics = settings.layout
         self._stopping = asyncio.Event()
         self._beat_s = time.monotonic()
-        self._kafka_error = ""
-        self._kafka_s = time.monotonic()
-        """When a broker answered last."""
 
     async def run(self) -> None:
         """Until SIGTERM or SIGINT; state is saved then. Raises what the start raises:
@@ -165,9 +161,7 @@ class Worker:
         reader = await stack.enter_async_context(
             snapshot_reader(settings.kafka, topics.snapshots.name)
         )
-        self._looker = AIOKafkaConsumer(enable_auto_commit=False, **client_options(settings.kafka))
-        await self._looker.start()
-        stack.push_async_callback(self._looker.stop)
+        self._looker = await stack.enter_async_context(looker(settings.kafka, topics.log.name))
         contents = ContentTopic(topics.content.name)
         tail = Tail(settings.kafka, topics.content.name, contents.take)
         self._spawn(stack, "content", tail.run())
@@ -191,7 +185,7 @@ class Worker:
                     flush=self._flush,
                     logger=self._logger,
                 ),
-                ends=self._ends,
+                ends=self._looker.look,
                 telemetry=self._telemetry,
                 metrics=self.metrics,
                 logger=self._logger,
@@ -275,24 +269,6 @@ class Worker:
 
         stack.push_async_callback(end)
 
-    async def _ends(self, partitions: Iterable[int]) -> Ends:
-        """Tries until a broker answers."""
-        at = [TopicPartition(self._topics.log.name, number) for number in partitions]
-        while True:
-            try:
-                first = await self._looker.beginning_offsets(at)
-                following = await self._looker.end_offsets(at)
-            except (KafkaError, OSError) as error:
-                self._kafka_error = f"{type(error).__name__}: {error}"[:300]
-                await asyncio.sleep(TURN_S)
-                continue
-            self._kafka_error, self._kafka_s = "", time.monotonic()
-            return Ends(
-                {one.partition: int(first[one]) for one in at},
-                {one.partition: int(following[one]) for one in at},
-                time.monotonic(),
-            )
-
     async def _seconds(self) -> None:
         """Shortly after each whole second, so that its mark comes soon."""
         while True:
@@ -322,15 +298,19 @@ class Worker:
         return Facts(
             now_s=time.monotonic(),
             beat_s=self._beat_s,
-            kafka_s=0.0 if self._kafka_error or self._outlet.last_error else self._kafka_s,
+            kafka_away=bool(self._kafka_error),
             moved_s=lanes.moved_s,
             loading=bool(lanes.loading),
             behind={lane.number: (lanes.lag(lane), lane.decided_s) for lane in lanes.all()},
         )
 
+    @property
+    def _kafka_error(self) -> str:
+        return self._outlet.last_error or self._looker.last_error
+
     def health(self) -> dict[str, Any]:
         """From any thread."""
-        kafka = self._outlet.last_error or self._kafka_error
+        kafka = self._kafka_error
         lanes = self.lanes
         partitions = lanes.document()
         problems = [f"kafka: {kafka}"] if kafka else []

@@ -10,10 +10,10 @@ import msgspec
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
-from app.runners.partition import prover
-from app.runners.recovery import Contents
+from app.contents import Contents
 from app.stream.client import client_options, quiet_clients
 from app.stream.contents import ContentMissing, ContentTopic
+from app.stream.partition import prover
 from app.stream.settings import StreamSettings
 from contracts.log import LogRecord, RecordKind, decode_bundle
 from contracts.messages import Installed

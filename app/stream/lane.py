@@ -18,7 +18,7 @@ from typing import Protocol, TypeVar
 import structlog
 from aiokafka.errors import KafkaError
 
-from app.runners.partition import Frozen, Outputs, Partition
+from app.stream.partition import Frozen, Outputs, Partition
 from app.stream.snapshots import VERSION, Manifest, encode, manifest_key, pack
 from contracts.messages import Resend
 from ingest.partition import Bundle

@@ -6,14 +6,15 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import msgspec
 import structlog
 
-from app.runners.partition import Contents, Outputs, Partition
+from app.stream.ends import Ends
 from app.stream.lane import Lane, Post, Saver, Waiting
+from app.stream.partition import Contents, Outputs, Partition
 from app.stream.records import Ask, Pulse, encode
 from app.stream.routes import by_checksum
 from app.stream.snapshots import SnapshotReader
@@ -41,15 +42,6 @@ class LogShort(Exception):
             f"before {wanted}: lengthen topics.log_days, restore the topic snapshots, or set "
             "worker.from_earliest = true to go on without what is gone"
         )
-
-
-@dataclass(slots=True)
-class Ends:
-    """Where partitions of the log begin and end, as Kafka said last. at_s: monotonic, when."""
-
-    first: dict[int, int] = field(default_factory=dict)
-    next: dict[int, int] = field(default_factory=dict)
-    at_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from app.metrics import LATENCY_S
-from app.runners.partition import Outputs
+from app.stream.partition import Outputs
 
 
 class WorkerMetrics:

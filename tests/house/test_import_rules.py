@@ -23,6 +23,8 @@ MQTT = "MQTT has one door in each room"
 WEBHOOK = "Webhooks have one door"
 INFLUX = "InfluxDB has one door"
 VIDEO = "Video and pictures have one door; a plain agent never opens it"
+KAFKA = "Kafka has one door"
+FAUST = "faust has one door"
 CYCLE = "No cycles inside any room"
 TRAINING = "Training stays apart from run time: only its verb and its tests know it"
 
@@ -65,6 +67,8 @@ BREACHES = [
     pytest.param(WEBHOOK, {"dispatch/x.py": "import httpx"}, id="a-second-door-for-webhooks"),
     pytest.param(VIDEO, {"edge/outbox.py": "import cv2"}, id="the-agent-opens-the-cameras-door"),
     pytest.param(INFLUX, {"app/x.py": "import influxdb_client"}, id="a-second-door-for-influxdb"),
+    pytest.param(KAFKA, {"app/runners/x.py": "import aiokafka"}, id="a-second-door-for-kafka"),
+    pytest.param(FAUST, {"app/stream/x.py": "import faust"}, id="a-second-door-for-faust"),
     pytest.param(
         TRAINING, {"app/models.py": "import detectors.training"}, id="run-time-imports-training"
     ),

@@ -31,7 +31,7 @@ LOG_CHUNK = "log"
 
 
 class Contents(Protocol):
-    """What stands behind the hash of an INSTALLED record: `app.runners.recovery.Contents`."""
+    """What stands behind the hash of an INSTALLED record: `app.contents.Contents`."""
 
     def rules(self, content: str) -> RuleSet: ...
 

@@ -10,7 +10,7 @@ import pytest
 
 from app.content import ContentError
 from app.engine import Engine, SnapshotMismatch
-from app.runners.partition import LOG_CHUNK, Outputs, Partition
+from app.stream.partition import LOG_CHUNK, Outputs, Partition
 from contracts.alerts import encode_event
 from contracts.log import LogRecord, RecordKind, encode_bundle
 from contracts.registry import Registry
