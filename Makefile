@@ -54,8 +54,6 @@ schema-check: setup-dev ## the schemas in the tree are those of the types
 rules: setup-dev ## the shipped rules: lint, and their own tests
 	$(BIN)/gridwarden rules check deploy/rules
 	$(BIN)/gridwarden rules test deploy/rules
-	$(BIN)/gridwarden rules check deploy/rules-pipe-break
-	$(BIN)/gridwarden rules test deploy/rules-pipe-break
 
 unit: setup-dev ## the tests alone; for a few: make unit ARGS="tests/edge -k outbox"
 	$(BIN)/pytest $(ARGS)

@@ -17,11 +17,12 @@ class Watermarks:
     def __init__(self, directory: DeviceDirectory, watermark_ms: NDArray[np.int64]) -> None:
         # The last entry serves devices whose gateway isn't known (-1): they have no time.
         self._by_gateway = np.append(np.maximum(watermark_ms, NEVER_MS), NEVER_MS)
-        self._gateway = directory.gateway
+        # Not its column: devices come after the mark that this is of, and it may be asked later.
+        self._directory = directory
         self.newest_ms = int(watermark_ms.max(initial=NEVER_MS))
 
     def of(self, device: _NDArrayI) -> NDArray[np.int64]:
         """int64 for each directory row of `device`."""
-        gateway = self._gateway[device]
+        gateway = self._directory.gateway[device]
         late = gateway >= len(self._by_gateway) - 1
         return self._by_gateway[np.where(late, -1, gateway)]

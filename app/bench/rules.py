@@ -10,6 +10,8 @@ the clock starts, and every contender gets the same readings.
   reading, counted only where the rule watches the device and looks at the quantity; `absent` looks
   at all of them.
 
+* windows: pressure sensors at 100 readings a second under a rule that looks back 60 s, from empty
+  windows to full ones.
 * a backtest of 100 million readings in packs under two rule sets, as `rules backtest` runs it.
 
 Peers run the one rule at the same 10 000 devices: a Python loop over decoded readings with dicts of
@@ -70,6 +72,16 @@ ONE_RULE = """rules:
     severity: 2
 """
 
+WINDOW_RULE = """rules:
+  - id: firewater.drop
+    title: {zh: 压力骤降, en: Pressure drops}
+    on: {family: firewater}
+    when: delta(static_pressure, 60s) < -0.05 MPa
+    for: 45s
+    severity: 2
+"""
+SENSORS, SENSOR_PERIOD_MS = 100, 10
+
 
 @dataclass(frozen=True, slots=True)
 class Stream:
@@ -102,6 +114,9 @@ def run(*, quick: bool, seed: int) -> dict[str, Any]:
         figures[name.replace("readings_per_cpu_s", "changes")] = changes
         if devices == MANY:
             figures["bytes_per_device_rule"] = engine.state_bytes() / devices
+    stream = sensors(seed, rows)
+    spent, _, engine = timed(compile_rules({"window.yml": WINDOW_RULE}), stream)
+    figures["window_readings_per_cpu_s"] = stream.readings / spent
     for name, devices in (("pack", DEVICES), ("pack_1m_devices", MANY)):
         for label, size in (("_1k", 1_000), ("", 10_000)):
             stream = town(seed, devices, size, rows // 2)
@@ -164,6 +179,22 @@ def hot_cables(seed: int, devices: int, size: int, rows: int, share: int) -> Str
     return Stream(directory, list(_cut(made, size, rows)))
 
 
+def sensors(seed: int, rows: int) -> Stream:
+    """Calm pressures of a few sensors that speak often."""
+    random = np.random.default_rng(seed)
+    quantity = np.full(SENSORS, QUANTITY_INDEX["static_pressure"], np.int16)
+
+    def values(
+        number: int, device: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int16], NDArray[np.float64]]:
+        del number
+        return quantity, np.round(0.3 + random.normal(0, 0.002, len(device)), 4)
+
+    made = list(_rounds(SENSORS, -(-rows // SENSORS), values, SENSOR_PERIOD_MS))
+    joined = (TaggedBatch.join(made[at : at + 10]) for at in range(0, len(made), 10))
+    return Stream(DeviceDirectory(_registry(["firewater"] * SENSORS)), list(joined))
+
+
 def town(seed: int, devices: int, size: int, rows: int) -> Stream:
     """Devices of every family, each saying another of its quantities from round to round."""
     random = np.random.default_rng(seed)
@@ -192,14 +223,16 @@ def town(seed: int, devices: int, size: int, rows: int) -> Stream:
 _Values = Callable[[int, NDArray[np.int64]], tuple[NDArray[np.int16], NDArray[np.float64]]]
 
 
-def _rounds(devices: int, rounds: int, values: _Values) -> Iterator[TaggedBatch]:
+def _rounds(
+    devices: int, rounds: int, values: _Values, period_ms: int = PERIOD_MS
+) -> Iterator[TaggedBatch]:
     device = np.arange(devices)
-    phase = device * PERIOD_MS // devices
+    phase = device * period_ms // devices
     none = np.zeros(devices, np.uint16)
     row = np.zeros(devices, np.int32)
     for number in range(rounds):
         quantity, value = values(number, device)
-        ts_ms = START_MS + number * PERIOD_MS + phase
+        ts_ms = START_MS + number * period_ms + phase
         position = number * devices + device
         yield TaggedBatch(
             device.astype(np.int32), quantity, ts_ms, value, none, ts_ms, position, row, position

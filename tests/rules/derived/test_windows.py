@@ -187,6 +187,18 @@ def test_history_that_was_let_go_is_not_taken_for_none() -> None:
         assert engine.run([Mark(rows, (row(50, 0).ts, 0), step, step)]) == []
 
 
+def test_devices_that_come_later_have_windows_too() -> None:
+    devices = directory_of([Device("efire")])
+    engine = Whole(
+        ruleset("id: efire.r, on: {family: efire}, when: 'count(residual_current, 10s) >= 2'"),
+        devices,
+    )
+    assert engine.run([Mark((row(0, 1),), (row(0, 1).ts, 0), 1, 1)]) == []
+    late = devices.intern_device("dev-late", "efire", 0)
+    listed = (row(3, 1, device=late), row(4, 1, device=late))
+    assert short(engine.run([Mark(listed, (listed[-1].ts, 0), 2, 2)])) == [(4, "raised")]
+
+
 def test_an_alert_names_what_was_asked() -> None:
     rules = ruleset("id: efire.r, on: {family: efire}, when: 'count(residual_current, 10s) > 1'")
     assert rules.cards[0].terms == (Term("count(residual_current, 10s)", "1", "residual_current"),)
