@@ -11,6 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from contracts.batch import TaggedBatch
@@ -25,6 +26,8 @@ from ingest.telemetry.influx.spill import Shed, Spill
 from ingest.telemetry.influx.wire import Address, NoAnswer, TokenUnreadable, Wire
 
 FLUSH_S = 0.5
+FORGET_TURNS = 600
+"""A directory that nobody wrote from for so long is let go: another registry is in force."""
 WAITING_ROWS = 1_000_000
 """More than this between two turns are thinned to the last of each series (proposal: 40 MB)."""
 WAKE_ROWS = 20_000
@@ -35,6 +38,16 @@ UNSETTLED_BYTES = 64 << 20
 MAX_CUTS = 256
 """Cuts that are made in one body to find the lines that are refused; what is left in pieces then
 is kept as it is."""
+
+
+@dataclass(slots=True)
+class _Source:
+    """Rows of one directory: a partition has its own. `encoder` keeps the directory, so that no
+    other can come to its id."""
+
+    encoder: Encoder
+    buffer: Buffer = field(default_factory=lambda: Buffer(WAITING_ROWS))
+    idle_turns: int = 0
 
 
 class InfluxTelemetry:
@@ -61,9 +74,7 @@ class InfluxTelemetry:
         self._wire, self._reader = Wire(address), Wire(address)
         self._spill = Spill(folder / "spill.db", spill_bytes)
         self._lock, self._flushing, self._reading = (threading.Lock() for _ in range(3))
-        self._buffer = Buffer(WAITING_ROWS)
-        self._encoder: Encoder | None = None
-        self._pending: list[tuple[Drained, Encoder]] = []
+        self._sources: dict[int, _Source] = {}
         self._recent: deque[tuple[float, Body]] = deque()
         self._recent_bytes = 0
         self._connections = 0
@@ -86,21 +97,19 @@ class InfluxTelemetry:
         if not len(batch):
             return
         with self._lock:
-            if self._encoder is None or directory is not self._encoder.directory:
-                self._change_directory(directory)
-            self._buffer.put(batch, directory.family)
+            source = self._sources.get(id(directory))
+            if source is None:
+                source = self._sources[id(directory)] = _Source(Encoder(directory))
+            source.buffer.put(batch, directory.family)
+            source.idle_turns = 0
             self._handed += len(batch)
-            self._heard_ms = self._buffer.heard_ms
-            if self._buffer.put_rows >= WAKE_ROWS:
+            self._heard_ms = max(self._heard_ms, source.buffer.heard_ms)
+            if self._waiting() >= WAKE_ROWS:
                 self._wake.set()
 
-    def _change_directory(self, directory: DeviceDirectory) -> None:
-        """Rows of the old directory mean other devices: what waits goes first."""
-        if self._encoder is not None:
-            drained = self._buffer.drain(self._encoder.directory.family, thin_next=False)
-            self._pending.append((drained, self._encoder))
-        self._encoder = Encoder(directory)
-        self._buffer = Buffer(WAITING_ROWS)
+    def _waiting(self) -> int:
+        """Rows in memory."""
+        return sum(source.buffer.put_rows for source in list(self._sources.values()))
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -126,11 +135,16 @@ class InfluxTelemetry:
             self._deliver(self._drained())
 
     def _drained(self) -> list[Body]:
+        work: list[tuple[Drained, Encoder]] = []
         with self._lock:
-            work, self._pending = self._pending, []
-            if self._encoder is not None:
-                drained = self._buffer.drain(self._encoder.directory.family, thin_next=False)
-                work.append((drained, self._encoder))
+            for key, source in list(self._sources.items()):
+                if source.buffer.put_rows:
+                    family = source.encoder.directory.family
+                    work.append((source.buffer.drain(family, thin_next=False), source.encoder))
+                    continue
+                source.idle_turns += 1
+                if source.idle_turns > FORGET_TURNS:
+                    del self._sources[key]
         bodies: list[Body] = []
         for drained, encoder in work:
             self._thinned += drained.thinned
@@ -142,7 +156,7 @@ class InfluxTelemetry:
 
     def _deliver(self, bodies: list[Body]) -> None:
         for at, body in enumerate(bodies):
-            if not self._may_send() or self._buffer.put_rows > CROWDED_ROWS:
+            if not self._may_send() or self._waiting() > CROWDED_ROWS:
                 self._to_disk(bodies[at:])
                 return
             left = self._send(body)
@@ -296,13 +310,15 @@ class InfluxTelemetry:
 
     def state(self) -> TelemetryState:
         spilled = self._spill.state()
+        with self._lock:
+            thinning = any(source.buffer.thinning for source in self._sources.values())
         problem = self._problem
         if problem and spilled.rows:
             problem += f"; {spilled.rows} rows wait on disk"
         if self._disk_problem:
             problem = f"{problem}; {self._disk_problem}".removeprefix("; ")
         return TelemetryState(
-            mode="thinned" if self._buffer.thinning else "full",
+            mode="thinned" if thinning else "full",
             interval_ms=int(FLUSH_S * 1000),
             lag_ms=max(0, self._heard_ms - self._stored_ms) if self._stored_ms else 0,
             kept_from_ms=None,

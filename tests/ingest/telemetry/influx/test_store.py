@@ -370,6 +370,29 @@ def test_another_registry_means_other_devices(victoria: VictoriaMetrics, tmp_pat
     assert {labels["device"] for labels, _, _ in victoria.points()} == {"d0", "e0"}
 
 
+def test_partitions_write_in_turns(victoria: VictoriaMetrics, tmp_path: Path) -> None:
+    towns = [town() for _ in range(3)]
+    with opened(tmp_path, victoria.url) as store:
+        for turn in range(30):
+            store.write(batch(turn * 10, 10), towns[turn % 3])
+        store.flush()
+        assert store.state().stored_rows == 300
+
+    assert numbers(victoria) == [float(i) for i in range(300)]
+
+
+def test_a_directory_that_nobody_writes_from_is_let_go(
+    victoria: VictoriaMetrics, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "FORGET_TURNS", 2)
+    with opened(tmp_path, victoria.url) as store:
+        store.write(batch(0, 1), town())
+        for _ in range(4):
+            store.flush()
+        assert not store._sources
+        assert store.state().stored_rows == 1
+
+
 def test_samples_are_read_back_from_influxdb(influx1: Influx1, tmp_path: Path) -> None:
     with opened(tmp_path, influx1.url, version=1) as store:
         store.write(batch(0, 8), town())
