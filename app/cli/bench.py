@@ -19,6 +19,7 @@ NAMES = {
     "registry": "app.bench.registry",
     "rules": "app.bench.rules",
     "influx": "app.bench.influx",
+    "kafka": "app.bench.kafka",
 }
 
 
