@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import cast
 
 import av
 import numpy as np
@@ -73,10 +74,10 @@ def write_clip(
 ) -> Path:
     """Encode; one thread, so that the same frames give the same bytes."""
     with av.open(str(path), "w", format=container) as out:
-        stream = None
+        stream: av.VideoStream | None = None
         for frame in frames:
             if stream is None:
-                stream = out.add_stream(codec, rate=fps)
+                stream = cast(av.VideoStream, out.add_stream(codec, rate=fps))
                 stream.width, stream.height = frame.shape[1], frame.shape[0]
                 stream.pix_fmt = "yuv420p"
                 stream.codec_context.thread_count = 1
