@@ -22,6 +22,7 @@ VERBS = {
     "quarantine": "app",
     "gaps": "command",
     "topics": "app",
+    "publish": "app",
     "bridge": "command",
     "dispatch": "command",
     "train": "app",

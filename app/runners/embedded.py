@@ -161,7 +161,7 @@ class Server:
             self._log.warning("registry", findings=len(findings), first=str(findings[0]))
             more = f"{len(findings)} findings, the first: {findings[0]}"
             self._say(f"registry: {more} (see `gridwarden registry check`)")
-        engine = recover(self.log, contents, install.admission_settings(settings))
+        engine = recover(self.log, contents, install.admission_settings(settings.engine))
         self.reload = self._make_reload(contents)
         self.telemetry = open_telemetry(
             settings.telemetry,

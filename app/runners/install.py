@@ -16,7 +16,7 @@ from app.content import (
     unpack_rules,
 )
 from app.contents import Contents
-from app.settings import Settings
+from app.settings import EngineSettings, Settings
 from contracts.messages import Installed
 from ingest.acceptor import Acceptor
 from ingest.admission import AdmissionSettings
@@ -36,7 +36,7 @@ def install(
     """
     in_force = _in_force(log)
     _install_rules(acceptor, contents, settings, in_force, now_ms)
-    content = pack_settings(admission_settings(settings))
+    content = pack_settings(admission_settings(settings.engine))
     if in_force.get("settings") != content_hash(content):
         _append(acceptor, "settings", content, now_ms)
     if settings.registry is None:
@@ -78,11 +78,9 @@ def _install_rules(
         _append(acceptor, "rules", content, now_ms)
 
 
-def admission_settings(settings: Settings) -> AdmissionSettings:
+def admission_settings(engine: EngineSettings) -> AdmissionSettings:
     return AdmissionSettings(
-        slack_ms=settings.engine.slack_ms,
-        idle_ms=settings.engine.idle_ms,
-        future_ms=settings.engine.future_ms,
+        slack_ms=engine.slack_ms, idle_ms=engine.idle_ms, future_ms=engine.future_ms
     )
 
 

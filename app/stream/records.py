@@ -23,6 +23,18 @@ class Assigned(msgspec.Struct, frozen=True, kw_only=True):
     partition: Annotated[int, msgspec.Meta(ge=0)]
 
 
+class Published(msgspec.Struct, frozen=True, kw_only=True):
+    """Also a value of `assignments`, under `published/{what}/{partition}`: what publishing has put
+    into force in a partition last, so that it needn't be put there again.
+
+    at_ms: Kafka's time of its record in `log`. activate_ms: as in `contracts.messages.Installed`.
+    """
+
+    hash: str
+    at_ms: int
+    activate_ms: int | None = None
+
+
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
     """Value of `asks`: a command for a gateway, which a bridge publishes over MQTT."""
 
@@ -70,6 +82,7 @@ class BadRecord(Exception):
 
 
 _assigned = msgspec.json.Decoder(Assigned)
+_published = msgspec.json.Decoder(Published)
 _ask = msgspec.json.Decoder(Ask)
 _pulse = msgspec.json.Decoder(Pulse)
 _letter = msgspec.json.Decoder(DeadLetter)
@@ -82,6 +95,21 @@ def gateway_key(gateway: str) -> bytes:
 
 def grid_key(grid: str) -> bytes:
     return f"grid/{grid}".encode()
+
+
+PUBLISHED = b"published/"
+
+
+def published_key(what: str, partition: int) -> bytes:
+    return f"published/{what}/{partition}".encode()
+
+
+def decode_published(value: bytes) -> Published:
+    """Raises `BadRecord`."""
+    try:
+        return _published.decode(value)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise BadRecord(str(error)) from None
 
 
 def decode_assigned(value: bytes) -> int:

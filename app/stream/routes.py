@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zlib
 
-from app.stream.records import BadRecord, decode_assigned, gateway_key, grid_key
+from app.stream.records import PUBLISHED, BadRecord, decode_assigned, gateway_key, grid_key
 
 
 def by_checksum(name: str, partitions: int) -> int:
@@ -28,6 +28,8 @@ class Routes:
 
     def learn(self, key: bytes | None, value: bytes | None) -> None:
         """No value takes the assignment back. Raises `BadRecord`; then nothing changes."""
+        if key is not None and key.startswith(PUBLISHED):
+            return
         if not key or not key.startswith((b"gateway/", b"grid/")):
             raise BadRecord(f"key {key!r} is neither gateway/ nor grid/")
         if value is None:

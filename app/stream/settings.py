@@ -135,6 +135,14 @@ class WorkerSettings(Section):
     )
 
 
+class PublishSettings(Section):
+    """How a registry is divided over partitions."""
+
+    cells: Literal["grid", "community"] = Field(
+        "grid", description="`community`: rules may speak of groups over a whole community"
+    )
+
+
 class StreamHttpSettings(Section):
     """/health and /metrics."""
 
@@ -156,6 +164,7 @@ class StreamSettings(BaseSettings):
     topics: TopicSettings = TopicSettings()
     mqtt: BridgeMqttSettings = BridgeMqttSettings()
     bridge: BridgeSettings = BridgeSettings()
+    publish: PublishSettings = PublishSettings()
     worker: WorkerSettings = WorkerSettings()
     http: StreamHttpSettings = StreamHttpSettings()
     engine: EngineSettings = EngineSettings()

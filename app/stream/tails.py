@@ -61,6 +61,25 @@ class Tail:
                     self._take(record)
 
 
+async def read_to_end(settings: KafkaSettings, topic: str) -> list[ConsumerRecord]:
+    """All that stands in the one partition of a topic now. Raises `KafkaError`, `OSError`."""
+    at = TopicPartition(topic, 0)
+    consumer = AIOKafkaConsumer(
+        enable_auto_commit=False, auto_offset_reset="earliest", **client_options(settings)
+    )
+    found: list[ConsumerRecord] = []
+    try:
+        await consumer.start()
+        consumer.assign([at])
+        await consumer.seek_to_beginning(at)
+        end = (await consumer.end_offsets([at]))[at]
+        while await consumer.position(at) < end:
+            found += (await consumer.getmany(at, timeout_ms=POLL_MS)).get(at, [])
+    finally:
+        await consumer.stop()
+    return found
+
+
 class Share:
     """A topic that the members of a group work off together, each record by one of them.
 

@@ -98,7 +98,8 @@ def topics_of(plan: TopicPlan) -> Topics:
         ),
         assignments=topic(
             "assignments", 1, compacted(SMALL_RECORD_BYTES),
-            "`gateway/{id}` or `grid/{code}`", 'JSON `{"partition": n}`',
+            "`gateway/{id}` or `grid/{code}`; `published/{what}/{n}`",
+            'JSON `{"partition": n}`; what was last put in force in partition n',
         ),
         content=topic(
             "content", 1, compacted(SMALL_RECORD_BYTES),

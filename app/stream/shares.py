@@ -1,0 +1,157 @@
+"""A registry cut into the shares of partitions: each holds the rows of its own cells only.
+
+A share is a registry folder of its own. It is read back and compared with the whole: a device must
+look in its share just as it does in the whole registry, or alerts would differ from one box's.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.content import ContentError, pack_files, unpack_registry
+from contracts.registry import Registry
+from ingest.registry import areas, devices, geojson, grids, options
+
+Rows = list[list[str]]
+
+
+def shares(
+    folder: Path,
+    registry: Registry,
+    of_device: NDArray[np.int32],
+    of_grid: dict[str, int],
+    partitions: int,
+) -> list[bytes]:
+    """The content of each partition. of_device: partition of each row of the device table.
+    of_grid: grid code -> partition. Raises `ContentError`."""
+    files: list[dict[str, bytes]] = [{} for _ in range(partitions)]
+    for name in (options.FILE, areas.FILE):
+        if (folder / name).exists():
+            for share in files:
+                share[name] = (folder / name).read_bytes()
+    for share, text in zip(files, _devices(folder, registry, of_device, partitions), strict=True):
+        share[devices.FILE] = text
+    if (folder / grids.FILE).exists():
+        for share, text in zip(files, _grids(folder, of_grid, partitions), strict=True):
+            share[grids.FILE] = text
+    if (folder / geojson.FILE).exists():
+        for share, text in zip(files, _features(folder, of_grid, partitions), strict=True):
+            share[geojson.FILE] = text
+    contents = [pack_files(share) for share in files]
+    for partition, content in enumerate(contents):
+        _prove(registry, np.flatnonzero(of_device == partition), unpack_registry(content))
+    return contents
+
+
+def _devices(
+    folder: Path, registry: Registry, of_device: NDArray[np.int32], partitions: int
+) -> list[bytes]:
+    """The rows that are in the device table, each with its grid written out: the polygons of
+    others, which may have decided it, aren't in the share."""
+    table = registry.devices
+    codes = [grid.code for grid in registry.grids]
+    row_of = {device: row for row, device in enumerate(table.ids)}
+    header, rows = _read(folder / devices.FILE)
+    width = len(header)
+    if "grid" not in header:
+        header.append("grid")
+    device_at, grid_at = header.index("device"), header.index("grid")
+    parts: list[Rows] = [[] for _ in range(partitions)]
+    for cells in rows:
+        # A row that the loader left out isn't there, the second of a device neither.
+        row = row_of.pop(cells[device_at], None) if len(cells) == width else None
+        if row is None:
+            continue
+        cells += [""] * (len(header) - width)
+        if table.grid[row] >= 0:
+            cells[grid_at] = codes[table.grid[row]]
+        parts[of_device[row]].append(cells)
+    return [_written(header, part) for part in parts]
+
+
+def _grids(folder: Path, of_grid: dict[str, int], partitions: int) -> list[bytes]:
+    header, rows = _read(folder / grids.FILE)
+    at = header.index("code")
+    parts: list[Rows] = [[] for _ in range(partitions)]
+    for cells in rows:
+        if len(cells) == len(header) and cells[at] in of_grid:
+            parts[of_grid[cells[at]]].append(cells)
+    return [_written(header, part) for part in parts]
+
+
+def _features(folder: Path, of_grid: dict[str, int], partitions: int) -> list[bytes]:
+    whole = json.loads((folder / geojson.FILE).read_text(encoding="utf-8-sig"))
+    parts: list[list[Any]] = [[] for _ in range(partitions)]
+    for feature in whole["features"]:
+        code = feature["properties"].get("code")
+        if code in of_grid:
+            parts[of_grid[code]].append(feature)
+    return [
+        json.dumps({"type": "FeatureCollection", "features": part}, ensure_ascii=False).encode()
+        for part in parts
+    ]
+
+
+def _read(path: Path) -> tuple[list[str], Rows]:
+    """(header, rows) of a file that the loader has read already."""
+    with path.open(encoding="utf-8-sig", newline="") as text:
+        reader = csv.reader(text, strict=True)
+        return next(reader), [cells for cells in reader if cells]
+
+
+def _written(header: Sequence[str], rows: Rows) -> bytes:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return out.getvalue().encode()
+
+
+def _prove(whole: Registry, rows: NDArray[np.intp], share: Registry) -> None:
+    """Raises `ContentError` naming the first device that would look otherwise."""
+    wanted, found = _looks(whole)[rows], _looks(share)
+    if len(wanted) != len(found):
+        raise ContentError(f"a share holds {len(found)} devices, not {len(wanted)}")
+    if not len(rows):
+        return  # Then the share names no attributes.
+    differs = np.flatnonzero((wanted != found).any(axis=1))
+    if len(differs):
+        device = whole.devices.ids[int(rows[int(differs[0])])]
+        raise ContentError(
+            f"devices.csv: {device} would look otherwise in its share; "
+            "run gridwarden registry check"
+        )
+
+
+def _looks(registry: Registry) -> NDArray[Any]:
+    """Object array (devices, what is said of each): id, family, gateway, grid, point and so on."""
+    table = registry.devices
+    codes = [grid.code for grid in registry.grids]
+    columns: list[Any] = [
+        list(table.ids),
+        table.family.tolist(),
+        _texts(table.gateway, table.gateways),
+        _texts(table.grid, codes),
+        [repr(one) for one in table.lon.tolist()],
+        [repr(one) for one in table.lat.tolist()],
+    ]
+    for name in sorted(table.attributes):
+        column = table.attributes[name]
+        columns.append(_texts(column.codes, column.values))
+    looks = np.empty((len(table), len(columns)), object)
+    for number, column in enumerate(columns):
+        looks[:, number] = column
+    return looks
+
+
+def _texts(codes: NDArray[np.int32], values: Sequence[str]) -> list[str]:
+    known = [*values, ""]
+    return [known[code] for code in codes.tolist()]

@@ -1,0 +1,236 @@
+"""`gridwarden publish` against a real Kafka, and what partitions make of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from typer.testing import CliRunner
+
+from app.cli.publish import app
+from app.content import ContentError, content_hash, shipped_rules
+from app.contents import Contents
+from app.stream.partition import Partition
+from app.stream.records import Assembler, Assigned, encode, gateway_key
+from app.stream.routes import Routes, by_checksum
+from contracts.log import RecordKind, decode_bundle
+from contracts.messages import Installed
+from ingest.partition import Bundle
+from tests.app.stream.bridging import PARTITIONS, BridgeScene
+from tests.parts.mosquitto import Mosquitto
+
+pytestmark = pytest.mark.kafka
+
+GRIDS = tuple(f"34011100200100{n}" for n in range(1, 7))
+RULE = """rules:
+  - id: efire.high
+    title: {{zh: 过高, en: High}}
+    on: {{family: efire}}
+    when: residual_current >= {limit} mA
+    severity: 2
+    standard: proposal
+    reason: {{zh: 因, en: why}}
+    runbook: {{zh: 做, en: do}}
+{more}"""
+
+
+class Site(BridgeScene):
+    """Topics in Kafka, folders of a registry and of rules; no broker is started."""
+
+    def publish(self, *arguments: str | Path) -> tuple[int, dict[str, Any], str]:
+        """Status, document, stderr."""
+        told = [str(one) for one in arguments]
+        done = CliRunner().invoke(
+            app, [*told, "--config", str(self.folder / "stream.toml"), "--json"]
+        )
+        return done.exit_code, json.loads(done.stdout or "{}"), done.stderr
+
+    @property
+    def registry(self) -> Path:
+        return self.folder / "registry"
+
+    @property
+    def rules(self) -> Path:
+        return self.folder / "rules"
+
+    def write_registry(self, *more: str) -> None:
+        self.registry.mkdir(exist_ok=True)
+        (self.registry / "areas.csv").write_text(
+            "code,level,name\n340111,district,包河区\n"
+            "340111002,street,骆岗街道\n340111002001,community,滨湖社区\n"
+        )
+        lines = [f"{code},网格,residential" for code in GRIDS]
+        (self.registry / "grids.csv").write_text("\n".join(["code,name,kind", *lines]) + "\n")
+        rows = ["device,family,gateway,grid"]
+        rows += [f"meter-{n},efire,gw-{n},{code}" for n, code in enumerate(GRIDS)]
+        (self.registry / "devices.csv").write_text("\n".join([*rows, *more]) + "\n")
+
+    def write_rules(self, limit: int, more: str = "") -> None:
+        self.rules.mkdir(exist_ok=True)
+        (self.rules / "a.yml").write_text(RULE.format(limit=limit, more=more))
+
+    def routes(self) -> Routes:
+        routes = Routes(PARTITIONS)
+        for record in self.read(self.topics.assignments):
+            routes.learn(record.key, record.value)
+        return routes
+
+    def installed(self, what: str) -> dict[int, list[Installed]]:
+        """Partition -> control records of a kind, in order."""
+        found: dict[int, list[Installed]] = {n: [] for n in range(PARTITIONS)}
+        for record in self.read(self.topics.log):
+            for one in decode_bundle(record.value, 1):
+                if one.kind is RecordKind.INSTALLED:
+                    told = msgspec.json.decode(one.payload, type=Installed)
+                    if told.what == what:
+                        found[record.partition].append(told)
+        return found
+
+    def partition(self, number: int) -> Partition:
+        """As a worker has it after all records."""
+        part = Partition(number, Contents(self))
+        records = [one for one in self.read(self.topics.log) if one.partition == number]
+        part.work([Bundle(one.offset, one.timestamp, one.value) for one in records])
+        return part
+
+    def get_content(self, content: str) -> bytes:
+        assembler = Assembler()
+        for record in self.read(self.topics.content):
+            whole = assembler.add(record.key, record.value)
+            if whole is not None and whole[0] == content:
+                assert content_hash(whole[1]) == content
+                return whole[1]
+        raise ContentError(content)
+
+
+@pytest.fixture
+def site(tmp_path: Path, kafka: str, topic_prefix: str) -> Iterator[Site]:
+    with ExitStack() as stack:
+        broker = Mosquitto(tmp_path / "none", port=1)
+        made = Site(tmp_path, broker, kafka, topic_prefix, stack)
+        made.make_topics()
+        (tmp_path / "stream.toml").write_text(made.settings())
+        made.write_registry()
+        made.write_rules(500)
+        yield made
+
+
+def test_every_partition_gets_what_is_its_own(site: Site) -> None:
+    assert site.publish("settings")[0] == 0
+    status, told, _ = site.publish("registry", site.registry)
+    assert (status, told["devices"], told["cells"], told["assigned"]) == (0, 6, 6, 12)
+    status, told, _ = site.publish("rules", site.rules)
+    assert (status, told["installed"], told["activate_ms"]) == (0, [0, 1, 2], None)
+    routes = site.routes()
+    seen: list[str] = []
+    for number in range(PARTITIONS):
+        engine = site.partition(number).engine
+        assert [rule.card.id for rule in engine.ruleset.rules] == ["efire.high"]
+        assert engine.content.keys() == {"rules", "registry", "settings"}
+        for device in engine.registry.devices.ids:
+            n = int(device.removeprefix("meter-"))
+            assert routes.of_gateway(f"gw-{n}") == routes.of_grid(GRIDS[n]) == number
+            assert number == by_checksum(GRIDS[n], PARTITIONS)
+        seen += engine.registry.devices.ids
+    assert sorted(seen) == [f"meter-{n}" for n in range(6)]
+
+
+def test_what_is_there_already_isnt_put_there_again(site: Site) -> None:
+    for again in (False, True):
+        for arguments in (("settings",), ("registry", site.registry), ("rules", site.rules)):
+            status, told, _ = site.publish(*arguments)
+            assert status == 0
+            assert told["unchanged" if again else "installed"] == [0, 1, 2]
+            assert told["installed" if again else "unchanged"] == []
+    for what in ("settings", "registry", "rules"):
+        assert {n: len(found) for n, found in site.installed(what).items()} == {0: 1, 1: 1, 2: 1}
+
+
+def test_other_rules_come_into_force_everywhere_at_one_event_time(site: Site) -> None:
+    assert site.publish("rules", site.rules)[0] == 0
+    site.write_rules(600)
+    status, told, _ = site.publish("rules", site.rules)
+    assert (status, told["installed"], told["late"]) == (0, [0, 1, 2], [])
+    last = [found[-1] for found in site.installed("rules").values()]
+    assert {one.activate_ms for one in last} == {told["activate_ms"]}
+    appended = max(record.timestamp for record in site.read(site.topics.log))
+    assert told["activate_ms"] > appended
+
+
+def test_a_new_device_touches_only_its_partition(site: Site) -> None:
+    assert site.publish("registry", site.registry)[0] == 0
+    site.write_registry(f"new,efire,gw-new,{GRIDS[0]}")
+    status, told, _ = site.publish("registry", site.registry, "--dry-run")
+    assert (status, told["dry_run"], told["assigned"], told["installed"]) == (0, True, 1, [])
+    status, told, _ = site.publish("registry", site.registry)
+    own = by_checksum(GRIDS[0], PARTITIONS)
+    assert (status, told["installed"], told["assigned"]) == (0, [own], 1)
+    assert site.routes().of_gateway("gw-new") == own
+    assert "new" in site.partition(own).engine.registry.devices.ids
+
+
+def test_cells_that_would_join_are_refused_unless_moved(site: Site) -> None:
+    assert site.publish("registry", site.registry)[0] == 0
+    first = by_checksum(GRIDS[0], PARTITIONS)
+    other = next(n for n in range(6) if by_checksum(GRIDS[n], PARTITIONS) != first)
+    site.write_registry(f"bridge,efire,gw-0,{GRIDS[other]}")
+    status, _, said = site.publish("registry", site.registry)
+    assert status == 1
+    assert "would join partitions" in said
+    assert "--move" in said
+    assert site.routes().of_grid(GRIDS[other]) != first
+    status, told, _ = site.publish("registry", site.registry, "--move")
+    assert (status, len(told["moved"])) == (0, 1)
+    routes = site.routes()
+    places = {
+        routes.of_grid(GRIDS[0]), routes.of_grid(GRIDS[other]), routes.of_gateway("gw-0"),
+        routes.of_gateway(f"gw-{other}"),
+    }  # fmt: skip
+    assert len(places) == 1
+    (place,) = places
+    for number in range(PARTITIONS):
+        here = {"meter-0", f"meter-{other}", "bridge"} & set(
+            site.partition(number).engine.registry.devices.ids
+        )
+        assert len(here) == (3 if number == place else 0)
+
+
+def test_bad_input_reaches_no_partition(site: Site) -> None:
+    site.write_rules(500, more="    nonsense: 1\n")
+    status, _, said = site.publish("rules", site.rules)
+    assert (status, len(said.splitlines())) == (1, 1)
+    assert "nonsense" in said
+    assert site.publish("rules", site.folder / "none")[0] == 2
+    assert site.publish("registry", site.folder / "none")[0] == 2
+    site.write_rules(500)
+    text = (site.rules / "a.yml").read_text()
+    text = text.replace("on: {family: efire}", "on: {family: efire}\n    group: community")
+    text = text.replace("when: residual", "when: devices(residual").replace(
+        "500 mA", "500 mA) >= 2"
+    )
+    (site.rules / "a.yml").write_text(text)
+    status, _, said = site.publish("rules", site.rules)
+    assert (status, 'publish.cells = "community"' in said) == (1, True)
+    assert not site.read(site.topics.log)
+
+
+def test_published_in_part_is_published_again(site: Site) -> None:
+    """What a publisher that died has done stays; the rest is done by the next."""
+    assert site.publish("registry", site.registry)[0] == 0
+    site.write(site.topics.assignments, b"published/registry/1", b'{"hash":"other","at_ms":1}')
+    site.write(site.topics.assignments, gateway_key("gw-0"), encode(Assigned(partition=2)))
+    moved = by_checksum(GRIDS[0], PARTITIONS) != 2
+    status, told, said = site.publish("registry", site.registry, "--move")
+    assert status == 0, said
+    assert told["installed"] == [1]
+    assert bool(told["assigned"]) == moved
+
+
+def test_the_shipped_rules_can_be_published(site: Site) -> None:
+    status, told, said = site.publish("rules", shipped_rules())
+    assert (status, told.get("installed")) == (0, [0, 1, 2]), said
