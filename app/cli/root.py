@@ -21,6 +21,7 @@ VERBS = {
     "log": "app",
     "quarantine": "app",
     "gaps": "command",
+    "capacity": "command",
     "topics": "app",
     "publish": "app",
     "bridge": "command",
