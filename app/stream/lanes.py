@@ -72,6 +72,7 @@ class Lanes:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="deciding")
         self._lanes: dict[int, Lane] = {}
         self._closing: set[asyncio.Task[None]] = set()
+        self._closed = False
         self.loading: set[int] = set()
         self.ends = Ends()
         self.moved_s = time.monotonic()
@@ -97,6 +98,8 @@ class Lanes:
 
         What was in memory all the time is as good as ever: it depends on the log alone.
         """
+        if self._closed:
+            return
         self._around.metrics.rebalances.inc()
         for number in sorted(set(self._lanes) - partitions):
             lane = self._lanes.pop(number)
@@ -224,6 +227,10 @@ class Lanes:
             await around.post.send(records)
         if lanes:
             self.ends = await around.ends([lane.number for lane in lanes])
+        for lane in lanes:
+            if not self.lag(lane):
+                # With nothing to do nobody stands still.
+                lane.decided_s = time.monotonic()
         self._show(lanes)
 
     async def _asks(self, lane: Lane) -> list[tuple[str, int, bytes | None, bytes | None]]:
@@ -260,9 +267,10 @@ class Lanes:
         return max(0, self.ends.next.get(lane.number, 0) - lane.offset - 1)
 
     async def close(self) -> None:
-        """Finish what is in hand and save all state."""
-        await asyncio.gather(*(lane.close(save=True) for lane in self._lanes.values()))
-        self._thread.shutdown(wait=False)
+        """Finish what is in hand and save all state. Nothing is taken over after this."""
+        self._closed = True
+        lanes, self._lanes = self.all(), {}
+        await asyncio.gather(*(lane.close(save=True) for lane in lanes))
 
     def document(self) -> list[dict[str, Any]]:
         """For health."""

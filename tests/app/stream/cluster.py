@@ -6,15 +6,18 @@ import asyncio
 import http.client
 import json
 import re
+import signal
 from collections.abc import Coroutine, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from app.content import content_hash
+from app.stream.outlet import Outlet
+from app.stream.post import OutletPost
 from app.stream.records import pieces
-from app.stream.settings import load
+from app.stream.settings import StreamSettings, load
 from contracts.log import LogRecord, encode_bundle
 from tests.torture.processes import Part, PartFailed, gridwarden, until
 
@@ -49,6 +52,17 @@ class Worker(Part):
             return 0, b""
         finally:
             connection.close()
+
+    def pause(self) -> None:
+        """SIGSTOP: it holds its connections and does nothing."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self._child is not None
+        self._child.send_signal(number)
 
     def partitions(self) -> dict[int, dict[str, Any]]:
         status, body = self.get("/health")
@@ -97,7 +111,7 @@ class Cluster:
             for content in contents
             for key, value in pieces(content_hash(content), content)
         ]
-        wait(_write(self.bootstrap, records))
+        wait(_write(self.settings, records))
 
     def put(self, bundles: Iterable[tuple[int, Sequence[LogRecord]]]) -> None:
         """(partition, records) of each bundle."""
@@ -105,10 +119,10 @@ class Cluster:
             (self.topics.log.name, number, None, encode_bundle(bundle))
             for number, bundle in bundles
         ]
-        wait(_write(self.bootstrap, records))
+        wait(_write(self.settings, records))
 
     def put_raw(self, partition: int, value: bytes | None) -> None:
-        wait(_write(self.bootstrap, [(self.topics.log.name, partition, b"k", value)]))
+        wait(_write(self.settings, [(self.topics.log.name, partition, b"k", value)]))
 
     def read(self, role: str) -> list[ConsumerRecord]:
         """All that stands in a topic, partition by partition."""
@@ -172,18 +186,13 @@ class Cluster:
 Record = tuple[str, int, bytes | None, bytes | None]
 
 
-async def _write(bootstrap: str, records: Iterable[Record]) -> None:
-    producer = AIOKafkaProducer(
-        bootstrap_servers=bootstrap, acks="all", enable_idempotence=True, linger_ms=5
-    )
-    await producer.start()
+async def _write(settings: StreamSettings, records: Sequence[Record]) -> None:
+    """Tries until Kafka has them: some may be there twice then."""
+    outlet = Outlet(settings.kafka)
     try:
-        for topic, partition, key, value in records:
-            sent = await producer.send(topic, value, key, partition=partition)
-        await sent
-        await producer.flush()
+        await OutletPost(outlet).send(records)
     finally:
-        await producer.stop()
+        await outlet.close()
 
 
 async def _read(bootstrap: str, topic: str, partitions: int) -> list[ConsumerRecord]:

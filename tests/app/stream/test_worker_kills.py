@@ -1,0 +1,207 @@
+"""Whatever happens to workers and broker: nothing lost, nothing wrong, repeats with the same id."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from contracts.log import LogRecord
+from tests.app.stream.cluster import Cluster, Worker, until
+from tests.app.stream.town import Cell, S, installed, joined, rules
+from tests.parts.kafka import Kafka
+from tests.torture import results
+
+pytestmark = pytest.mark.kafka
+
+PARTITIONS = 8
+STEP_MS = 500
+LEAD_MS = 120 * S
+"""How long before its first pack a cell's time begins."""
+PAUSE_S = 8.0
+"""Longer than the session of 6 s: others take over meanwhile."""
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class Load:
+    """Writes what the cells say, as it happens, in a thread."""
+
+    def __init__(self, cluster: Cluster, cells: list[Cell], start_ms: int) -> None:
+        self._cluster, self._cells, self._at_ms = cluster, cells, start_ms
+        self._seq = 0
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self.failure: BaseException | None = None
+
+    def _run(self) -> None:
+        try:
+            while not self._ending.wait(0.25):
+                due: list[tuple[int, list[LogRecord]]] = []
+                while self._at_ms + STEP_MS <= now_ms():
+                    self._seq += 1
+                    end = self._at_ms + STEP_MS
+                    due += [(c.number, c.packs(self._at_ms, end, self._seq)) for c in self._cells]
+                    self._at_ms = end
+                if due:
+                    self._cluster.put(due)
+        except BaseException as error:
+            self.failure = error
+            raise
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._ending.set()
+        self._thread.join()
+        assert self.failure is None, self.failure
+
+
+@contextmanager
+def rig(folder: Path, kafka: Kafka, prefix: str) -> Iterator[tuple[Cluster, Load]]:
+    start_ms = (now_ms() - 60 * S) // S * S
+    cells = [Cell(number, start_ms - LEAD_MS) for number in range(PARTITIONS)]
+    cluster = Cluster(folder, kafka.bootstrap, prefix, partitions=PARTITIONS)
+    cluster.publish([rules(), *(joined([cell]) for cell in cells)])
+    for cell in cells:
+        head = [
+            installed(start_ms - 2, "rules", rules()),
+            installed(start_ms - 1, "registry", joined([cell])),
+            *cell.births(start_ms),
+        ]
+        cluster.put([(cell.number, head)])
+    try:
+        for name in ("one", "two", "three"):
+            cluster.add(name)
+        until(cluster.all_owned, 60, "each partition has one worker")
+        load = Load(cluster, cells, start_ms)
+        load.start()
+        try:
+            yield cluster, load
+        finally:
+            load.stop()
+    finally:
+        cluster.discard()
+
+
+class Trouble:
+    """What is done to workers. ended: those that were taken away for good."""
+
+    def __init__(self, cluster: Cluster, kafka: Kafka, seed: int) -> None:
+        self._cluster, self._kafka = cluster, kafka
+        self._chance = random.Random(seed)
+        self.did: list[str] = []
+        self._more = 0
+
+    def _running(self) -> list[Worker]:
+        return [worker for worker in self._cluster.workers.values() if worker.running]
+
+    def kill(self) -> None:
+        worker = self._chance.choice(self._running())
+        worker.kill()
+        self.did.append(f"kill {worker.name}")
+        time.sleep(self._chance.uniform(0, 2))
+        self._cluster.add(worker.name)
+
+    def pause(self) -> None:
+        worker = self._chance.choice(self._running())
+        worker.pause()
+        self.did.append(f"pause {worker.name}")
+        time.sleep(PAUSE_S)
+        worker.resume()
+
+    def add(self) -> None:
+        self._more += 1
+        self._cluster.add(f"more{self._more}")
+        self.did.append(f"add more{self._more}")
+
+    def remove(self) -> None:
+        workers = self._running()
+        if len(workers) < 3:
+            return
+        worker = self._chance.choice(workers)
+        assert worker.stop() == 0, worker.log[-3000:]
+        self.did.append(f"remove {worker.name}")
+        if len(workers) == 3:
+            self._cluster.add(worker.name)
+
+    def broker(self) -> None:
+        self._kafka.kill()
+        self.did.append("broker killed")
+        time.sleep(1)
+        self._kafka.restart()
+
+    def go_on(self, seconds: float) -> None:
+        what: list[Callable[[], None]] = [
+            *(self.kill, self.kill, self.kill),
+            *(self.pause, self.add, self.remove, self.remove, self.broker),
+        ]
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self._chance.choice(what)()
+            self._cluster.fail_if_ended()
+            time.sleep(self._chance.uniform(1, 4))
+
+
+def account(cluster: Cluster, did: list[str]) -> dict[str, int]:
+    """All that is in the log by now is decided; then what came out beside what a replay gives."""
+    ends = cluster.ends()
+    until(lambda: cluster.done(ends), 90, f"decided up to {ends} after {did}")
+    alerts = cluster.alerts()
+    due = set(cluster.replayed(ends))
+    for worker in cluster.workers.values():
+        if worker.running:
+            assert worker.stop() == 0, worker.log[-3000:]
+    # Time went on meanwhile, and what it brought is right, too.
+    right = due | set(cluster.replayed())
+    told = set(alerts)
+    ids = {json.loads(event)["id"] for event in told}
+    assert len(ids) == len(told), "one id with different bytes"
+    return {
+        "events": len(due),
+        "lost": len(due - told),
+        "wrong": len(told - right),
+        "repeated": len(alerts) - len(told),
+    }
+
+
+def test_kills_pauses_and_new_workers_lose_nothing(
+    tmp_path: Path, killable_kafka: Kafka, topic_prefix: str
+) -> None:
+    with rig(tmp_path, killable_kafka, topic_prefix) as (cluster, load):
+        trouble = Trouble(cluster, killable_kafka, 3)
+        trouble.kill()
+        trouble.add()
+        trouble.pause()
+        trouble.broker()
+        trouble.remove()
+        trouble.kill()
+        load.stop()
+        found = account(cluster, trouble.did)
+    assert (found["lost"], found["wrong"]) == (0, 0), (found, trouble.did)
+    assert found["events"] > 50
+
+
+@pytest.mark.torture
+def test_kills_for_long(tmp_path: Path, killable_kafka: Kafka, topic_prefix: str) -> None:
+    """`TORTURE_S` seconds of it, 600 if not given."""
+    seconds = float(os.environ.get("TORTURE_S", "600"))
+    with rig(tmp_path, killable_kafka, topic_prefix) as (cluster, load):
+        trouble = Trouble(cluster, killable_kafka, int(os.environ.get("TORTURE_SEED", "1")))
+        trouble.go_on(seconds)
+        load.stop()
+        found = account(cluster, trouble.did)
+    told = Counter(did.split()[0] for did in trouble.did)
+    results.keep("cluster", {"seconds": seconds, **found, **told})
+    assert (found["lost"], found["wrong"]) == (0, 0), (found, trouble.did)
