@@ -11,6 +11,64 @@ from ingest.telemetry import TelemetryState
 LATENCY_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300, 3600)
 
 
+class StoreMetrics:
+    """What is seen of the telemetry store, in whichever process writes it."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.lag = Gauge(
+            "gridwarden_telemetry_store_lag_seconds",
+            "How far the queryable store is behind the log",
+            registry=registry,
+        )
+        self.thinned = Gauge(
+            "gridwarden_telemetry_store_thinned_rows",
+            "Readings that the queryable store left out, the log has them",
+            registry=registry,
+        )
+        self.lost = Gauge(
+            "gridwarden_telemetry_store_lost_rows",
+            "Readings that the queryable store could not keep, the log has them",
+            registry=registry,
+        )
+        self.refused = Gauge(
+            "gridwarden_telemetry_store_refused_rows",
+            "Readings that the queryable store will never take, kept as dead letters",
+            registry=registry,
+        )
+        self.spilled = Gauge(
+            "gridwarden_telemetry_store_spilled_rows",
+            "Readings that wait on this disk until the store can be reached",
+            registry=registry,
+        )
+        self.spilled_bytes = Gauge(
+            "gridwarden_telemetry_store_spilled_bytes",
+            "Bytes of the readings that wait on this disk",
+            registry=registry,
+        )
+        self.retries = Gauge(
+            "gridwarden_telemetry_store_retries",
+            "Writes to the queryable store that had to be made again",
+            registry=registry,
+        )
+        self.up = Gauge(
+            "gridwarden_telemetry_store_up",
+            "0 while the queryable store has a problem that /health tells",
+            registry=registry,
+        )
+        # Where there is no store, none is missed.
+        self.up.set(1)
+
+    def show(self, state: TelemetryState) -> None:
+        self.up.set(not state.problem)
+        self.lag.set(state.lag_ms / 1000)
+        self.thinned.set(state.thinned_rows)
+        self.lost.set(state.lost_rows)
+        self.refused.set(state.refused_rows)
+        self.spilled.set(state.spilled_rows)
+        self.spilled_bytes.set(state.spilled_bytes)
+        self.retries.set(state.retries)
+
+
 class Metrics:
     """All collectors of one server process, in a registry of their own."""
 
@@ -66,46 +124,7 @@ class Metrics:
             "Time of acceptance minus the least watermark of a gateway heard in the last minute",
             registry=self.registry,
         )
-        self.store_lag = Gauge(
-            "gridwarden_telemetry_store_lag_seconds",
-            "How far the queryable store is behind the log",
-            registry=self.registry,
-        )
-        self.store_thinned = Gauge(
-            "gridwarden_telemetry_store_thinned_rows",
-            "Readings that the queryable store left out, the log has them",
-            registry=self.registry,
-        )
-        self.store_lost = Gauge(
-            "gridwarden_telemetry_store_lost_rows",
-            "Readings that the queryable store could not keep, the log has them",
-            registry=self.registry,
-        )
-        self.store_refused = Gauge(
-            "gridwarden_telemetry_store_refused_rows",
-            "Readings that the queryable store will never take, kept as dead letters",
-            registry=self.registry,
-        )
-        self.store_spilled = Gauge(
-            "gridwarden_telemetry_store_spilled_rows",
-            "Readings that wait on this disk until the store can be reached",
-            registry=self.registry,
-        )
-        self.store_spilled_bytes = Gauge(
-            "gridwarden_telemetry_store_spilled_bytes",
-            "Bytes of the readings that wait on this disk",
-            registry=self.registry,
-        )
-        self.store_retries = Gauge(
-            "gridwarden_telemetry_store_retries",
-            "Writes to the queryable store that had to be made again",
-            registry=self.registry,
-        )
-        self.store_up = Gauge(
-            "gridwarden_telemetry_store_up",
-            "0 while the queryable store has a problem that /health tells",
-            registry=self.registry,
-        )
+        self.store = StoreMetrics(self.registry)
         self.position = Gauge(
             "gridwarden_log_position", "Last position of the log", registry=self.registry
         )
@@ -153,16 +172,6 @@ class Metrics:
         """Totals that a part keeps itself."""
         for what, number in counts.items():
             self.inner.labels(part, what).set(number)
-
-    def show_store(self, state: TelemetryState) -> None:
-        self.store_up.set(not state.problem)
-        self.store_lag.set(state.lag_ms / 1000)
-        self.store_thinned.set(state.thinned_rows)
-        self.store_lost.set(state.lost_rows)
-        self.store_refused.set(state.refused_rows)
-        self.store_spilled.set(state.spilled_rows)
-        self.store_spilled_bytes.set(state.spilled_bytes)
-        self.store_retries.set(state.retries)
 
     def show_judged(self, judged: Iterable[tuple[str, str, int]]) -> None:
         """(rule, disposition, alerts) as they are now: one that is judged anew moves."""

@@ -116,6 +116,12 @@ class TelemetrySettings(Section):
     max_rows_per_s: int = Field(20_000, ge=100)
     keep_days: int = Field(30, ge=1)
 
+    def beside(self, base: Path) -> TelemetrySettings:
+        """The same, its files beside the settings file."""
+        files = {"token_file": self.influx.token_file, "ca_file": self.influx.ca_file}
+        found = {name: base / path for name, path in files.items() if path is not None}
+        return self.model_copy(update={"influx": self.influx.model_copy(update=found)})
+
 
 class RetentionSettings(Section):
     raw_bytes: int = Field(20 << 30, ge=64 << 20)
@@ -263,12 +269,6 @@ def _resolved(settings: Settings, base: Path) -> Settings:
             "ca_file": at(settings.mqtt.ca_file),
         }
     )
-    influx = settings.telemetry.influx.model_copy(
-        update={
-            "token_file": at(settings.telemetry.influx.token_file),
-            "ca_file": at(settings.telemetry.influx.ca_file),
-        }
-    )
     return settings.model_copy(
         update={
             "data": base / settings.data,
@@ -276,6 +276,6 @@ def _resolved(settings: Settings, base: Path) -> Settings:
             "rules": at(settings.rules),
             "webhook": hooks,
             "mqtt": mqtt,
-            "telemetry": settings.telemetry.model_copy(update={"influx": influx}),
+            "telemetry": settings.telemetry.beside(base),
         }
     )

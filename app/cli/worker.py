@@ -13,6 +13,7 @@ from app import logs
 from app.cli.outcome import fail
 from app.settings import SettingsError
 from app.stream.settings import StreamSettings, load
+from ingest.storage import StoreError
 
 
 def command(
@@ -28,7 +29,9 @@ def command(
     try:
         settings = load(config)
         asyncio.run(_run(Worker, settings))
-    except (SettingsError, admin.KafkaAway, admin.KafkaError, admin.TopicsWrong) as error:
+    except (
+        SettingsError, StoreError, admin.KafkaAway, admin.KafkaError, admin.TopicsWrong,
+    ) as error:  # fmt: skip
         fail(str(error))
     _say("stopped")
 

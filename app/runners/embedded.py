@@ -376,7 +376,7 @@ class Server:
     def _exposition(self) -> bytes:
         self.metrics.watermark_lag.set(self.execution.watermark_lag_s())
         if self.telemetry is not None:
-            self.metrics.show_store(self.telemetry.state())
+            self.metrics.store.show(self.telemetry.state())
         self.metrics.show_judged(self.store.queries.judged())
         for part, counts in self._inner_counts().items():
             self.metrics.show(part, counts)

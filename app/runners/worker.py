@@ -23,6 +23,7 @@ from contextlib import AsyncExitStack
 from typing import Any, cast
 
 import faust
+import msgspec
 import structlog
 from faust.transport.drivers import aiokafka as driver
 from yarl import URL
@@ -37,6 +38,7 @@ from app.stream.lane import Saver, Waiting
 from app.stream.lanes import Lanes, Surroundings
 from app.stream.outlet import Outlet
 from app.stream.post import OutletPost
+from app.stream.readings import Readings
 from app.stream.settings import KafkaSettings, StreamSettings, secret
 from app.stream.snapshots import snapshot_reader
 from app.stream.tails import Tail
@@ -45,7 +47,6 @@ from app.stream.vitals import Vitals
 from app.stream.watch import Facts, stuck
 from app.stream.worker_metrics import WorkerMetrics
 from ingest.partition import Bundle
-from ingest.telemetry import TelemetryStore
 
 FAILED = 1
 TURN_S = 1.0
@@ -121,15 +122,8 @@ def _credentials(kafka: KafkaSettings) -> Any:
 class Worker:
     """Build it, `run` it. `say` gets a line for a person at each step of the start."""
 
-    def __init__(
-        self,
-        settings: StreamSettings,
-        say: Callable[[str], None],
-        *,
-        telemetry: TelemetryStore | None = None,
-    ) -> None:
+    def __init__(self, settings: StreamSettings, say: Callable[[str], None]) -> None:
         self.settings, self._say = settings, say
-        self._telemetry = telemetry
         self._logger: structlog.stdlib.BoundLogger = logger("worker")
         self.metrics = WorkerMetrics()
         self._topics = settings.layout
@@ -167,6 +161,8 @@ class Worker:
         self._spawn(stack, "content", tail.run())
         await tail.caught_up.wait()
         post = OutletPost(self._outlet)
+        self._readings = Readings(settings, post, clock=now_ms)
+        stack.push_async_callback(self._readings.close)
         self._app = _app(settings)
         self._app.log_topic = topics.log.name
         self.lanes = Lanes(
@@ -182,11 +178,11 @@ class Worker:
                     by=settings.worker.instance or socket.gethostname(),
                     clock=now_ms,
                     end=reader.end,
-                    flush=self._flush,
+                    flush=self._readings.flush,
                     logger=self._logger,
                 ),
                 ends=self._looker.look,
-                telemetry=self._telemetry,
+                telemetry=self._readings.store,
                 metrics=self.metrics,
                 logger=self._logger,
                 clock=now_ms,
@@ -198,7 +194,7 @@ class Worker:
         )
         self._app.positions = self.lanes.positions
         self._wire()
-        vitals = Vitals(settings.http, self.health, self.metrics.exposition)
+        vitals = Vitals(settings.http, self.health, self._exposition)
         vitals.start()
         stack.callback(vitals.stop)
         self._say(f"health and metrics on http://{settings.http.host}:{vitals.port}")
@@ -206,9 +202,10 @@ class Worker:
         self._spawn(stack, "watching", self._beat())
         threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
 
-    def _flush(self) -> None:
-        if self._telemetry is not None:
-            self._telemetry.flush()
+    def _exposition(self) -> bytes:
+        if self._readings.store is not None:
+            self.metrics.store.show(self._readings.store.state())
+        return self.metrics.exposition()
 
     def _wire(self) -> None:
         app = self._app
@@ -319,6 +316,10 @@ class Worker:
             for one in partitions
             if not one["rules"] and one["offset"] >= 0
         ]
+        store = self._readings.store
+        telemetry = None if store is None else store.state()
+        if telemetry is not None and telemetry.problem:
+            problems.append(f"telemetry store: {telemetry.problem}")
         return {
             "ok": not problems,
             "ready": not kafka and not lanes.loading,
@@ -327,6 +328,7 @@ class Worker:
             "instance": self.settings.worker.instance,
             "loading": sorted(lanes.loading),
             "partitions": partitions,
+            "telemetry": None if telemetry is None else msgspec.to_builtins(telemetry),
         }
 
     def _fail(self, why: str) -> None:

@@ -19,6 +19,7 @@ from app.settings import (
     HttpSettings,
     Section,
     SettingsError,
+    TelemetrySettings,
     Webhooks,
     read,
 )
@@ -153,7 +154,8 @@ class StreamHttpSettings(Section):
 class StreamSettings(BaseSettings):
     """Everything that a bridge, a worker, `publish` or a copy of dispatch needs to know.
 
-    data, console, dispatch, webhook: of dispatch alone.
+    telemetry: of workers. data: what dispatch keeps, and what workers couldn't write to the
+    telemetry store yet. console, dispatch, webhook: of dispatch alone.
     """
 
     model_config = SettingsConfigDict(
@@ -168,6 +170,7 @@ class StreamSettings(BaseSettings):
     worker: WorkerSettings = WorkerSettings()
     http: StreamHttpSettings = StreamHttpSettings()
     engine: EngineSettings = EngineSettings()
+    telemetry: TelemetrySettings = TelemetrySettings(enabled=False)
     data: Path = Path("var/gridwarden-dispatch")
     console: HttpSettings = HttpSettings()
     dispatch: DispatchSettings = DispatchSettings()
@@ -191,6 +194,7 @@ def load(path: Path | None) -> StreamSettings:
         update={
             "kafka": _at(base, settings.kafka),
             "mqtt": _at(base, settings.mqtt),
+            "telemetry": settings.telemetry.beside(base),
             "data": base / settings.data,
             "webhook": tuple(_at(base, hook) for hook in settings.webhook),
         }

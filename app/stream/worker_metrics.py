@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from app.metrics import LATENCY_S
+from app.metrics import LATENCY_S, StoreMetrics
 from app.stream.partition import Outputs
 
 
@@ -13,6 +13,7 @@ class WorkerMetrics:
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
+        self.store = StoreMetrics(registry)
         self.records = Counter(
             "gridwarden_worker_records",
             "Log records by kind, and duplicate packs",
