@@ -74,6 +74,14 @@ def test_only_what_must_be_is_reached_and_on_loopback(name: str) -> None:
     assert (set(service["networks"]) == {"inner"}) is (name not in MAY_BE_REACHED)
 
 
+def test_bridges_keep_their_names_and_workers_theirs() -> None:
+    for name, service in SERVICES.items():
+        if service.get("command", [""])[0] == "bridge":
+            assert service["hostname"] == name
+        if service.get("command", [""])[0] == "worker":
+            assert service["environment"]["GRIDWARDEN_WORKER__INSTANCE"] == name
+
+
 def test_the_inner_network_leads_nowhere() -> None:
     assert compose()["networks"]["inner"] == {"internal": True}
 

@@ -28,7 +28,7 @@ def test_an_object_is_what_kubernetes_knows(one: dict[str, Any]) -> None:
 
 
 def test_a_misspelt_key_would_be_seen() -> None:
-    one = next(one for one in of_kind("Deployment"))
+    one = next(one for one in of_kind("StatefulSet"))
     one["spec"]["template"]["spec"]["containers"][0]["readynessProbe"] = {}
     with pytest.raises(kubernetes_validate.ValidationError):
         kubernetes_validate.validate(one, VERSION, strict=True)
@@ -134,6 +134,14 @@ def _most_workers(path: Path) -> int:
             if step["path"] == "/spec/maxReplicaCount":
                 most = step["value"]
     return most
+
+
+def test_bridges_and_workers_keep_their_names() -> None:
+    """The broker keeps a session for a bridge's host name, Kafka partitions for a worker's."""
+    named = {one["metadata"]["name"] for one in of_kind("StatefulSet")}
+    assert {"bridge", "worker"} <= named
+    services = {one["metadata"]["name"] for one in of_kind("Service")}
+    assert {one["spec"]["serviceName"] for one in of_kind("StatefulSet")} <= services
 
 
 def test_scaling_goes_by_the_consumers_lag() -> None:

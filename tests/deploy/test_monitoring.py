@@ -79,8 +79,6 @@ def test_what_is_scraped_is_there() -> None:
     for job in scraped["scrape_configs"]:
         for config in job.get("static_configs", []):
             assert {target.split(":")[0] for target in config["targets"]} <= set(services)
-        for config in job.get("dns_sd_configs", []):
-            assert set(config["names"]) <= set(services)
 
 
 def dashboard(path: Path) -> dict[str, Any]:
