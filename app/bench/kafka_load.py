@@ -9,7 +9,7 @@ from app.bench.kafka_site import Gateways, Site, fill
 
 
 def main(config: str, registry: str, per_s: float, seconds: float, seed: int) -> None:
-    gateways = Gateways(Path(registry), 0, seed)
+    gateways = Gateways(Path(registry), seed)
     fill(Site(Path(config)), gateways.live(per_s, seconds), per_s)
 
 

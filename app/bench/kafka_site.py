@@ -166,10 +166,9 @@ class Site:
 class Gateways:
     """Gateways of a town that speak in turns, `PACK_READINGS` a pack."""
 
-    def __init__(self, registry: Path, start_ms: int, seed: int) -> None:
+    def __init__(self, registry: Path, seed: int) -> None:
         table = load_with_findings(registry)[0].devices
         self._dice = np.random.default_rng(seed)
-        self._start_ms = start_ms
         self._templates: list[tuple[str, ReadingBatch]] = []
         self.span_ms = 0
         """How much event time a pack covers."""
@@ -193,13 +192,6 @@ class Gateways:
         self.span_ms = max(self.span_ms, rounds * 1_000)
         rows = [(d, f, q, k * 1_000, v, 0) for k in range(rounds) for d, f, q, v in said]
         return ReadingBatch.of(rows[:PACK_READINGS])
-
-    def packs(self, rounds: int) -> Iterator[LogRecord]:
-        """All gateways' packs, round after round, in the time that they would take."""
-        for number in range(rounds):
-            at_ms = self._start_ms + number * self.span_ms
-            for gateway, template in self._templates:
-                yield self._pack(gateway, template, number + 1, at_ms, template.ts_ms)
 
     def live(self, per_s: float, seconds: float) -> Iterator[LogRecord]:
         """For so long, packs of the moment at which each is asked for."""

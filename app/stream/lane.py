@@ -56,7 +56,7 @@ class Waiting:
 class Lane:
     """expected: the offset of the next record to come. decided_s: monotonic, of the last step.
 
-    saved_offset: of the last snapshot, -1 = none.
+    saved_offset: of the last snapshot, -1 = none. recovered_s: how long it took to take it over.
     """
 
     def __init__(
@@ -81,6 +81,7 @@ class Lane:
         """Of the last record that is done."""
         self.position, self.heard_ms = partition.log.position, partition.log.last_ms
         self.decided_s = time.monotonic()
+        self.recovered_s = 0.0
         self._saves = [] if saved is None else [saved]
         self._saved_s = time.monotonic()
         self._saving: asyncio.Task[None] | None = None

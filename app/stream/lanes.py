@@ -143,15 +143,16 @@ class Lanes:
                 saved=None if saved is None else saved.manifest,
             )
             lane.task = asyncio.ensure_future(self._run(lane))
+            lane.recovered_s = time.monotonic() - started
             self._lanes[number] = lane
         finally:
             self.loading.discard(number)
-        around.metrics.recovery_s.set(time.monotonic() - started)
+        around.metrics.recovery_s.set(lane.recovered_s)
         around.logger.info(
             "partition taken over",
             partition=number,
             offset=partition.offset,
-            took_s=round(time.monotonic() - started, 3),
+            took_s=round(lane.recovered_s, 3),
         )
 
     async def _run(self, lane: Lane) -> None:
@@ -282,6 +283,7 @@ class Lanes:
                 "waiting_bytes": lane.waiting_bytes,
                 "heard_ms": lane.heard_ms,
                 "snapshot_offset": lane.saved_offset,
+                "recovered_s": round(lane.recovered_s, 3),
                 "rules": lane.partition.engine.content.get("rules", ""),
                 "registry": lane.partition.engine.content.get("registry", ""),
                 "devices": len(lane.partition.engine.registry.devices),
