@@ -163,7 +163,7 @@ class Cluster:
             if worker.status not in (None, 0, -9, -19):
                 raise PartFailed(f"{worker.name} ended ({worker.status}):\n{worker.log[-3000:]}")
 
-    def finish(self, wait_s: float = 60.0) -> None:
+    def finish(self, wait_s: float = 180.0) -> None:
         """Wait until all that is in the log by now is decided."""
         ends = self.ends()
         until(lambda: self.done(ends), wait_s, f"decided up to {ends}")

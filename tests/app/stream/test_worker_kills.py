@@ -20,7 +20,7 @@ from tests.app.stream.town import Cell, S, installed, joined, rules
 from tests.parts.kafka import Kafka
 from tests.torture import results
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
 
 PARTITIONS = 8
 STEP_MS = 500
@@ -84,7 +84,7 @@ def rig(folder: Path, kafka: Kafka, prefix: str) -> Iterator[tuple[Cluster, Load
     try:
         for name in ("one", "two", "three"):
             cluster.add(name)
-        until(cluster.all_owned, 60, "each partition has one worker")
+        until(cluster.all_owned, 180, "each partition has one worker")
         load = Load(cluster, cells, start_ms)
         load.start()
         try:
@@ -157,7 +157,7 @@ class Trouble:
 def account(cluster: Cluster, did: list[str]) -> dict[str, int]:
     """All that is in the log by now is decided; then what came out beside what a replay gives."""
     ends = cluster.ends()
-    until(lambda: cluster.done(ends), 90, f"decided up to {ends} after {did}")
+    until(lambda: cluster.done(ends), 180, f"decided up to {ends} after {did}")
     alerts = cluster.alerts()
     due = set(cluster.replayed(ends))
     for worker in cluster.workers.values():
