@@ -6,10 +6,14 @@ from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from secrets import SystemRandom
+from typing import TYPE_CHECKING
 
 from app.settings import InfluxSettings, SettingsError, TelemetrySettings
 from contracts.rejects import Reason, Reject
-from ingest.telemetry import SqliteTelemetry, TelemetryStore
+from ingest.telemetry import SqliteReader, SqliteTelemetry, TelemetryReader, TelemetryStore
+
+if TYPE_CHECKING:
+    from ingest.telemetry.influx import Address
 
 SOURCE = "telemetry"
 """What letters of the store name as their source."""
@@ -42,11 +46,43 @@ def open_telemetry(
     )
 
 
-def _influx(settings: InfluxSettings, folder: Path, letters: Letters) -> TelemetryStore:
+def open_reader(settings: TelemetrySettings, folder: Path) -> TelemetryReader:
+    """The store to read from, beside whoever writes it. Raises `SettingsError`."""
+    if settings.store == "sqlite":
+        return SqliteReader(folder)
+    _demand_client()
+    from ingest.telemetry import influx
+
+    try:
+        return influx.InfluxReader(_address(settings.influx))
+    except influx.TokenUnreadable as error:
+        raise SettingsError(f"telemetry.influx.token_file: {error}") from None
+
+
+def _demand_client() -> None:
     if find_spec("influxdb_client") is None:
         raise SettingsError(
             "telemetry.store: influx needs the package influxdb-client; install gridwarden[stream]"
         )
+
+
+def _address(settings: InfluxSettings) -> Address:
+    from ingest.telemetry import influx
+
+    return influx.Address(
+        url=settings.url,
+        bucket=settings.bucket,
+        org=settings.org,
+        token_file=settings.token_file,
+        ca_file=settings.ca_file,
+        version=settings.version,
+        gzip=settings.gzip,
+        timeout_s=settings.timeout_s,
+    )
+
+
+def _influx(settings: InfluxSettings, folder: Path, letters: Letters) -> TelemetryStore:
+    _demand_client()
     from ingest.telemetry import influx
 
     def refused(found: Sequence[influx.Refusal], heard_ms: int) -> None:
@@ -61,16 +97,7 @@ def _influx(settings: InfluxSettings, folder: Path, letters: Letters) -> Telemet
     try:
         return influx.InfluxTelemetry(
             folder / "influx",
-            influx.Address(
-                url=settings.url,
-                bucket=settings.bucket,
-                org=settings.org,
-                token_file=settings.token_file,
-                ca_file=settings.ca_file,
-                version=settings.version,
-                gzip=settings.gzip,
-                timeout_s=settings.timeout_s,
-            ),
+            _address(settings),
             refused=refused,
             jitter=SystemRandom().random,
             spill_bytes=settings.spill_bytes,

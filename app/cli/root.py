@@ -22,6 +22,7 @@ VERBS = {
     "quarantine": "app",
     "gaps": "command",
     "capacity": "command",
+    "telemetry": "app",
     "topics": "app",
     "publish": "app",
     "bridge": "command",

@@ -54,7 +54,24 @@ class Unreadable(Exception):
     """The store can't answer a question now; the text says why."""
 
 
-class TelemetryStore(Protocol):
+class TelemetryReader(Protocol):
+    """What can be asked of every store, beside the process that writes it. Raises `Unreadable` or
+    `StoreError`.
+
+    range: samples with from_ms <= ts < to_ms in time order. latest: the newest of each quantity.
+    history: (quantity, sample) of all that a device sent in the span, in time order.
+    """
+
+    def range(self, device: str, quantity: str, from_ms: int, to_ms: int) -> list[Sample]: ...
+
+    def latest(self, device: str) -> dict[str, Sample]: ...
+
+    def history(self, device: str, from_ms: int, to_ms: int) -> list[tuple[str, Sample]]: ...
+
+    def close(self) -> None: ...
+
+
+class TelemetryStore(TelemetryReader, Protocol):
     """write never blocks and never raises for a full disk: the state says what became of it.
 
     flush: what was handed over before is safe when it returns, thinned or not: stored, or on this
@@ -69,14 +86,8 @@ class TelemetryStore(Protocol):
 
     def flush(self) -> None: ...
 
-    def range(self, device: str, quantity: str, from_ms: int, to_ms: int) -> list[Sample]: ...
-
-    def latest(self, device: str) -> dict[str, Sample]: ...
-
     def state(self) -> TelemetryState: ...
 
     def sheddable(self) -> int: ...
 
     def shed(self, wanted_bytes: int) -> int: ...
-
-    def close(self) -> None: ...

@@ -132,6 +132,26 @@ def read_range(
     return [_sample(*row) for row in rows]
 
 
+def read_history(
+    folder: Path, day: int, device: str, span: tuple[int, int]
+) -> list[tuple[str, Sample]]:
+    """(quantity, sample) of one day's file with from_ms <= ts < to_ms, in time order."""
+    db = open_reader(path_of(folder, day), VERSION)
+    if db is None:
+        return []
+    try:
+        with faults(path_of(folder, day)):
+            rows = db.execute(
+                "SELECT quantity, ts_ms, value, readings.flags FROM readings "
+                "JOIN series ON id = series WHERE device=? AND ts_ms >= ? AND ts_ms < ? "
+                "ORDER BY ts_ms",
+                (device, *span),
+            ).fetchall()
+    finally:
+        db.close()
+    return [(quantity, _sample(*rest)) for quantity, *rest in rows]
+
+
 def read_latest(folder: Path, day: int, device: str) -> dict[str, Sample]:
     """Quantity -> newest sample of one day's file."""
     db = open_reader(path_of(folder, day), VERSION)

@@ -15,7 +15,15 @@ from contracts.directory import DeviceDirectory
 from ingest.storage import StoreError, bytes_of, make_folder, remove
 from ingest.telemetry.buffer import Buffer, Drained
 from ingest.telemetry.contract import Sample, TelemetryState
-from ingest.telemetry.day import DAY_MS, Day, days_of, path_of, read_latest, read_range
+from ingest.telemetry.day import (
+    DAY_MS,
+    Day,
+    days_of,
+    path_of,
+    read_history,
+    read_latest,
+    read_range,
+)
 
 INTERVAL_MS = 10_000
 FLUSH_MS = 1_000
@@ -24,8 +32,54 @@ KEEP_DAYS = 30
 MAX_SAMPLES = 100_000
 
 
-class SqliteTelemetry:
-    """A folder with one file a day. `write` is for one thread; the rest may be called by any."""
+class SqliteReader:
+    """Reads a folder with one file a day, also while another process writes it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def range(self, device: str, quantity: str, from_ms: int, to_ms: int) -> list[Sample]:
+        """Samples with from_ms <= ts < to_ms in time order, at most `MAX_SAMPLES`."""
+        found: list[Sample] = []
+        for day in self._days(from_ms):
+            span = (from_ms, to_ms)
+            found += read_range(self.folder, day, device, quantity, span, MAX_SAMPLES)
+        # The same row can be in two days' files: heard again on the next day.
+        return sorted(set(found), key=_by_time)[:MAX_SAMPLES]
+
+    def latest(self, device: str) -> dict[str, Sample]:
+        """Quantity -> newest stored sample."""
+        found: dict[str, Sample] = {}
+        for day in self._days(None):
+            for quantity, sample in read_latest(self.folder, day, device).items():
+                known = found.get(quantity)
+                if known is None or sample.ts_ms >= known.ts_ms:
+                    found[quantity] = sample
+        return found
+
+    def history(self, device: str, from_ms: int, to_ms: int) -> list[tuple[str, Sample]]:
+        """(quantity, sample) of a device with from_ms <= ts < to_ms, in time order."""
+        found = {
+            one
+            for day in self._days(from_ms)
+            for one in read_history(self.folder, day, device, (from_ms, to_ms))
+        }
+        return sorted(found, key=lambda one: (_by_time(one[1]), one[0]))
+
+    def close(self) -> None:
+        """Nothing is kept open."""
+
+    def _days(self, from_ms: int | None) -> list[int]:
+        """Days whose files may hold something of that time or later."""
+        if not self.folder.is_dir():
+            return []
+        # Nothing is stored before it happened, but for clocks that are ahead by some hours.
+        days = days_of(self.folder)
+        return [day for day in days if from_ms is None or (day + 2) * DAY_MS > from_ms]
+
+
+class SqliteTelemetry(SqliteReader):
+    """Writes the folder too. `write` is for one thread; the rest may be called by any."""
 
     def __init__(
         self,
@@ -41,7 +95,7 @@ class SqliteTelemetry:
         max_rows_per_s: more than this is thinned.
         """
         make_folder(folder)
-        self.folder = folder
+        super().__init__(folder)
         self._clock = clock
         self._interval_ms = interval_ms
         self._period_ms = FLUSH_MS
@@ -131,27 +185,6 @@ class SqliteTelemetry:
             self._day = Day(self.folder, day)
             self.expire(self._clock())
         return self._day
-
-    def range(self, device: str, quantity: str, from_ms: int, to_ms: int) -> list[Sample]:
-        """Samples with from_ms <= ts < to_ms in time order, at most `MAX_SAMPLES`."""
-        found: list[Sample] = []
-        for day in days_of(self.folder):
-            # Nothing is stored before it happened, but for clocks that are ahead by some hours.
-            if (day + 2) * DAY_MS > from_ms:
-                span = (from_ms, to_ms)
-                found += read_range(self.folder, day, device, quantity, span, MAX_SAMPLES)
-        # The same row can be in two days' files: heard again on the next day.
-        return sorted(set(found), key=_by_time)[:MAX_SAMPLES]
-
-    def latest(self, device: str) -> dict[str, Sample]:
-        """Quantity -> newest stored sample."""
-        found: dict[str, Sample] = {}
-        for day in days_of(self.folder):
-            for quantity, sample in read_latest(self.folder, day, device).items():
-                known = found.get(quantity)
-                if known is None or sample.ts_ms >= known.ts_ms:
-                    found[quantity] = sample
-        return found
 
     def state(self) -> TelemetryState:
         days = days_of(self.folder)

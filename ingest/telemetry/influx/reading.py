@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from contracts.quantities import QUANTITIES
+from contracts.quantities import QUANTITIES, QUANTITY_INDEX
 from ingest.telemetry.contract import Sample
 from ingest.telemetry.influx.lines import MEASUREMENT, NONE, flags_of
 
@@ -29,6 +29,35 @@ def range_question(device: str, quantity: str, from_ms: int, to_ms: int) -> str:
         f'WHERE "device" = {_text(device)} AND time >= {from_ms}ms AND time < {to_ms}ms '
         f'GROUP BY "flags" LIMIT {MAX_SAMPLES}'
     )
+
+
+def history_question(device: str, from_ms: int, to_ms: int) -> str:
+    """All fields of a device with from_ms <= ts < to_ms, a series for each set of flags."""
+    return (
+        f"SELECT * FROM {_name(MEASUREMENT)} "  # noqa: S608
+        f'WHERE "device" = {_text(device)} AND time >= {from_ms}ms AND time < {to_ms}ms '
+        f'GROUP BY "flags" LIMIT {MAX_SAMPLES}'
+    )
+
+
+def history_answer(document: dict[str, Any]) -> tuple[list[tuple[str, Sample]], bool]:
+    """(quantity, sample) in time order, and whether that is all. Raises `BadAnswer`."""
+    found: list[tuple[str, Sample]] = []
+    whole = True
+    for series in _results(document, 1)[0]:
+        flags, columns = flags_of(_flags(series)), series.get("columns", [])
+        rows = _rows(series, len(columns))
+        whole = whole and len(rows) < MAX_SAMPLES
+        for at, column in enumerate(columns):
+            name = column.removesuffix(NONE)
+            if name in QUANTITY_INDEX:
+                found += [
+                    (name, Sample(row[0], float(row[at]) if name == column else None, flags))
+                    for row in rows
+                    if row[at] is not None
+                ]
+    found.sort(key=lambda one: (one[1].ts_ms, one[0], one[1].flags))
+    return found, whole
 
 
 def latest_questions(device: str) -> Iterator[tuple[list[tuple[str, bool]], str]]:

@@ -18,12 +18,12 @@ from contracts.batch import TaggedBatch
 from contracts.directory import DeviceDirectory
 from ingest.storage import StoreDamaged, StoreError, make_folder
 from ingest.telemetry.buffer import Buffer, Drained
-from ingest.telemetry.contract import Sample, TelemetryState, Unreadable
-from ingest.telemetry.influx import reading
+from ingest.telemetry.contract import Sample, TelemetryState
 from ingest.telemetry.influx.answers import Answer, Fate, wait_s
 from ingest.telemetry.influx.lines import Body, Encoder, Refusal
+from ingest.telemetry.influx.reader import InfluxReader
 from ingest.telemetry.influx.spill import Shed, Spill
-from ingest.telemetry.influx.wire import Address, NoAnswer, TokenUnreadable, Wire
+from ingest.telemetry.influx.wire import Address, TokenUnreadable, Wire
 
 FLUSH_S = 0.5
 FORGET_TURNS = 600
@@ -71,9 +71,9 @@ class InfluxTelemetry:
         """
         make_folder(folder)
         self._refuse, self._jitter, self._settle_s = refused, jitter, settle_s
-        self._wire, self._reader = Wire(address), Wire(address)
+        self._wire, self._reader = Wire(address), InfluxReader(address)
         self._spill = Spill(folder / "spill.db", spill_bytes)
-        self._lock, self._flushing, self._reading = (threading.Lock() for _ in range(3))
+        self._lock, self._flushing = threading.Lock(), threading.Lock()
         self._sources: dict[int, _Source] = {}
         self._recent: deque[tuple[float, Body]] = deque()
         self._recent_bytes = 0
@@ -231,8 +231,7 @@ class InfluxTelemetry:
         """The token may have been changed since it was read."""
         try:
             self._wire.renew()
-            with self._reading:
-                self._reader.renew()
+            self._reader.renew()
         except TokenUnreadable as error:
             self._problem = str(error)
 
@@ -286,27 +285,15 @@ class InfluxTelemetry:
 
     def range(self, device: str, quantity: str, from_ms: int, to_ms: int) -> list[Sample]:
         """Samples with from_ms <= ts < to_ms in time order. Raises `Unreadable`."""
-        try:
-            with self._reading:
-                question = reading.range_question(device, quantity, from_ms, to_ms)
-                return reading.range_answer(self._reader.ask(question))
-        except (NoAnswer, reading.BadAnswer) as error:
-            raise Unreadable(str(error)) from None
+        return self._reader.range(device, quantity, from_ms, to_ms)
 
     def latest(self, device: str) -> dict[str, Sample]:
         """Quantity -> newest stored sample. Raises `Unreadable`."""
-        found: dict[str, Sample] = {}
-        try:
-            for asked, question in reading.latest_questions(device):
-                with self._reading:
-                    document = self._reader.ask(question)
-                for quantity, sample in reading.latest_answer(asked, document):
-                    known = found.get(quantity)
-                    if known is None or sample.ts_ms >= known.ts_ms:
-                        found[quantity] = sample
-        except (NoAnswer, reading.BadAnswer) as error:
-            raise Unreadable(str(error)) from None
-        return found
+        return self._reader.latest(device)
+
+    def history(self, device: str, from_ms: int, to_ms: int) -> list[tuple[str, Sample]]:
+        """(quantity, sample) with from_ms <= ts < to_ms in time order. Raises `Unreadable`."""
+        return self._reader.history(device, from_ms, to_ms)
 
     def state(self) -> TelemetryState:
         spilled = self._spill.state()
