@@ -14,7 +14,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -104,13 +104,14 @@ class Node:
                 cwd=self.folder,
             )
 
-    def format(self, cluster_id: str) -> None:
+    def format(self, cluster_id: str, options: Iterable[str] = ()) -> None:
         """Once in the life of the folder."""
         java, jars = java_and_jars()
         done = subprocess.run(
             [
                 *_command(java, jars), "kafka.tools.StorageTool", "format", "--ignore-formatted",
                 "--cluster-id", cluster_id, "--config", str(self.folder / "server.properties"),
+                *options,
             ],
             capture_output=True, text=True, check=False, cwd=self.folder,
         )  # fmt: skip
@@ -147,14 +148,20 @@ class Kafka:
     """A cluster of `nodes` in one folder: `start`, `stop`, `kill`, `restart`; a context manager.
 
     Ports are chosen free at the first start and kept over restarts. config: further properties
-    of every node. Topics aren't made by themselves.
+    of every node. format_options: of the formatter. Topics aren't made by themselves.
     """
 
     def __init__(
-        self, folder: Path, *, nodes: int = 1, config: Mapping[str, str] | None = None
+        self,
+        folder: Path,
+        *,
+        nodes: int = 1,
+        config: Mapping[str, str] | None = None,
+        format_options: Iterable[str] = (),
     ) -> None:
         self.folder = folder
         self.config = dict(config or {})
+        self.format_options = tuple(format_options)
         self.nodes = [Node(folder / f"node{n}", n) for n in range(1, nodes + 1)]
         self._formatted = False
 
@@ -196,7 +203,7 @@ class Kafka:
             (node.folder / "server.properties").write_text(self._properties(node))
             meta = node.folder / "data" / "meta.properties"
             meta.unlink(missing_ok=True)
-            node.format(cluster_id)
+            node.format(cluster_id, self.format_options)
 
     def _start_all(self) -> None:
         waiting = [node for node in self.nodes if not node.running]

@@ -125,6 +125,7 @@ class Bridge:
                 self._check_parts()
                 # Nothing more is taken until Kafka has taken its part: the broker keeps it.
                 if not await self._outlet.room(most, FULL_S):
+                    self._send(self._bundler.due(_now_ms()))
                     continue
                 wait_ms = self._bundler.wait_ms(_now_ms())
                 idle = IDLE_MS if wait_ms is None else min(IDLE_MS, int(wait_ms) + 1)

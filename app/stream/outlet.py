@@ -95,7 +95,11 @@ class Outlet:
 
     def oldest_s(self) -> float:
         """Age of the oldest record that Kafka hasn't acknowledged; 0 without any."""
-        born = [lane[0].born_s for lane in self._lanes.values() if lane]
+        born = []
+        for lane in list(self._lanes.values()):
+            # Asked from another thread, too: a lane may become empty meanwhile.
+            with suppress(IndexError):
+                born.append(lane[0].born_s)
         return time.monotonic() - min(born) if born else 0.0
 
     @property
@@ -110,6 +114,8 @@ class Outlet:
 
     async def room(self, below_bytes: int, timeout_s: float) -> bool:
         """Wait until less than so much waits; False when it took too long."""
+        if self.waiting_bytes < below_bytes:
+            return True
 
         async def wait() -> None:
             async with self._settled:

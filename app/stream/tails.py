@@ -24,11 +24,12 @@ class Tail:
 
     def __init__(self, settings: KafkaSettings, topic: str, take: Take) -> None:
         self._settings, self._at, self._take = settings, TopicPartition(topic, 0), take
+        self._next = 0
         self.caught_up = asyncio.Event()
         self.last_error = ""
 
     async def run(self) -> None:
-        """Without end. Each time the connection is made anew, all is read again."""
+        """Without end. A new connection reads on: what is old must not count once more."""
         pause_s = BACKOFF_S[0]
         while True:
             consumer = AIOKafkaConsumer(
@@ -50,8 +51,10 @@ class Tail:
     async def _follow(self, consumer: AIOKafkaConsumer) -> None:
         at = self._at
         consumer.assign([at])
-        await consumer.seek_to_beginning(at)
+        first = (await consumer.beginning_offsets([at]))[at]
         end = (await consumer.end_offsets([at]))[at]
+        # Beyond the end: the topic was made anew.
+        consumer.seek(at, first if self._next > end else max(first, self._next))
         while True:
             if await consumer.position(at) >= end:
                 self.caught_up.set()
@@ -59,6 +62,7 @@ class Tail:
             for records in (await consumer.getmany(at, timeout_ms=POLL_MS)).values():
                 for record in records:
                     self._take(record)
+                    self._next = record.offset + 1
 
 
 async def read_to_end(settings: KafkaSettings, topic: str) -> list[ConsumerRecord]:

@@ -127,6 +127,16 @@ def test_while_kafka_is_away_nothing_is_acknowledged(
         killable_kafka.restart()
         until(lambda: inner(bridge, "acknowledged") == 2, 90, "the second is acknowledged")
         until(lambda: bridge.health()["ok"], 30, "it is well again")
+    # What it reads from Kafka goes on, too.
+    ask = b'{"topic": "gw/v1/gw-1/cmd", "payload": {"type": "resend"}}'
+    with Device(there.broker.port, topics.cmd("gw-1")) as gateway:
+
+        def commanded() -> bool:
+            if not gateway.heard:
+                there.write(there.topics.asks, b"gw-1", ask)
+            return bool(gateway.heard)
+
+        until(commanded, 60, "the command came")
     payloads = [one.payload for records in there.log().values() for one in records]
     assert sorted(payloads) == [b'{"n": 1}', b'{"n": 2}']
 
@@ -143,3 +153,18 @@ def test_it_waits_for_a_kafka_that_comes_later(there: BridgeScene, killable_kafk
     bridge.start()
     until(lambda: "waiting for kafka" in str(bridge.health()["problems"]), 60, "it says so")
     assert bridge.stop() == 0
+
+
+def test_it_is_stopped_while_kafka_is_away(there: BridgeScene, killable_kafka: Kafka) -> None:
+    """What it has taken by then wasn't acknowledged: the next life gets it again."""
+    bridge = there.bridge()
+    bridge.up()
+    killable_kafka.kill()
+    with Device(there.broker.port) as device:
+        device.say(topics.foreign(GRID, "smoke", "d1"), b'{"n": 1}')
+    until(lambda: inner(bridge, "received") == 1, 30, "it has it")
+    assert bridge.stop() == 0
+    assert "they come again" in bridge.log
+    killable_kafka.restart()
+    bridge.start()
+    until(there.log, 60, "it is in the log")
