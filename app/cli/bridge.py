@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
+import threading
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from app import logs
-from app.cli.outcome import fail
+from app.cli.outcome import FINDINGS, fail
 from app.runners.bridge import Bridge
 from app.settings import SettingsError
 from app.stream.admin import TopicsWrong
 from app.stream.client import quiet_clients
 from app.stream.settings import StreamSettings, load
 from app.stream.vitals import Vitals
+
+END_S = 25.0
+"""Supervisors wait 30 s before they kill; a client library that hangs must not make them."""
 
 
 def command(
@@ -40,9 +45,16 @@ def command(
 async def _serve(settings: StreamSettings) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
+
+    def asked() -> None:
         # The loop calls it between steps, not in the middle of one: it may set an event.
-        loop.add_signal_handler(number, stop.set)
+        stop.set()
+        late = threading.Timer(END_S, _give_up)
+        late.daemon = True
+        late.start()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, asked)
     bridge = Bridge(settings, logs.logger("bridge"))
     vitals = Vitals(settings.http, bridge.health, bridge.metrics)
     vitals.start()
@@ -52,3 +64,9 @@ async def _serve(settings: StreamSettings) -> None:
         await bridge.run(stop)
     finally:
         vitals.stop()
+
+
+def _give_up() -> None:
+    """What isn't in Kafka by now wasn't acknowledged: nothing is lost by ending here."""
+    logs.logger("app").error("the bridge didn't end by itself", seconds=END_S)
+    os._exit(FINDINGS)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import ssl
+from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any
+
+from aiokafka.errors import KafkaError
 
 from app.settings import SettingsError
 from app.stream.settings import KafkaSettings, secret
@@ -43,6 +48,15 @@ def client_options(settings: KafkaSettings) -> dict[str, Any]:
             "sasl_plain_password": secret(settings.password_file),
         }
     return options
+
+
+GOODBYE_S = 5.0
+
+
+async def goodbye(stopping: Coroutine[Any, Any, None]) -> None:
+    """Await a client's `stop`, but not for long: while no broker answers it may wait for ever."""
+    with suppress(TimeoutError, KafkaError, OSError):
+        await asyncio.wait_for(stopping, GOODBYE_S)
 
 
 def quiet_clients() -> None:

@@ -20,7 +20,7 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from app.stream.client import client_options
+from app.stream.client import client_options, goodbye
 from app.stream.settings import KafkaSettings
 from app.stream.topics import RECORD_BYTES
 
@@ -28,7 +28,6 @@ BATCH_BYTES = 1 << 20
 """What a lane sends at once; a larger record goes alone."""
 REQUEST_MS = 15_000
 BACKOFF_S = (0.2, 10.0)
-GOODBYE_S = 5.0
 
 
 @dataclass(slots=True)
@@ -258,4 +257,4 @@ async def _discard(generation: _Generation) -> None:
         task.cancel()
     with suppress(KafkaError, OSError, TimeoutError, asyncio.CancelledError):
         await producer.client.close()
-        await asyncio.wait_for(producer.stop(), GOODBYE_S)
+        await goodbye(producer.stop())

@@ -18,8 +18,8 @@ from aiokafka.errors import KafkaError
 
 from app.content import content_hash
 from app.stream import admin
-from app.stream.client import client_options
-from app.stream.outlet import GOODBYE_S, REQUEST_MS
+from app.stream.client import client_options, goodbye
+from app.stream.outlet import REQUEST_MS
 from app.stream.records import (
     PUBLISHED,
     Assigned,
@@ -223,5 +223,4 @@ async def publisher(settings: StreamSettings, clock: Callable[[], int]) -> Async
             "what it has already stays as it is"
         ) from None
     finally:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(producer.stop(), GOODBYE_S)
+        await goodbye(producer.stop())

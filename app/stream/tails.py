@@ -9,7 +9,7 @@ from collections.abc import Callable
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
-from app.stream.client import client_options
+from app.stream.client import client_options, goodbye
 from app.stream.settings import KafkaSettings
 
 Take = Callable[[ConsumerRecord], None]
@@ -44,7 +44,7 @@ class Tail:
             except (KafkaError, OSError) as error:
                 self.last_error = f"{type(error).__name__}: {error}"[:300]
             finally:
-                await consumer.stop()
+                await goodbye(consumer.stop())
             await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311
             pause_s = min(pause_s * 2, BACKOFF_S[1])
 
@@ -80,7 +80,7 @@ async def read_to_end(settings: KafkaSettings, topic: str) -> list[ConsumerRecor
         while await consumer.position(at) < end:
             found += (await consumer.getmany(at, timeout_ms=POLL_MS)).get(at, [])
     finally:
-        await consumer.stop()
+        await goodbye(consumer.stop())
     return found
 
 
@@ -115,6 +115,6 @@ class Share:
             except (KafkaError, OSError) as error:
                 self.last_error = f"{type(error).__name__}: {error}"[:300]
             finally:
-                await consumer.stop()
+                await goodbye(consumer.stop())
             await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311
             pause_s = min(pause_s * 2, BACKOFF_S[1])
