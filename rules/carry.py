@@ -290,6 +290,8 @@ def _pack_memories(parts: Parts, subset: Subset) -> list[_SavedMemory]:
         for (family, stream), memory in sorted(scan.memories.items()):
             rows = parts.members.rows(family)
             for quantity, kept in memory.kept.items():
+                if quantity in parts.derive.unremembered:
+                    continue
                 there = np.flatnonzero(kept.ts_ms > NEVER_MS)
                 there = there[subset.has(rows[there])]
                 saved.append(

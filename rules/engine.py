@@ -92,7 +92,7 @@ class RuleEngine:
         machine = Machine(self._parameters, changes, self._parts.flaps)
         watermarks = Watermarks(parts.directory, progress.watermark_ms)
         hot = Hot(parts.members)
-        batch, beside = parts.derive.extended(_ascending(batch), watermarks, progress)
+        batch, beside = parts.derive.extended(_ascending(batch), watermarks, progress, parts.active)
         sheet = None
         if len(batch):
             derived = len(parts.ruleset.derived)
@@ -100,7 +100,7 @@ class RuleEngine:
             rest = parts.calm_timed.rest(batch, parts.directory, parts.active)
             if rest is not None:
                 parts.timed.collect(sheet, hot, rest, parts.active)
-            parts.silence.hear(sheet, hot)
+            parts.silence.hear(sheet, hot, parts.active)
         parts.silence.expire(watermarks, hot)
         self._play(hot, batch, progress, machine)
         self._expire(machine, watermarks, progress)

@@ -47,7 +47,7 @@ class Parts:
         self.calm_timed = Calm(by_mode["timed"], self.members, derived=derived)
         self.active = np.zeros(len(directory), np.int32)
         self.silence = Silence(ruleset, self.members, directory)
-        self.derive = Derive(ruleset.derived, directory)
+        self.derive = Derive(ruleset.derived, directory, ruleset.rules)
         self.predicates = Predicates(ruleset, self.members, directory)
         self.groups = GroupOperator(ruleset, self.members, directory, self.parameters)
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contracts.directory import DeviceDirectory
-from contracts.quantities import QUANTITIES
+from contracts.quantities import FAMILIES, QUANTITIES
 from rules.expr.evaluate import Bools, judge
 from rules.expr.plan import AttributeIs
 from rules.hot import Codes, Hot
@@ -26,6 +26,8 @@ from rules.verdict import BREACH, encode
 from rules.watermarks import Watermarks
 
 _T = TypeVar("_T", bound=np.generic)
+_ENDLESS = 2**63 - 1
+"""The patience with families that no rule waits for."""
 
 
 class Silence:
@@ -45,6 +47,8 @@ class Silence:
         self._silent: dict[int, Codes] = {}
         self._bound_ms = dict.fromkeys(self.rules, NEVER_MS)
         self._unheard = np.empty(0, np.intp)
+        self._some_told = dict.fromkeys(self.rules, False)
+        self._patience_ms = np.full(len(FAMILIES), _ENDLESS)
         self.grow()
 
     def grow(self) -> None:
@@ -59,6 +63,12 @@ class Silence:
             self._spoken[number] = _constant(rule, answers, room, silent=False)
             self._silent[number] = _constant(rule, answers, room, silent=True)
             self._bound_ms[number] = NEVER_MS
+            self._some_told[number] = bool(self.told[number].any())
+            family = self._members.family_of(number)
+            # Where speaking itself may breach, each row is looked at.
+            speaks = bool((self._spoken[number] & BREACH).any())
+            least = NEVER_MS if speaks else self._silence_ms[number]
+            self._patience_ms[family] = min(int(self._patience_ms[family]), least)
         rows = [self._members.rows(family) for family in self._families]
         watched = np.concatenate(rows).astype(np.intp)
         self._unheard = watched[self.heard_ms[watched] == NEVER_MS]
@@ -77,17 +87,41 @@ class Silence:
         ]
         return min(bounds, default=None)
 
-    def hear(self, sheet: Sheet, hot: Hot) -> None:
-        """Rows in order of event time: silences that they end, and what ends with them."""
-        for family in self._families:
-            rows = sheet.family_rows(family)
-            if not len(rows):
-                continue
-            device, ts_ms = sheet.batch.device[rows], sheet.batch.ts_ms[rows]
-            for number in self.rules:
-                if self._members.family_of(number) == family:
-                    self._hear_rule(number, rows, device, ts_ms, hot)
-            self._advance(device, ts_ms)
+    def hear(self, sheet: Sheet, hot: Hot, active: NDArray[np.int32]) -> None:
+        """Rows in order of event time: silences that they end, and what ends with them.
+
+        active: int32 per directory row, how many instances of the device are active. Only devices
+        that have one, or have been silent for long, are looked at rule by rule.
+        """
+        if not self.rules:
+            return
+        batch = sheet.batch
+        rows = true_at(batch.quantity < len(QUANTITIES))
+        device, ts_ms = batch.device[rows], batch.ts_ms[rows]
+        patience = self._patience_ms[self._directory.family[device]]
+        watched = patience < _ENDLESS
+        heard = self.heard_ms[device]
+        stirred = ts_ms - heard >= patience
+        stirred |= active[device] > 0
+        if len(rows) and int(ts_ms[-1]) - int(ts_ms[0]) >= int(self._patience_ms.min()):
+            stirred[:] = True
+        stirred &= watched
+        if stirred.any():
+            marked = np.zeros(len(self.heard_ms), np.bool_)
+            marked[device[stirred]] = True
+            at = true_at(marked[device])
+            self._hear_rows(rows[at], device[at], ts_ms[at], hot)
+        moved = true_at(watched & (ts_ms > heard))
+        self._advance(device[moved], ts_ms[moved])
+
+    def _hear_rows(
+        self, rows: Index, device: NDArray[np.int32], ts_ms: NDArray[np.int64], hot: Hot
+    ) -> None:
+        of_family = self._directory.family[device]
+        for number in self.rules:
+            mine = true_at(of_family == self._members.family_of(number))
+            if len(mine):
+                self._hear_rule(number, rows[mine], device[mine], ts_ms[mine], hot)
 
     def _hear_rule(
         self,
@@ -149,15 +183,17 @@ class Silence:
 
     def _advance(self, device: NDArray[np.int32], ts_ms: NDArray[np.int64]) -> None:
         """Rows ascend in time, so the last assignment of a device is its newest row."""
-        later = ts_ms > self.heard_ms[device]
-        moved = device[later]
-        if not len(moved):
+        if not len(device):
             return
-        self.heard_ms[moved] = ts_ms[later]
+        self.heard_ms[device] = ts_ms
+        newest = self.heard_ms[device]
+        soonest = int(newest.min())
         for number in self.rules:
-            mine = moved[self._directory.family[moved] == self._members.family_of(number)]
-            self.told[number][self._members.rank[mine]] = False
-            self._lower(number, self.heard_ms[mine])
+            if not self._some_told[number] and soonest >= self._bound_ms[number]:
+                continue
+            mine = self._directory.family[device] == self._members.family_of(number)
+            self.told[number][self._members.rank[device[mine]]] = False
+            self._lower(number, newest[mine])
 
     def _lower(self, number: int, heard_ms: NDArray[np.int64]) -> None:
         newest = int(heard_ms.min(initial=AFTER_ALL_MS))
@@ -191,6 +227,7 @@ class Silence:
         due = waiting & (heard + for_ms <= watermarks.of(rows))
         rank = true_at(due)
         self.told[number][rank] = True
+        self._some_told[number] |= bool(len(rank))
         hot.add(
             rule=number,
             lane=LIVE,

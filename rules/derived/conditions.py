@@ -17,6 +17,7 @@ from contracts.directory import DeviceDirectory
 from contracts.quantities import FAMILY_INDEX
 from rules.derived.debounce import Register
 from rules.derived.deriver import Kept, NewRows
+from rules.derived.quiet import Quiet
 from rules.derived.rows import Rows
 from rules.derived.sequence import Progress
 from rules.entries import FIRST, Entry, names
@@ -36,6 +37,7 @@ class Conditions:
     """Implements `stage.Deriver`."""
 
     name = "conditions"
+    reads_derived = True
 
     def __init__(self, entries: tuple[Entry, ...], directory: DeviceDirectory) -> None:
         self._directory = directory
@@ -55,7 +57,10 @@ class Conditions:
         ]
 
     @staticmethod
-    def of(entries: tuple[Entry, ...], directory: DeviceDirectory) -> Conditions | None:
+    def of(
+        entries: tuple[Entry, ...], directory: DeviceDirectory, quiet: Quiet
+    ) -> Conditions | None:
+        del quiet  # Each of its rows may decide what comes later.
         if any(isinstance(entry.derived, Sequence | Debounced) for entry in entries):
             return Conditions(entries, directory)
         return None
@@ -63,7 +68,14 @@ class Conditions:
     def wanted(self) -> set[int]:
         return {quantity for group in self._groups for quantity in group.plain}
 
-    def feed(self, batch: TaggedBatch, beside: Beside, watermarks: Watermarks) -> Rows | None:
+    def feed(
+        self,
+        batch: TaggedBatch,
+        beside: Beside,
+        watermarks: Watermarks,
+        active: NDArray[np.int32],
+    ) -> Rows | None:
+        del active
         del watermarks
         if not len(batch):
             return None

@@ -23,9 +23,12 @@ NewRows: TypeAlias = Callable[[NDArray[np.int32]], NDArray[np.int32]]
 class Deriver(Protocol):
     """Makes the rows of one kind of derived quantities; those are the entries it was built with.
 
-    feed: rows in order of event time, each mark's in one call, with all of earlier kinds; answers
-    with the rows to add, in any order. Ticks up to the watermark belong to the mark too. Only
-    what is known by a row's own time and place may decide it.
+    reads_derived: whether it looks at what earlier kinds derive.
+    feed: rows in order of event time, each mark's in one call, with all of earlier kinds where it
+    looks at them; answers with the rows to add, in any order. Ticks up to the watermark belong to
+    the mark too. Only what is known by a row's own time and place may decide it. active: int32
+    per directory row, how many instances of the device are; rows that no rule of others wants
+    may be left out.
     next_ms: the earliest event time of a tick to come; None = none.
     state, load: all that must survive. The same state gives the same columns, whatever was
     called how often; `load` fills a newly built one, and leaves out what it doesn't know.
@@ -33,11 +36,20 @@ class Deriver(Protocol):
 
     name: str
 
+    @property
+    def reads_derived(self) -> bool: ...
+
     def wanted(self) -> set[int]:
         """Indices into `QUANTITIES`."""
         ...
 
-    def feed(self, batch: TaggedBatch, beside: Beside, watermarks: Watermarks) -> Rows | None: ...
+    def feed(
+        self,
+        batch: TaggedBatch,
+        beside: Beside,
+        watermarks: Watermarks,
+        active: NDArray[np.int32],
+    ) -> Rows | None: ...
 
     def next_ms(self) -> int | None: ...
 

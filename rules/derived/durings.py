@@ -18,8 +18,9 @@ from contracts.directory import DeviceDirectory
 from contracts.quantities import FAMILY_INDEX
 from rules.derived.columns import bisected, ranges
 from rules.derived.deriver import Kept, NewRows
+from rules.derived.quiet import Quiet
 from rules.derived.rows import Rows
-from rules.entries import Entry
+from rules.entries import FIRST, Entry
 from rules.expr.composed import During
 from rules.instances import AFTER_ALL_MS, NEVER_MS
 from rules.schedule import turns_of
@@ -45,16 +46,25 @@ class Durings:
             for entry in entries
             if isinstance(entry.derived, During)
         ]
+        self.reads_derived = any(quantity >= FIRST for quantity in self.wanted())
 
     @staticmethod
-    def of(entries: tuple[Entry, ...], directory: DeviceDirectory) -> Durings | None:
+    def of(entries: tuple[Entry, ...], directory: DeviceDirectory, quiet: Quiet) -> Durings | None:
+        del quiet  # Each of its rows may decide what comes later.
         mine = tuple(entry for entry in entries if isinstance(entry.derived, During))
         return Durings(mine, directory) if mine else None
 
     def wanted(self) -> set[int]:
         return {quantity for kind in self._kinds for quantity in kind.about}
 
-    def feed(self, batch: TaggedBatch, beside: Beside, watermarks: Watermarks) -> Rows | None:
+    def feed(
+        self,
+        batch: TaggedBatch,
+        beside: Beside,
+        watermarks: Watermarks,
+        active: NDArray[np.int32],
+    ) -> Rows | None:
+        del active
         found = [rows for kind in self._kinds for rows in kind.feed(batch, beside, watermarks)]
         return Rows.join(found) if found else None
 

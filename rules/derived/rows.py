@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from contracts.batch import TaggedBatch
 from rules.entries import FIRST
+from rules.positions import true_at
 from rules.sheet import ENDS, Beside, begins
 
 
@@ -78,14 +79,37 @@ def merged(
     causes = np.concatenate([beside.cause, cause])
     ticks = np.concatenate([beside.tick, tick.astype(np.uint8)])
     seen_ms = np.concatenate([beside.seen_ms, rows.seen_ms])
-    timed = ticks != 0
-    group = np.where(timed, joined.device, causes)
     inner = np.where(joined.quantity >= FIRST, joined.quantity.astype(np.int64), 2**15)
     inner += np.where(ticks == ENDS, 2**16, 0)
-    order = np.lexsort((inner, group, ~timed, joined.ts_ms))
+    timed = ticks != 0
+    if len(batch) and batch.quantity.max() >= FIRST:
+        group = np.where(timed, joined.device, causes)
+        order = np.lexsort((inner, group, ~timed, joined.ts_ms))
+    else:
+        order = _inserted(batch.ts_ms, fresh, cause, inner[len(batch) :])
     joined, ticks = joined.take(order), ticks[order]
     causes = _numbered(causes[order], ticks != 0, joined)
     return joined, Beside(causes, ticks, seen_ms[order])
+
+
+def _inserted(
+    ts_ms: NDArray[np.int64], fresh: TaggedBatch, cause: NDArray[np.int64], inner: NDArray[np.int64]
+) -> NDArray[np.intp]:
+    """The order of rows without derived ones and fresh rows behind them: only these are sorted."""
+    made = cause >= 0
+    before = np.where(made, cause, np.searchsorted(ts_ms, fresh.ts_ms))
+    ticks = true_at(~made)
+    ticks = ticks[np.lexsort((inner[ticks], fresh.device[ticks], fresh.ts_ms[ticks]))]
+    listed = np.concatenate([ticks, true_at(made)])
+    key = (2 * before + made) << 18 | np.where(made, inner, 0)
+    listed = listed[np.argsort(key[listed], kind="stable")]
+    order = np.empty(len(ts_ms) + len(listed), np.intp)
+    old = np.ones(len(order), np.bool_)
+    place = before[listed] + np.arange(len(listed))
+    old[place] = False
+    order[place] = len(ts_ms) + listed
+    order[old] = np.arange(len(ts_ms))
+    return order
 
 
 def _as_batch(batch: TaggedBatch, rows: Rows, position: int, heard_ms: int) -> TaggedBatch:

@@ -5,8 +5,11 @@ A kind sees the rows of the kinds before it, so that a sequence may ask for an a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
 
 from contracts.batch import TaggedBatch
 from contracts.directory import DeviceDirectory
@@ -14,13 +17,15 @@ from contracts.operator import Progress
 from rules.derived.conditions import Conditions
 from rules.derived.deriver import Deriver, Kept, NewRows
 from rules.derived.durings import Durings
-from rules.derived.rows import merged, plain, shown
+from rules.derived.quiet import Quiet
+from rules.derived.rows import Rows, merged, plain, shown
 from rules.derived.windows import Windows
 from rules.entries import Entry, told_by_readings
+from rules.ruleset import Rule
 from rules.sheet import Beside
 from rules.watermarks import Watermarks
 
-Maker: TypeAlias = Callable[[tuple[Entry, ...], DeviceDirectory], "Deriver | None"]
+Maker: TypeAlias = Callable[[tuple[Entry, ...], DeviceDirectory, Quiet], "Deriver | None"]
 """Picks its entries; None = there are none."""
 
 MAKERS: tuple[Maker, ...] = (Windows.of, Conditions.of, Durings.of)
@@ -28,30 +33,55 @@ MAKERS: tuple[Maker, ...] = (Windows.of, Conditions.of, Durings.of)
 
 
 class Derive:
-    """All kinds, in their order. Nothing is done where a rule set asks for nothing."""
+    """All kinds, in their order. Nothing is done where a rule set asks for nothing.
 
-    def __init__(self, entries: tuple[Entry, ...], directory: DeviceDirectory) -> None:
+    unremembered: derived quantities that rules need no memory of.
+    """
+
+    def __init__(
+        self, entries: tuple[Entry, ...], directory: DeviceDirectory, rules: Sequence[Rule]
+    ) -> None:
         self.entries = entries
-        made = (maker(entries, directory) for maker in MAKERS)
+        quiet = Quiet(rules, entries)
+        made = (maker(entries, directory, quiet) for maker in MAKERS)
         self.derivers: tuple[Deriver, ...] = tuple(one for one in made if one is not None)
         self._told_by_readings = told_by_readings(entries)
+        self.unremembered = quiet.quantities
 
     def wanted(self) -> set[int]:
         return {quantity for deriver in self.derivers for quantity in deriver.wanted()}
 
     def extended(
-        self, batch: TaggedBatch, watermarks: Watermarks, progress: Progress
+        self,
+        batch: TaggedBatch,
+        watermarks: Watermarks,
+        progress: Progress,
+        active: NDArray[np.int32],
     ) -> tuple[TaggedBatch, Beside | None]:
-        """The rows, in order of event time, with all that is derived of them and of time."""
+        """The rows, in order of event time, with all that is derived of them and of time.
+
+        active: int32 per directory row, how many instances of the device are active.
+        """
         if not self.derivers:
             return batch, None
         beside = plain(batch)
+        waiting: list[Rows] = []
+
+        def put_in() -> tuple[TaggedBatch, Beside]:
+            rows = Rows.join(waiting)
+            waiting.clear()
+            return merged(
+                batch, beside, rows, position=progress.position, heard_ms=progress.heard_ms
+            )
+
         for deriver in self.derivers:
-            rows = deriver.feed(batch, beside, watermarks)
+            if waiting and deriver.reads_derived:
+                batch, beside = put_in()
+            rows = deriver.feed(batch, beside, watermarks, active)
             if rows is not None and len(rows):
-                batch, beside = merged(
-                    batch, beside, rows, position=progress.position, heard_ms=progress.heard_ms
-                )
+                waiting.append(rows)
+        if waiting:
+            batch, beside = put_in()
         if self._told_by_readings is not None:
             beside = shown(batch, beside, self._told_by_readings)
         return batch, beside

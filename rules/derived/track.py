@@ -10,11 +10,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contracts.directory import DeviceDirectory
-from rules.derived.columns import GREATEST, MOST, Floats, Index, Times, bisected, ranges
+from rules.derived.columns import (
+    GREATEST,
+    MOST,
+    Bools,
+    Floats,
+    Index,
+    Times,
+    bisected,
+    ranges,
+)
 from rules.derived.functions import Windows
 from rules.derived.history import Held, History
+from rules.derived.quiet import Quiet, stirs
 from rules.derived.rows import Rows
 from rules.entries import Entry
+from rules.expr.plan import Truth
 from rules.expr.window import Age, Window
 from rules.instances import AFTER_ALL_MS, NEVER_MS
 from rules.positions import true_at
@@ -32,7 +43,7 @@ class Fed:
     ts_ms: Times
     value: Floats
     row: Index
-    past: NDArray[np.bool_]
+    past: Bools
 
     def __len__(self) -> int:
         return len(self.row)
@@ -66,13 +77,22 @@ class _Moments:
     row: Index
 
 
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """Answers at moments, by derived quantity. seen_ms: the newest reading behind each."""
+
+    moments: _Moments
+    values: dict[int, Floats]
+    seen_ms: Times
+
+
 class Track:
     """ticks: whether time alone makes rows. left_early: readings that left before their window
     had passed, because there were more than `MOST`. misfits: readings too great to be added.
     """
 
     def __init__(
-        self, entries: tuple[Entry, ...], directory: DeviceDirectory, *, ticks: bool
+        self, entries: tuple[Entry, ...], directory: DeviceDirectory, quiet: Quiet, *, ticks: bool
     ) -> None:
         self._directory = directory
         self._ticks = ticks
@@ -84,6 +104,11 @@ class Track:
                 self._windows.setdefault(derived.window_ms, []).append((entry.index, derived))
             elif isinstance(derived, Age):
                 self._ages[derived.limit_ms] = entry.index
+        self._plans = {
+            length_ms: quiet.plans(index for index, _ in asked)
+            for length_ms, asked in self._windows.items()
+        }
+        self._age_plans = {limit: quiet.plans([index]) for limit, index in self._ages.items()}
         self._longest_ms = max(self._windows, default=0)
         asked = {window.function for many in self._windows.values() for _, window in many}
         self._history = History(asked)
@@ -98,8 +123,11 @@ class Track:
         """When the next reading leaves a window or becomes too old."""
         return self._soonest_ms
 
-    def feed(self, fed: Fed, watermarks: Watermarks) -> list[Rows]:
-        """What the readings make, and ticks up to the watermarks."""
+    def feed(self, fed: Fed, watermarks: Watermarks, active: NDArray[np.int32]) -> list[Rows]:
+        """What the readings make, and ticks up to the watermarks, as far as rules want it.
+
+        active: int32 per directory row, how many instances of the device are active.
+        """
         slots = self._history.slots(fed.device)
         self._grow()
         touched = self._touched(slots, watermarks)
@@ -113,14 +141,17 @@ class Track:
         devices = self._history.device[touched]
         to_ms = watermarks.of(devices)
         span = _Span(self._ticked_ms(touched, devices), to_ms, at[fed.past])
-        readings = _Moments(np.searchsorted(touched, slots), fed.ts_ms, at + 1, fed.row)
-        rows = [
-            part
-            for window_ms, asked in self._windows.items()
-            for part in self._window_rows(window_ms, asked, held, touched, readings, span)
-        ]
+        segment = np.empty(len(self._history), np.intp)
+        segment[touched] = np.arange(len(touched))
+        readings = _Moments(segment[slots], fed.ts_ms, at + 1, fed.row)
+        wanted = active[devices] > 0
+        rows = []
+        for window_ms, asked in self._windows.items():
+            said = self._window_said(window_ms, asked, held, touched, readings, span)
+            rows += _made(said, devices, self._plans[window_ms], wanted)
         for limit_ms, index in self._ages.items():
-            rows.extend(self._age_rows(limit_ms, index, held, touched, readings, span))
+            said = self._age_said(limit_ms, index, held, readings, span)
+            rows += _made(said, devices, self._age_plans[limit_ms], wanted)
         self.misfits += int((np.abs(fed.value) > GREATEST).sum())
         self._keep(touched, held, to_ms)
         self._ticked = watermarks
@@ -128,17 +159,18 @@ class Track:
 
     def _touched(self, slots: NDArray[np.int32], watermarks: Watermarks) -> Index:
         """Slots with readings or with a tick that is due, ascending."""
-        due = np.empty(0, np.intp)
+        touched = np.zeros(len(self._history), np.bool_)
+        touched[slots] = True
         if self._soonest_ms <= watermarks.newest_ms:
-            due = np.flatnonzero(self._due <= watermarks.of(self._history.device))
-        return np.unique(np.concatenate([slots.astype(np.intp), due]))
+            touched |= self._due <= watermarks.of(self._history.device)
+        return true_at(touched)
 
     def _ticked_ms(self, slots: Index, devices: NDArray[np.int32]) -> Times:
         """How far ticks have been made: to the mark before this one."""
         restored = self._restored[slots]
         return restored if self._ticked is None else np.maximum(restored, self._ticked.of(devices))
 
-    def _window_rows(
+    def _window_said(
         self,
         window_ms: int,
         asked: list[tuple[int, Window]],
@@ -146,12 +178,12 @@ class Track:
         touched: Index,
         readings: _Moments,
         span: _Span,
-    ) -> list[Rows]:
+    ) -> list[_Said]:
         columns = self._history.columns
         parts = [readings]
         if self._ticks:
             parts.append(_departures(columns.ts_ms, held, window_ms, span))
-        rows = []
+        said = []
         for moments in parts:
             if not len(moments.row):
                 continue
@@ -165,30 +197,24 @@ class Track:
             covered = columns.ts_ms[first] <= begins
             covered &= (self._history.lost_ms[touched][moments.segment] <= begins) & ~capped
             seen_ms = columns.ts_ms[np.maximum(moments.end - 1, 0)]
-            device = self._history.device[touched][moments.segment]
+            answers: dict[str, Floats] = {}
+            values = {}
             for index, window in asked:
-                value = _settled(window, windows.answer(window), covered)
-                rows.append(_rows(index, device, moments, value, seen_ms))
-        return rows
+                if window.name not in answers:
+                    answers[window.name] = windows.answer(window)
+                values[index] = _settled(window, answers[window.name], covered)
+            said.append(_Said(moments, values, seen_ms))
+        return said
 
-    def _age_rows(
-        self,
-        limit_ms: int,
-        index: int,
-        held: Held,
-        touched: Index,
-        readings: _Moments,
-        span: _Span,
-    ) -> list[Rows]:
+    def _age_said(
+        self, limit_ms: int, index: int, held: Held, readings: _Moments, span: _Span
+    ) -> list[_Said]:
         """0 at each reading; 1 when the next one hasn't come in time."""
-        device = self._history.device[touched]
-        zeros = np.zeros(len(readings.row))
-        rows = [_rows(index, device[readings.segment], readings, zeros, readings.ts_ms)]
+        said = [_Said(readings, {index: np.zeros(len(readings.row))}, readings.ts_ms)]
         if self._ticks:
             old = _outlived(self._history.columns.ts_ms, held, limit_ms, span)
-            seen_ms = old.ts_ms - limit_ms
-            rows.append(_rows(index, device[old.segment], old, np.ones(len(old.row)), seen_ms))
-        return [part for part in rows if len(part)]
+            said.append(_Said(old, {index: np.ones(len(old.row))}, old.ts_ms - limit_ms))
+        return [part for part in said if len(part.moments.row)]
 
     def _keep(self, touched: Index, held: Held, mark_ms: Times) -> None:
         """What windows to come may look at: the longest one behind the newest reading, the one
@@ -270,7 +296,7 @@ class Track:
         return self._history.state_bytes() + self._due.nbytes + self._restored.nbytes
 
 
-def _settled(window: Window, value: Floats, covered: NDArray[np.bool_]) -> Floats:
+def _settled(window: Window, value: Floats, covered: Bools) -> Floats:
     """Unknown where the history doesn't cover the window and more readings might change it."""
     if window.early is not None:
         operator, limit = window.early
@@ -278,13 +304,41 @@ def _settled(window: Window, value: Floats, covered: NDArray[np.bool_]) -> Float
     return np.where(covered, value, np.nan) if window.full else value
 
 
-def _rows(
-    index: int, device: NDArray[np.int32], moments: _Moments, value: Floats, seen_ms: Times
-) -> Rows:
-    n = len(moments.row)
-    tick = np.where(moments.row < 0, LOSES, 0).astype(np.uint8)
-    quantity = np.full(n, index, np.int16)
-    return Rows(device, quantity, moments.ts_ms, value, moments.row, tick, seen_ms)
+def _made(
+    said: list[_Said], devices: NDArray[np.int32], plans: tuple[Truth, ...] | None, wanted: Bools
+) -> list[Rows]:
+    """Rows of devices that are wanted, or of which a plan may be true; plans None = all rows.
+
+    wanted: bool per device of `Held`.
+    """
+    if plans is None:
+        return [row for part in said for row in _rows(part, devices, slice(None))]
+    stirred = wanted.copy()
+    for part in said:
+        moments = part.moments
+        stirred[moments.segment[stirs(plans, part.values, len(moments.row))]] = True
+    if not stirred.any():
+        return []
+    picked = [(part, true_at(stirred[part.moments.segment])) for part in said]
+    return [row for part, at in picked if len(at) for row in _rows(part, devices, at)]
+
+
+def _rows(part: _Said, devices: NDArray[np.int32], at: Index | slice) -> list[Rows]:
+    moments = part.moments
+    device, ts_ms, row = devices[moments.segment[at]], moments.ts_ms[at], moments.row[at]
+    tick = np.where(row < 0, LOSES, 0).astype(np.uint8)
+    return [
+        Rows(
+            device,
+            np.full(len(row), index, np.int16),
+            ts_ms,
+            value[at],
+            row,
+            tick,
+            part.seen_ms[at],
+        )
+        for index, value in part.values.items()
+    ]
 
 
 def _passing(ts_ms: Times, held: Held, length_ms: int, span: _Span) -> tuple[Index, Index, Times]:
@@ -320,7 +374,7 @@ def _outlived(ts_ms: Times, held: Held, limit_ms: int, span: _Span) -> _Moments:
     return _Moments(segment[outlived], old_ms[outlived], end, np.full(len(end), -1))
 
 
-def _once(moment_ms: Times, segment: Index) -> NDArray[np.bool_]:
+def _once(moment_ms: Times, segment: Index) -> Bools:
     """Of readings of one moment and device only the last."""
     last = np.ones(len(moment_ms), np.bool_)
     last[:-1] = (moment_ms[1:] != moment_ms[:-1]) | (segment[1:] != segment[:-1])

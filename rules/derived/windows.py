@@ -16,12 +16,14 @@ from numpy.typing import NDArray
 from contracts.batch import TaggedBatch
 from contracts.directory import DeviceDirectory
 from contracts.quantities import FAMILY_INDEX, QUANTITIES
+from rules.derived.quiet import Quiet
 from rules.derived.rows import Rows
 from rules.derived.track import Fed, Track
 from rules.entries import Entry
 from rules.expr.window import Age, Window
 from rules.instances import AFTER_ALL_MS
-from rules.sheet import PAST, UNSURE, Beside, Index
+from rules.positions import true_at
+from rules.sheet import PAST, UNSURE, Beside
 from rules.watermarks import Watermarks
 
 
@@ -29,8 +31,11 @@ class Windows:
     """Implements `stage.Deriver`."""
 
     name = "windows"
+    reads_derived = False
 
-    def __init__(self, entries: tuple[Entry, ...], directory: DeviceDirectory) -> None:
+    def __init__(
+        self, entries: tuple[Entry, ...], directory: DeviceDirectory, quiet: Quiet
+    ) -> None:
         self._directory = directory
         by_quantity: dict[tuple[int, bool], list[Entry]] = {}
         for entry in entries:
@@ -39,40 +44,44 @@ class Windows:
         self._families: dict[tuple[int, str], NDArray[np.bool_]] = {}
         for (quantity, safety), asked in sorted(by_quantity.items()):
             for stream in ("all",) if safety else ("live", "late"):
-                track = Track(tuple(asked), directory, ticks=stream != "late")
+                track = Track(tuple(asked), directory, quiet, ticks=stream != "late")
                 self._tracks[quantity, stream] = track
                 names = {FAMILY_INDEX[name] for entry in asked for name in entry.families}
                 self._families[quantity, stream] = np.isin(np.arange(128), sorted(names))
+        self._looked_at = np.isin(np.arange(len(QUANTITIES)), sorted(self.wanted()))
 
     @staticmethod
-    def of(entries: tuple[Entry, ...], directory: DeviceDirectory) -> Windows | None:
+    def of(entries: tuple[Entry, ...], directory: DeviceDirectory, quiet: Quiet) -> Windows | None:
         mine = tuple(e for e in entries if isinstance(e.derived, Window | Age))
-        return Windows(mine, directory) if mine else None
+        return Windows(mine, directory, quiet) if mine else None
 
     def wanted(self) -> set[int]:
         return {quantity for quantity, _ in self._tracks}
 
-    def feed(self, batch: TaggedBatch, beside: Beside, watermarks: Watermarks) -> Rows | None:
+    def feed(
+        self,
+        batch: TaggedBatch,
+        beside: Beside,
+        watermarks: Watermarks,
+        active: NDArray[np.int32],
+    ) -> Rows | None:
         del beside
+        at = true_at(self._looked_at[batch.quantity])
+        quantity, family = batch.quantity[at], self._directory.family[batch.device[at]]
+        flags = batch.flags[at]
+        past = (flags & PAST) != 0
+        # A bad reading is no evidence, in safety rules neither.
+        usable = ~np.isnan(batch.value[at]) & ((flags & UNSURE) == 0)
         found = []
-        for (quantity, stream), track in self._tracks.items():
-            at = self._rows(batch, quantity, stream)
-            past = (batch.flags[at] & PAST) != 0
-            fed = Fed(batch.device[at], batch.ts_ms[at], batch.value[at], at, past)
-            found += track.feed(fed, watermarks)
+        for (number, stream), track in self._tracks.items():
+            mine = usable & (quantity == number)
+            if stream != "all":
+                mine &= past == (stream == "late")
+            mine &= self._families[number, stream][family]
+            rows, old = at[mine], past[mine]
+            fed = Fed(batch.device[rows], batch.ts_ms[rows], batch.value[rows], rows, old)
+            found += track.feed(fed, watermarks, active)
         return Rows.join(found) if found else None
-
-    def _rows(self, batch: TaggedBatch, quantity: int, stream: str) -> Index:
-        """Usable rows of a stream; a bad reading is no evidence, in safety rules neither."""
-        at: Index = np.flatnonzero(batch.quantity == quantity)
-        if not len(at):
-            return at
-        usable = ~np.isnan(batch.value[at]) & ((batch.flags[at] & UNSURE) == 0)
-        usable &= self._families[quantity, stream][self._directory.family[batch.device[at]]]
-        if stream != "all":
-            usable &= ((batch.flags[at] & PAST) != 0) == (stream == "late")
-        found: Index = at[usable]
-        return found
 
     def next_ms(self) -> int | None:
         due = min((track.due_ms() for track in self._tracks.values()), default=AFTER_ALL_MS)
