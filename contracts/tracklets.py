@@ -70,6 +70,8 @@ class TrackletBatch:
     camera: int32[n], row of `cameras`. number: int64[n], counts the camera's tracklets of one run.
     start_ms: int64[n], camera time of the first point (unix ms).
     width, height: int32[n], of the picture in pixels. traits: uint8[n], `Trait`.
+    crowd: int32[n], things that moved in the picture in a frame of its life, on average: many in
+    rain, one or two on a calm day.
     count: int32[n], points of each, at least 1; they stand behind one another in the columns below.
     dt_us: int64[m], microseconds since the tracklet's `start_ms`, rising.
     x, y: float64[m], centre in pixels from the top left, in the stabilised picture.
@@ -86,6 +88,7 @@ class TrackletBatch:
     width: NDArray[np.int32]
     height: NDArray[np.int32]
     traits: NDArray[np.uint8]
+    crowd: NDArray[np.int32]
     count: NDArray[np.int32]
     dt_us: NDArray[np.int64]
     x: NDArray[np.float64]
@@ -161,7 +164,7 @@ class TrackletBatch:
         return TrackletBatch(self.cameras, **whole, **rounded)
 
 
-_OF_TRACKLET = ("camera", "number", "start_ms", "width", "height", "traits", "count")
+_OF_TRACKLET = ("camera", "number", "start_ms", "width", "height", "traits", "crowd", "count")
 _OF_POINT = ("dt_us", "x", "y", "w", "h", "area", "contrast", "storey")
 _STEPS = {
     "x": (PIXEL, 0, 0xFFFF),
@@ -173,12 +176,12 @@ _STEPS = {
 }
 _KEPT: dict[str, type] = {
     "camera": np.int32, "number": np.int64, "start_ms": np.int64, "width": np.int32,
-    "height": np.int32, "traits": np.uint8, "count": np.int32, "dt_us": np.int64,
+    "height": np.int32, "traits": np.uint8, "crowd": np.int32, "count": np.int32, "dt_us": np.int64,
     "x": np.float64, "y": np.float64, "w": np.float64, "h": np.float64, "area": np.int32,
     "contrast": np.float64, "storey": np.float64, "crop_point": np.int32, "crops": np.uint8,
 }  # fmt: skip
 _SENT: dict[str, int] = {
-    "camera": U16, "number": I64, "start_ms": I64, "width": U16, "height": U16, "traits": U8,
+    "camera": U16, "number": I64, "start_ms": I64, "width": U16, "height": U16, "traits": U8, "crowd": U16,
     "count": U16, "dt_us": U32, "x": U16, "y": U16, "w": U16, "h": U16, "area": U16,
     "contrast": I16, "storey": I16, "crop_point": U32, "crops": U8,
 }  # fmt: skip

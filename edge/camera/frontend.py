@@ -184,6 +184,8 @@ def _batch(
         np.full(n, view.width, np.int32),
         np.full(n, view.height, np.int32),
         np.array([track.traits | known for track in tracks], np.uint8),
+        # The three points that a track begins with aren't in the sum.
+        np.array([t.crowd // max(len(t.points) - 3, 1) for t in tracks], np.int32),
         count,
         at_us - np.repeat(begin_us, count),
         x,

@@ -46,11 +46,13 @@ Point = tuple[int, float, float, int, int, int, float]
 
 @dataclass(slots=True)
 class Track:
-    """points: in time. crops: (point, picture). traits: how it ended, of `Trait`."""
+    """points: in time. crops: (point, picture). traits: how it ended, of `Trait`. crowd: sum over
+    its points of how many things moved in the picture."""
 
     points: list[Point]
     crops: list[tuple[int, Crop]] = field(default_factory=list)
     traits: int = 0
+    crowd: int = 0
 
     @property
     def end_us(self) -> int:
@@ -147,6 +149,7 @@ class Tracker:
             for row, blob in self._pairs(at_us, blobs):
                 live = self._live[row]
                 live.go_on(_point(at_us, blobs, blob))
+                live.track.crowd += len(blobs) + blobs.lost
                 taken[blob] = True
                 if crop is not None and len(live.track.points) in CROP_AT:
                     picture = crop(live.track.points[-1][1], live.track.points[-1][2])

@@ -39,6 +39,7 @@ def batch_of(*tracks: tuple[str, int, list[tuple[float, ...]]], crops: int = 0) 
         np.full(n, 1280, np.int32),
         np.full(n, 720, np.int32),
         np.full(n, Trait.CALIBRATED | Trait.MASKED, np.uint8),
+        np.arange(n, dtype=np.int32) * 3,
         np.array([len(track) for _, _, track in tracks], np.int32),
         points[:, 0].astype(np.int64),
         *points[:, 1:5].T.copy(),

@@ -1,0 +1,1 @@
+"""Falling objects outside run time: generated scenes, training, evaluation."""
