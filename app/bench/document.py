@@ -10,7 +10,17 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("numpy", "msgspec", "paho-mqtt", "fastapi", "uvicorn", "iotcore")
+PACKAGES = (
+    "numpy",
+    "msgspec",
+    "paho-mqtt",
+    "fastapi",
+    "uvicorn",
+    "iotcore",
+    "av",
+    "opencv-python-headless",
+    "onnxruntime",
+)
 
 
 def document(

@@ -18,6 +18,7 @@ NAMES = {
     "e2e": "app.bench.e2e",
     "registry": "app.bench.registry",
     "rules": "app.bench.rules",
+    "camera": "app.bench.camera",
     "influx": "app.bench.influx",
     "kafka": "app.bench.kafka",
 }

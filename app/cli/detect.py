@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from app.cli.detect_falling import falling
 from app.cli.outcome import fail
 
 app = typer.Typer(no_args_is_help=True, help="Run one detector over a recording.")
@@ -17,6 +18,9 @@ app = typer.Typer(no_args_is_help=True, help="Run one detector over a recording.
 @app.callback()
 def _detect() -> None:
     """Run one detector over a recording."""
+
+
+app.command("falling")(falling)
 
 
 @app.command("inactivity")

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from app.bench.document import document, render
+from app.cli.evaluate_falling import falling
 from app.cli.outcome import fail
 
 app = typer.Typer(no_args_is_help=True, help="Evaluate a detector on labelled recordings.")
@@ -17,6 +18,9 @@ app = typer.Typer(no_args_is_help=True, help="Evaluate a detector on labelled re
 @app.callback()
 def _evaluate() -> None:
     """Evaluate a detector on labelled recordings."""
+
+
+app.command("falling")(falling)
 
 
 @app.command("inactivity")

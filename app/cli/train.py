@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from app.cli.outcome import fail
+from app.cli.train_falling import falling
 
 app = typer.Typer(no_args_is_help=True, help="Make models anew (needs gridwarden[train]).")
 
@@ -17,6 +18,9 @@ app = typer.Typer(no_args_is_help=True, help="Make models anew (needs gridwarden
 @app.callback()
 def _train() -> None:
     """Make models anew (needs gridwarden[train])."""
+
+
+app.command("falling")(falling)
 
 
 @app.command("inactivity")

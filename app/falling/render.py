@@ -86,7 +86,9 @@ class Painter:
         share = 1.0 + sum(step for when, step in scene.light if when <= at_s)
         if not scene.clouds:
             if share != 1.0:
-                self._lit = cv2.convertScaleAbs(self._wall, alpha=max(share, 0.3))
+                self._lit = np.asarray(
+                    cv2.convertScaleAbs(self._wall, alpha=max(share, 0.3)), np.uint8
+                )
             return
         drift = int(at_s * 2) % 48
         part = at_s * 2 % 1

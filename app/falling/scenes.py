@@ -249,14 +249,17 @@ def _thing(
     y: NDArray[np.float64],
     size: NDArray[np.float64] | float,
     level: float,
-    **more: float,
+    *,
+    aspect: float = 1.0,
+    turn: float = 0.0,
+    soft: float = 0.0,
 ) -> Thing:
-    sizes = np.full(len(x), size) if np.isscalar(size) else np.asarray(size)
-    return Thing(kind, begin, x, y, np.maximum(sizes, 0.5), level, **more)
+    sizes = np.maximum(np.broadcast_to(np.asarray(size, np.float64), x.shape), 0.5)
+    return Thing(kind, begin, x, y, sizes, level, aspect, turn, soft)
 
 
 def _clock(seconds: float) -> NDArray[np.float64]:
-    return np.arange(max(2, round(seconds / STEPS_S))) * STEPS_S
+    return np.arange(max(2, round(seconds / STEPS_S)), dtype=np.float64) * STEPS_S
 
 
 def _level(chance: np.random.Generator, low: float, high: float) -> float:

@@ -24,8 +24,12 @@ from edge.camera.video import Frame
 
 SHAKY_SHARE = 0.004
 """Share of the picture that must have moved for the shake to be looked at."""
-MOST_EACH_S = 40
-"""Tracklets that are handed on in a second; rain has more, and those are counted."""
+BURST, EACH_S = 60.0, 3.0
+"""Tracklets that may be handed on at once, and in a second for long: rain has more, and those are
+counted (proposals)."""
+LONG_US = 500_000
+"""When half of the burst is used up the rest is for tracks of this length: a drop of rain is
+through the picture sooner."""
 EDGE_SHARE = 0.35
 """While the camera shakes an edge of the facade must be outdone by this share of its height."""
 
@@ -47,8 +51,12 @@ class Figures:
 class FrontEnd:
     """Of one camera. `push` frames in order, `drain` tracklets."""
 
-    def __init__(self, camera: str, view: View, fps: float, *, start_ms: int = 0) -> None:
-        """camera: its device id. start_ms: unix time of the first frame's `at_us` 0."""
+    def __init__(
+        self, camera: str, view: View, fps: float, *, start_ms: int = 0, burst: float = BURST
+    ) -> None:
+        """camera: its device id. start_ms: unix time of the first frame's `at_us` 0. burst:
+        tracklets that may be handed on at once."""
+        self._burst = burst
         self.camera = camera
         self.view = view
         self.start_ms = start_ms
@@ -60,7 +68,7 @@ class FrontEnd:
         self._frames: deque[tuple[int, NDArray[np.uint8], Any]] = deque(maxlen=2 * self._apart + 1)
         self._ended: list[Track] = []
         self._number = 0
-        self._second, self._in_second = 0, 0
+        self._allowed, self._allowed_us = burst, 0
         self._last_us = 0
         self.figures = Figures(passed=self._tracker.passed)
 
@@ -127,12 +135,19 @@ class FrontEnd:
         return self.view.is_calibrated and not self.state.moved
 
     def _limited(self, ended: Sequence[Track], at_us: int) -> list[Track]:
-        second = at_us // 1_000_000
-        if second != self._second:
-            self._second, self._in_second = second, 0
-        kept = list(ended[: max(0, MOST_EACH_S - self._in_second)])
-        self._in_second += len(kept)
-        self.figures.passed["too_many"] += len(ended) - len(kept)
+        """What may be handed on of what has ended."""
+        if not ended:
+            return []
+        self._allowed = min(self._burst, self._allowed + EACH_S * (at_us - self._allowed_us) / 1e6)
+        self._allowed_us = at_us
+        kept = []
+        for track in ended:
+            long = track.end_us - track.points[0][0] >= LONG_US
+            if self._allowed >= 1 and (long or self._allowed >= self._burst / 2):
+                self._allowed -= 1
+                kept.append(track)
+            else:
+                self.figures.passed["too_many"] += 1
         return kept
 
     def _cropper(self, luma: NDArray[np.uint8]) -> Any:

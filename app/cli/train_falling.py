@@ -1,0 +1,49 @@
+"""`gridwarden train falling`: the model of falling objects anew, from generated scenes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app.cli.outcome import fail
+
+
+def falling(
+    out: Annotated[Path, typer.Option(help="folder for falling.onnx and manifest.json")],
+    seed: Annotated[int, typer.Option(min=0, help="the same seed gives the same scenes")] = 1,
+    scenes: Annotated[int, typer.Option(min=2, help="scenes to learn from")] = 44,
+    choose: Annotated[int, typer.Option(min=2, help="scenes to choose the threshold by")] = 12,
+    seconds: Annotated[float, typer.Option(min=5, help="of each scene")] = 30.0,
+    small: Annotated[bool, typer.Option("--small", help="640x360: to try the way, not to use")] = (
+        False
+    ),
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON document")] = False,
+) -> None:
+    """The model of falling objects, from generated scenes alone."""
+    try:
+        from app.falling.train import Plan, train
+    except ModuleNotFoundError as error:
+        fail(f"train: {error.name} is not installed; install gridwarden[camera,train]")
+    size = (640, 360) if small else (1280, 720)
+    plan = Plan(
+        seed=seed, scenes=scenes, choose=choose, seconds=seconds, width=size[0], height=size[1]
+    )
+    try:
+        trained = train(plan, lambda line: print(line, file=sys.stderr))
+    except ValueError as error:
+        fail(f"train: {error}; take more scenes")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "falling.onnx").write_bytes(trained.model)
+        (out / "manifest.json").write_bytes(trained.manifest + b"\n")
+    except OSError as error:
+        fail(f"--out {out}: {error.strerror}; name a folder that can be written")
+    if as_json:
+        print(json.dumps({"out": str(out), "metrics": trained.metrics}))
+        return
+    for name, value in trained.metrics.items():
+        print(f"{name:32} {value:12.5g}")

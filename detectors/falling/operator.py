@@ -1,0 +1,188 @@
+"""The detector: tracklets of many cameras in, falling objects out, each once.
+
+A tracklet whose score reaches the threshold is an event. Another of the same camera that goes on
+at the same time is the same event: a reflection in the glass beside it, or the next piece of a
+track that was lost behind a tree. It changes the event only by making it longer or surer, and
+that is told again under the event's id. So the first word is never held back for a second one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from contracts.batch import ReadingBatch
+from contracts.tracklets import TrackletBatch, Trait
+from detectors.falling.features import describe
+
+Infer = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+"""float32[n, features] -> float32[n], the model's output from 0 to 1."""
+
+EVENT = 0.6
+"""Scores from here on are events; the shipped rules say the same."""
+TOGETHER_MS = 700
+"""Tracklets of one camera less than this apart are one event (a proposal)."""
+SCORE_STEPS = 1000
+STOREY_STEPS = 100
+VERSION = 1
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """A falling object, as known so far. first: the camera's number of the tracklet that began it.
+
+    start_ms, end_ms: camera time. score: 0.6 is the threshold. storeys: crossed, from the highest
+    point seen. start_storey: where it was let go. start, end: pixels (x, y) of the best tracklet.
+    tracklets: how many make up the event. calibrated: storeys come from a camera file.
+    revision: 0, then counted up with each change.
+    """
+
+    camera: str
+    first: int
+    start_ms: int
+    end_ms: int
+    score: float
+    storeys: float
+    start_storey: float
+    end_storey: float
+    start: tuple[float, float]
+    end: tuple[float, float]
+    points: int
+    tracklets: int = 1
+    calibrated: bool = False
+    revision: int = 0
+
+
+class FallingObjects:
+    """State: the last event of each camera. `on_tracklets` takes them in the order of the log."""
+
+    def __init__(self, infer: Infer, threshold: float) -> None:
+        """threshold: the model's output that is to become a score of 0.6."""
+        self._infer = infer
+        self._threshold = threshold
+        self._last: dict[str, Event] = {}
+
+    def on_tracklets(self, batch: TrackletBatch) -> list[Event]:
+        """New events, and known ones that have changed, in order."""
+        if not len(batch):
+            return []
+        scores = self.scores(batch)
+        rows = np.flatnonzero(scores >= EVENT)
+        if not len(rows):
+            return []
+        told = []
+        for one in _seen(batch.take(rows), scores[rows]):
+            event = self._merged(one)
+            if event is not None:
+                self._last[one.camera] = event
+                told.append(event)
+        return told
+
+    def scores(self, batch: TrackletBatch) -> NDArray[np.float64]:
+        """Of each tracklet, rounded to thousandths: what differs between machines stays out."""
+        p = self._infer(describe(batch).matrix).astype(np.float64)
+        return rounded_scores(p, self._threshold)
+
+    def _merged(self, one: Event) -> Event | None:
+        """The event with this tracklet in it; None when it says nothing new."""
+        last = self._last.get(one.camera)
+        apart = last is None or (
+            one.start_ms > last.end_ms + TOGETHER_MS or one.end_ms < last.start_ms - TOGETHER_MS
+        )
+        if last is None or apart:
+            return one
+        best = one if (one.storeys, one.score) > (last.storeys, last.score) else last
+        merged = msgspec.structs.replace(
+            best,
+            first=last.first,
+            start_ms=min(one.start_ms, last.start_ms),
+            end_ms=max(one.end_ms, last.end_ms),
+            score=max(one.score, last.score),
+            tracklets=last.tracklets + 1,
+            revision=last.revision + 1,
+        )
+        if merged.score == last.score and best is last:
+            # Longer in time, but nothing that a rule or a person would look at.
+            self._last[one.camera] = msgspec.structs.replace(merged, revision=last.revision)
+            return None
+        return merged
+
+    def snapshot(self) -> bytes:
+        return msgspec.json.encode(_State(version=VERSION, last=list(self._last.values())))
+
+    def restore(self, blob: bytes) -> None:
+        """Raises `ValueError` when the state is of another version."""
+        state = msgspec.json.decode(blob, type=_State)
+        if state.version != VERSION:
+            raise ValueError(f"state of version {state.version}, this is {VERSION}")
+        self._last = {event.camera: event for event in state.last}
+
+
+class _State(msgspec.Struct, frozen=True, kw_only=True):
+    version: int
+    last: list[Event]
+
+
+def rounded_scores(p: NDArray[np.float64], threshold: float) -> NDArray[np.float64]:
+    """The model's output as scores: shifted in its odds so that the threshold becomes 0.6."""
+    p = np.clip(p, 1e-6, 1 - 1e-6)
+    shift = np.log(EVENT / (1 - EVENT)) - np.log(threshold / (1 - threshold))
+    score = 1 / (1 + np.exp(-(np.log(p / (1 - p)) + shift)))
+    return np.asarray(np.round(score * SCORE_STEPS) / SCORE_STEPS, np.float64)
+
+
+def _seen(batch: TrackletBatch, scores: NDArray[np.float64]) -> list[Event]:
+    """An event for each tracklet by itself."""
+    fall = describe(batch).fall
+    end_ms = batch.start_ms + batch.dt_us[batch.first + batch.count - 1] // 1000
+    return [
+        Event(
+            camera=batch.cameras[batch.camera[row]],
+            first=int(batch.number[row]),
+            start_ms=int(batch.start_ms[row]),
+            end_ms=int(end_ms[row]),
+            score=float(scores[row]),
+            storeys=_storeys(max(fall.top[row] - fall.bottom[row], 0.0)),
+            start_storey=_storeys(fall.start[row]),
+            end_storey=_storeys(fall.bottom[row]),
+            start=_place(fall.start_x[row], fall.start_y[row]),
+            end=_place(fall.end_x[row], fall.end_y[row]),
+            points=int(batch.count[row]),
+            calibrated=bool(batch.traits[row] & Trait.CALIBRATED),
+        )
+        for row in range(len(batch))
+    ]
+
+
+def _place(x: float, y: float) -> tuple[float, float]:
+    return round(float(x), 1), round(float(y), 1)
+
+
+def _storeys(value: float) -> float:
+    return float(round(value * STOREY_STEPS) / STOREY_STEPS)
+
+
+def readings(events: Iterable[Event]) -> ReadingBatch:
+    """What rules look at: score and storeys of each event, on the camera, at the event's end."""
+    rows = []
+    for event in events:
+        for quantity, value in (
+            ("falling_object.storeys", event.storeys), ("falling_object.score", event.score),
+        ):  # fmt: skip
+            rows.append((event.camera, "camera", quantity, event.end_ms, value, 0))
+    return ReadingBatch.of(rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """Events of a whole clip, each as last known."""
+
+    events: tuple[Event, ...] = ()
+
+    def with_told(self, told: Iterable[Event]) -> Collected:
+        known = {(event.camera, event.first): event for event in self.events}
+        known.update({(event.camera, event.first): event for event in told})
+        return replace(self, events=tuple(known.values()))
