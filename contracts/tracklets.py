@@ -181,8 +181,8 @@ _KEPT: dict[str, type] = {
     "contrast": np.float64, "storey": np.float64, "crop_point": np.int32, "crops": np.uint8,
 }  # fmt: skip
 _SENT: dict[str, int] = {
-    "camera": U16, "number": I64, "start_ms": I64, "width": U16, "height": U16, "traits": U8, "crowd": U16,
-    "count": U16, "dt_us": U32, "x": U16, "y": U16, "w": U16, "h": U16, "area": U16,
+    "camera": U16, "number": I64, "start_ms": I64, "width": U16, "height": U16, "traits": U8,
+    "crowd": U16, "count": U16, "dt_us": U32, "x": U16, "y": U16, "w": U16, "h": U16, "area": U16,
     "contrast": I16, "storey": I16, "crop_point": U32, "crops": U8,
 }  # fmt: skip
 _CAMERAS = 1

@@ -192,7 +192,7 @@ class _Points:
         return column[self.begin]
 
     def last(self, column: Floats) -> Floats:
-        return column[self.begin + self.count - 1]
+        return np.asarray(column[self.begin + self.count - 1], np.float64)
 
     def least(self, column: Floats) -> Floats:
         return np.asarray(np.minimum.reduceat(column, self.begin), np.float64)
