@@ -17,6 +17,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    field_validator,
     model_validator,
 )
 from pydantic_settings import (
@@ -25,6 +26,8 @@ from pydantic_settings import (
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
+
+from rules.zones import zone_names
 
 MILLISECONDS_PER_DAY = 86_400_000
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -158,6 +161,21 @@ class DispatchSettings(Section):
     mqtt_alerts: bool = True
 
 
+class DetectSettings(Section):
+    """Detectors that run beside the rules. A model is a folder with its manifest."""
+
+    inactivity: bool = Field(True, description="quiet homes; idle where the registry has none")
+    inactivity_model: Path | None = Field(None, description="another model than the shipped one")
+    zone: str = Field("", description="time zone of the homes; Asia/Shanghai if not given")
+
+    @field_validator("zone")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value and value not in zone_names():
+            raise ValueError(f"{value!r} is no time zone; e.g. Asia/Shanghai")
+        return value
+
+
 class Settings(BaseSettings):
     """Everything a server needs to know. Paths are relative to the file that names them."""
 
@@ -174,6 +192,7 @@ class Settings(BaseSettings):
     telemetry: TelemetrySettings = TelemetrySettings()
     retention: RetentionSettings = RetentionSettings()
     dispatch: DispatchSettings = DispatchSettings()
+    detect: DetectSettings = DetectSettings()
     webhook: Webhooks = ()
 
 
@@ -275,6 +294,9 @@ def _resolved(settings: Settings, base: Path) -> Settings:
             "registry": at(settings.registry),
             "rules": at(settings.rules),
             "webhook": hooks,
+            "detect": settings.detect.model_copy(
+                update={"inactivity_model": at(settings.detect.inactivity_model)}
+            ),
             "mqtt": mqtt,
             "telemetry": settings.telemetry.beside(base),
         }

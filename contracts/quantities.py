@@ -116,6 +116,7 @@ QUANTITIES: tuple[Quantity, ...] = (
     Quantity("power_draw", "W", _M, ("elderly",)),
     Quantity("inactivity.p", "1", _M, ("elderly",)),
     Quantity("inactivity.minutes", "min", _M, ("elderly",)),
+    Quantity("inactivity.per_30d", "1", _M, ("elderly",)),
     Quantity("home.state", "1", _S, ("elderly",)),
     # water and gas
     Quantity("leak", "1", _G, ("water", "gas", "elderly")),

@@ -103,9 +103,12 @@ class Acceptor:
         self.sparing = False
         """With a full disk: of the packs only those with alarms are taken, see `Retention`."""
 
-    def accept(self, messages: Sequence[Message], *, mark: bool = False) -> Accepted:
+    def accept(
+        self, messages: Sequence[Message], *, mark: bool = False, inner: bool = False
+    ) -> Accepted:
         """Write what is new of a group in one commit; with `mark`, a time mark behind it.
 
+        inner: the messages are of a detector of this server.
         Raises `StoreFull` or `StoreFailed`: then nothing was accepted and nothing may be
         acknowledged; the same group may be offered again.
         """
@@ -113,15 +116,15 @@ class Acceptor:
             now_ms = self._clock()
             group = _Group()
             for message in messages:
-                self._sort(message, now_ms, group)
+                self._sort(message, now_ms, group, inner=inner)
             if mark:
                 group.records.append(LogRecord(RecordKind.MARK, now_ms, "", b""))
             return self._settle(group, now_ms)
 
-    def _sort(self, message: Message, now_ms: int, group: _Group) -> None:
+    def _sort(self, message: Message, now_ms: int, group: _Group, *, inner: bool = False) -> None:
         topic, payload = message.topic, message.payload
         try:
-            found = triage(topic, payload)
+            found = triage(topic, payload, inner=inner)
             if found.kind is RecordKind.FOREIGN:
                 group.records.append(LogRecord(found.kind, now_ms, topic, payload))
                 group.triaged.append(found)
@@ -132,7 +135,7 @@ class Acceptor:
             return
         header = found.header
         if header is not None:
-            if self.sparing and not header.alarm and not header.tombstone:
+            if self.sparing and not inner and not header.alarm and not header.tombstone:
                 # Not confirmed, so the agent keeps it and sends it again.
                 group.turned_back += 1
                 return

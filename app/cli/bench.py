@@ -19,6 +19,7 @@ NAMES = {
     "registry": "app.bench.registry",
     "rules": "app.bench.rules",
     "camera": "app.bench.camera",
+    "inactivity": "app.bench.inactivity",
     "influx": "app.bench.influx",
     "kafka": "app.bench.kafka",
 }

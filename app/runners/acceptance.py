@@ -83,6 +83,10 @@ class Acceptance:
         """
         self._in_order(lambda: [self._acceptor.append_command(command)])
 
+    def append_scores(self, packs: list[Message]) -> None:
+        """The same for packs of the server's own detectors; those that the log has are dropped."""
+        self._in_order(lambda: self._acceptor.accept(packs, inner=True).records)
+
     def change_rules(self, name: str, content: bytes, after_ms: int) -> None:
         """The same for rules that come into force so long after now."""
         self._in_order(lambda: [self._acceptor.append_rules(name, content, after_ms)])

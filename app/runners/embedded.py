@@ -21,6 +21,7 @@ import msgspec
 
 from app import broker as brokers
 from app.contents import Contents
+from app.detectors import open_detection
 from app.logs import logger
 from app.metrics import Metrics
 from app.runners import health, install
@@ -46,6 +47,7 @@ from ingest import layout
 from ingest.acceptor import Acceptor
 from ingest.ledger_store import LedgerStore
 from ingest.log import SqliteLog
+from ingest.message import Message
 from ingest.quarantine import Quarantine
 from ingest.subscriber import BrokerAddress, Subscriber
 
@@ -77,6 +79,8 @@ class Server:
         self._accepting: threading.Thread | None = None
         self._deciding: threading.Thread | None = None
         self._accepted_all = threading.Event()
+        self._detecting: threading.Thread | None = None
+        self._decided_all = threading.Event()
         self._live = Broadcaster()
         self.reload_asked = threading.Event()
 
@@ -181,10 +185,12 @@ class Server:
             clock=now_ms,
             logger=self._log,
         )
+        self.detection = open_detection(settings, self._log)
+        self._restore_detectors(engine.position)
         self.execution = Execution(
             engine,
             self.log,
-            Outlets(self.store, self.quarantine, self.telemetry, self.reload.tell),
+            Outlets(self.store, self.quarantine, self.telemetry, self.reload.tell, self.detection),
             clock=now_ms,
             snapshot_every_ms=settings.engine.snapshot_every_s * 1000,
             metrics=self.metrics,
@@ -195,6 +201,7 @@ class Server:
         # Before the first event is recorded: a disk that was full at the end is full now.
         self.housekeeping.make_room()
         done = self.execution.catch_up(_progress(self._say))
+        self.detection.catch_up(self._append_early)
         if done:
             self._say(f"read on {done} records of the log")
         coming = engine.coming
@@ -205,6 +212,17 @@ class Server:
         self.execution.snapshot()
         rules, devices = len(engine.ruleset.ids), len(engine.registry.devices)
         self._say(f"{rules} rules, {devices} devices, log at {engine.position}")
+
+    def _restore_detectors(self, position: int) -> None:
+        snapshot = self.log.load_snapshot() if position else None
+        if snapshot is not None:
+            self.detection.restore(snapshot.chunks)
+
+    def _append_early(self, packs: list[Message]) -> None:
+        """At the start nobody accepts yet: scores go into the log and to the engine at once."""
+        records = self.acceptor.accept(packs, inner=True).records
+        if records:
+            self.execution.step(records)
 
     def _make_reload(self, contents: Contents) -> Reload:
         after_ms = self.settings.engine.activate_after_ms
@@ -280,6 +298,13 @@ class Server:
             self.failure,
             self._log,
         )
+        self.detection.begin()
+        self._detecting = spawn(
+            "detecting",
+            lambda: self.detection.run(self.acceptance.append_scores, self._decided_all.is_set),
+            self.failure,
+            self._log,
+        )
         self._accepting = spawn(
             "accepting",
             lambda: self.acceptance.run(stopping.is_set),
@@ -327,6 +352,9 @@ class Server:
             self._deciding.join()
         if not self.failure.what:
             self.execution.snapshot()
+        self._decided_all.set()
+        if self._detecting is not None:
+            self._detecting.join()
         self._stack.close()
 
     # What others ask

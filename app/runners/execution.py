@@ -20,6 +20,7 @@ import structlog
 from app.changeover import RulesNews
 from app.engine import Engine, Step
 from app.metrics import Metrics
+from app.runners.detection import Detection
 from contracts.alerts import AlertEvent
 from contracts.log import LogRecord
 from dispatch.store import Store
@@ -54,6 +55,7 @@ class Outlets:
     quarantine: Quarantine
     telemetry: TelemetryStore | None
     news: Callable[[list[RulesNews]], None] = lambda _: None
+    detection: Detection | None = None
 
 
 class Due(NamedTuple):
@@ -151,6 +153,8 @@ class Execution:
         self._due = Due(engine.position, engine.next_ms(), engine.admission.is_behind)
         self.heard_ms = records[-1].accepted_ms
         self._keep(step)
+        if self._outlets.detection is not None:
+            self._outlets.detection.feed(records, step, engine.directory)
         self._metrics.step.observe(time.perf_counter() - started)
         self._metrics.position.set(self.engine.position)
         self.stepped_ms = self._clock()
@@ -202,7 +206,7 @@ class Execution:
         self._snapshot_ms = now_ms
         self._saving = threading.Thread(
             target=self._save,
-            args=(self.engine.position, self.engine.freeze()),
+            args=(self.engine.position, self._freeze()),
             name="snapshot",
             daemon=True,
         )
@@ -213,7 +217,15 @@ class Execution:
         if self._saving is not None:
             self._saving.join()
         self._snapshot_ms = self._clock()
-        self._save(self.engine.position, self.engine.freeze())
+        self._save(self.engine.position, self._freeze())
+
+    def _freeze(self) -> Callable[[], dict[str, bytes]]:
+        """The engine's state and the detectors', at one position of the log."""
+        engine = self.engine.freeze()
+        if self._outlets.detection is None:
+            return engine
+        detectors = self._outlets.detection.freeze()
+        return lambda: {**engine(), **detectors()}
 
     def _saving_is_under_way(self) -> bool:
         return self._saving is not None and self._saving.is_alive()

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.inactivity.prior import BIN, Prior
-from detectors.inactivity.state import SENSOR_UNIT, SILENCES, TAIL, UNIT, Columns
+from detectors.inactivity.state import SILENCES, TAIL, UNIT, Columns
 
 Rows = NDArray[np.intp]
 Floats = NDArray[np.float64]
@@ -54,15 +54,20 @@ def note_end(home: Columns, rows: Rows, kind_of_day: Rows, half_hour: Rows, sile
     home["tail"][rows, classes] += unit
 
 
-def end_day(home: Columns, sensor: Columns, rows: Rows, sensors: Rows, prior: Prior) -> None:
-    """Age the counts of these homes and sensors by a day and estimate their tails anew."""
+def end_day(
+    home: Columns, sensor: Columns, rows: Rows, sensors: Rows, prior: Prior, has_door: Rows
+) -> None:
+    """Age the counts of these homes and sensors by a day and estimate their tails anew.
+
+    has_door: 0 or 1 for each of the rows.
+    """
     for name in ("events", "spent", "room_events", "room_spent", "sum_events", "sum_spent",
                  "active", "tail", "days"):  # fmt: skip
         _age(home[name], rows, SHIFT)
     for name in ("seen", "alone"):
         _age(sensor[name], sensors, SHIFT)
     _age(sensor["lately"], sensors, FAST_SHIFT)
-    home["level"][rows] = tail_level(home["tail"][rows], home["days"][rows], prior)
+    home["level"][rows] = tail_level(home["tail"][rows], home["days"][rows], prior, has_door)
 
 
 def _age(column: NDArray[np.generic], rows: Rows, shift: int) -> None:
@@ -70,7 +75,9 @@ def _age(column: NDArray[np.generic], rows: Rows, shift: int) -> None:
     column[rows] = part - ((part + ((1 << shift) - 1)) >> shift)  # type: ignore[operator]
 
 
-def tail_level(tail: NDArray[np.uint32], days: NDArray[np.int32], prior: Prior) -> Floats:
+def tail_level(
+    tail: NDArray[np.uint32], days: NDArray[np.int32], prior: Prior, has_door: Rows
+) -> Floats:
     """Where each home's tail begins, how often a day it is reached, and its mean excess.
 
     Peaks over a threshold with an exponential tail (Pickands 1975): beyond the level that
@@ -80,7 +87,7 @@ def tail_level(tail: NDArray[np.uint32], days: NDArray[np.int32], prior: Prior) 
     own = days / 256.0
     counts = tail / UNIT
     reached = np.cumsum(counts[:, ::-1], axis=1)[:, ::-1]
-    pooled = (reached + PRIOR_DAYS * prior.exceeded) / (own + PRIOR_DAYS)[:, None]
+    pooled = (reached + PRIOR_DAYS * prior.exceeded[has_door]) / (own + PRIOR_DAYS)[:, None]
     often = pooled >= TAIL_PER_MONTH / MONTH_DAYS
     at = np.maximum(often.sum(axis=1) - 1, 0)
     rows = np.arange(len(tail))
@@ -89,7 +96,7 @@ def tail_level(tail: NDArray[np.uint32], days: NDArray[np.int32], prior: Prior) 
     beyond = np.maximum(middle - begins[:, None], 0.0) * (np.arange(TAIL) >= at[:, None])
     number = reached[rows, at]
     excess = (counts * beyond).sum(axis=1)
-    mean = (excess + TAIL_PRIOR * prior.excess) / (number + TAIL_PRIOR)
+    mean = (excess + TAIL_PRIOR * prior.excess[has_door]) / (number + TAIL_PRIOR)
     return np.column_stack([begins, pooled[rows, at], mean])
 
 
@@ -103,18 +110,8 @@ def per_month(surprise: Floats, level: Floats) -> Floats:
     return np.minimum(rate, 10_000.0)
 
 
-def first_level(prior: Prior, homes: int) -> Floats:
+def first_level(prior: Prior, has_door: Rows) -> Floats:
     """Before the first day has ended."""
-    return tail_level(np.zeros((homes, TAIL), np.uint32), np.zeros(homes, np.int32), prior)
-
-
-__all__ = [
-    "SENSOR_UNIT",
-    "end_day",
-    "first_level",
-    "note_end",
-    "note_time",
-    "per_month",
-    "silence_class",
-    "tail_level",
-]
+    homes = len(has_door)
+    tail, days = np.zeros((homes, TAIL), np.uint32), np.zeros(homes, np.int32)
+    return tail_level(tail, days, prior, has_door)

@@ -20,8 +20,8 @@ class PriorTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """See `prior.Prior`."""
 
     rate: tuple[tuple[float, ...], ...]
-    exceeded: tuple[float, ...]
-    excess: float
+    exceeded: tuple[tuple[float, ...], ...]
+    excess: tuple[float, ...]
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -68,10 +68,12 @@ def _check_prior(prior: PriorTable) -> None:
     rate, exceeded = np.array(prior.rate), np.array(prior.exceeded)
     if rate.shape != (HALF_HOURS, SILENCES) or not ((rate > 0) & (rate <= 10)).all():
         raise WrongModel("manifest.json: prior.rate: 48 rows of 8 rates above 0 are wanted")
-    if exceeded.shape != (TAIL,) or not (exceeded >= 0).all() or not prior.excess > 0:
-        raise WrongModel("manifest.json: prior: 64 counts and an excess above 0 are wanted")
+    if exceeded.shape != (2, TAIL) or not (exceeded >= 0).all():
+        raise WrongModel("manifest.json: prior.exceeded: two rows of 64 counts are wanted")
+    if len(prior.excess) != 2 or min(prior.excess) <= 0:
+        raise WrongModel("manifest.json: prior.excess: two numbers above 0 are wanted")
 
 
 def prior_of(manifest: Manifest) -> Prior:
     table = manifest.prior
-    return Prior(np.array(table.rate), np.array(table.exceeded), table.excess)
+    return Prior(np.array(table.rate), np.array(table.exceeded), np.array(table.excess))

@@ -58,6 +58,8 @@ BLIND_MS = 24 * HOUR_MS
 POWER_W = 30.0
 """Somebody switched something (proposal)."""
 RATE_LEAST, RATE_MOST = 1e-5, 0.5
+KEPT_MONTHLY = 1.0
+"""Silences so rare in 30 days outlast an outage: lost data clears no alarm."""
 NIGHT = (21 * 60, 9 * 60)
 ASLEEP_MIN = 20.0
 
@@ -108,9 +110,11 @@ class InactivityOperator:
         self.step_min = step_min
         self._step_ms = step_min * MINUTE_MS
         self.state = State(layout)
-        self._new_homes()
         self._person = sensor_mask(layout)
         homes = len(layout.homes)
+        doors = layout.home[layout.role == _FRONT_DOOR]
+        self._has_door = np.minimum(np.bincount(doors, minlength=homes), 1).astype(np.intp)
+        self._new_homes()
         self._row = np.arange(homes)
         self._has_water = np.bincount(
             layout.home[np.isin(layout.kind, (_WATER, _METER)) & self._person], minlength=homes
@@ -123,7 +127,7 @@ class InactivityOperator:
         self.seen_rows: Rows = np.empty(0, np.intp)
 
     def _new_homes(self) -> None:
-        self.state.home["level"][:] = first_level(self._prior, len(self.layout.homes))
+        self.state.home["level"][:] = first_level(self._prior, self._has_door)
 
     # Rows and time
 
@@ -152,6 +156,10 @@ class InactivityOperator:
 
     def _boundary(self, ts_ms: int) -> int:
         return -(-ts_ms // self._step_ms) * self._step_ms
+
+    def skip(self, to_ms: int) -> None:
+        """Go on, or begin, behind the tick at or before `to_ms`, without those until then."""
+        self.state.tick_ms = max(self.state.tick_ms, to_ms // self._step_ms * self._step_ms)
 
     def advance(self, until_ms: int) -> list[Scores]:
         """All ticks up to `until_ms`, each with its scores."""
@@ -277,7 +285,7 @@ class InactivityOperator:
         home["gap_ms"][came] = np.where(fed, np.maximum(gap, usual - (usual >> 10)), usual)
         back = came[out | ~known]
         self._begin(back, moves.row_min[back])
-        up = np.flatnonzero(moves.up_ms)
+        up = np.flatnonzero((moves.up_ms > 0) & ((home["down_ms"] > 0) | (moves.down_ms > 0)))
         self._begin(up, moves.up_ms[up])
         home["down_ms"][up] = 0
         down = np.flatnonzero(moves.down_ms > moves.up_ms)
@@ -285,10 +293,17 @@ class InactivityOperator:
         home["heard_ms"][:] = np.maximum(home["heard_ms"], moves.row_max)
 
     def _begin(self, rows: Rows, ts: NDArray[np.int64]) -> None:
-        """What was before isn't known: the silence counts from here."""
+        """What was before isn't known: the silence counts from here.
+
+        One that was alarming already goes on being so: nobody has been seen since.
+        """
         home = self.state.home
-        for name in ("since_ms", "upto_ms"):
-            home[name][rows] = np.maximum(home[name][rows], ts)
+        alarming = per_month(home["surprise"][rows], home["level"][rows]) <= KEPT_MONTHLY
+        alarming |= home["heard_ms"][rows] - home["since_ms"][rows] >= BLIND_MS
+        alarming &= home["since_ms"][rows] > 0
+        home["upto_ms"][rows] = np.maximum(home["upto_ms"][rows], ts)
+        rows, ts = rows[~alarming], ts[~alarming]
+        home["since_ms"][rows] = np.maximum(home["since_ms"][rows], ts)
         home["surprise"][rows] = 0.0
 
     def _outage_ms(self, rows: Rows | slice) -> NDArray[np.float64]:
@@ -414,7 +429,7 @@ class InactivityOperator:
         health.look_for_moves(home, sensor, mine, self.layout.home, at_ms)
         present = np.isin(home["state"][rows], (_HOME, _ASLEEP, _AWAY))
         home["days"][rows] += np.where(present, 256, 0).astype(np.int32)
-        end_day(home, sensor, rows, mine, self._prior)
+        end_day(home, sensor, rows, mine, self._prior, self._has_door[rows])
 
     def _scores(self, at_ms: int, proven: NDArray[np.int64]) -> Scores:
         home = self.state.home

@@ -22,6 +22,11 @@ def placed(folder: Path, *, model: bytes | None = None, **changed: Any) -> Path:
     return folder
 
 
+def prior_table(**changed: Any) -> dict[str, Any]:
+    plain = {"rate": [[0.1] * 8] * 48, "exceeded": [[1.0] * 64] * 2, "excess": [1.0, 1.0]}
+    return plain | changed
+
+
 def test_the_shipped_model_is_small_and_gives_probabilities() -> None:
     infer, prior, manifest = load_inactivity()
     assert (INACTIVITY / "inactivity.onnx").stat().st_size < 100_000
@@ -46,9 +51,10 @@ def test_a_changed_model_is_refused(tmp_path: Path) -> None:
         ({"detector": "falling"}, "detector: 'falling'"),
         ({"inputs": list(NAMES[1:])}, "inputs: not the features"),
         ({"colour": "red"}, "unknown field `colour`"),
-        ({"prior": {"rate": [[0.1] * 8] * 47, "exceeded": [1.0] * 64, "excess": 1.0}}, "48 rows"),
-        ({"prior": {"rate": [[0.0] * 8] * 48, "exceeded": [1.0] * 64, "excess": 1.0}}, "above 0"),
-        ({"prior": {"rate": [[0.1] * 8] * 48, "exceeded": [1.0] * 64, "excess": 0}}, "excess"),
+        ({"prior": prior_table(rate=[[0.1] * 8] * 47)}, "48 rows"),
+        ({"prior": prior_table(rate=[[0.0] * 8] * 48)}, "above 0"),
+        ({"prior": prior_table(exceeded=[[1.0] * 64])}, "two rows of 64"),
+        ({"prior": prior_table(excess=[1.0, 0.0])}, "excess: two numbers above 0"),
     ],
 )
 def test_a_wrong_manifest_is_refused(tmp_path: Path, changed: dict[str, Any], said: str) -> None:

@@ -1,0 +1,29 @@
+"""Which detectors a server runs: each with its model, checked and warmed up at the start."""
+
+from __future__ import annotations
+
+import hashlib
+
+import structlog
+
+from app.models import INACTIVITY, load_inactivity
+from app.runners.detection import Detection
+from app.runners.quiet_homes import QuietHomes
+from app.settings import Settings
+from contracts.detector import Detector
+from rules.zones import DEFAULT_ZONE, zone
+
+
+def open_detection(settings: Settings, logger: structlog.stdlib.BoundLogger) -> Detection:
+    """Raises `app.models.ModelError`."""
+    detectors: list[Detector] = []
+    if settings.detect.inactivity:
+        detectors.append(quiet_homes(settings))
+    return Detection(detectors, logger)
+
+
+def quiet_homes(settings: Settings) -> QuietHomes:
+    folder = settings.detect.inactivity_model or INACTIVITY
+    infer, prior, _ = load_inactivity(folder)
+    model = hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()
+    return QuietHomes(infer, prior, model, zone(settings.detect.zone or DEFAULT_ZONE).info)
