@@ -21,12 +21,12 @@ import msgspec
 
 from app import broker as brokers
 from app.contents import Contents
-from app.detectors import open_detection
 from app.logs import logger
 from app.metrics import Metrics
 from app.runners import health, install
 from app.runners.acceptance import Acceptance, Timing
 from app.runners.deliveries import filters, start_dispatcher, webhooks
+from app.runners.detectors import open_detection
 from app.runners.execution import Execution, Outlets
 from app.runners.housekeeping import Housekeeping
 from app.runners.recovery import recover
