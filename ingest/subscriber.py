@@ -87,12 +87,18 @@ class Subscriber:
         receive_maximum: int = RECEIVE_MAXIMUM,
         session_s: int = SESSION_S,
         filters: Iterable[str] = FILTERS,
+        leaving: bool = False,
     ) -> None:
+        """leaving: subscribe to nothing any more and take what the session still holds; `has_left`
+        is set once the broker adds nothing to it."""
         self.broker = broker
         self.counts = SubscriberCounts()
         self.connected = False
         self.last_error = ""
         self._filters = tuple(filters)
+        self._leaving = leaving
+        self._end_session = False
+        self.has_left = threading.Event()
         self._max_messages, self._max_bytes = max_messages, max_bytes
         self._receive_maximum = receive_maximum
         self._session_s = session_s
@@ -119,6 +125,7 @@ class Subscriber:
         client.connect_timeout = CONNECT_S
         client.on_connect = self._on_connect
         client.on_subscribe = self._on_subscribe
+        client.on_unsubscribe = lambda *_: self.has_left.set()
         client.on_message = self._on_message
         if self.broker.username:
             client.username_pw_set(self.broker.username, self.broker.password or None)
@@ -130,8 +137,12 @@ class Subscriber:
         """Connect in the background and keep connecting until `stop`."""
         self._thread.start()
 
-    def stop(self, timeout_s: float = 5.0) -> None:
-        """Send what acknowledgements are waiting, leave the session at the broker, end."""
+    def stop(self, timeout_s: float = 5.0, *, end_session: bool = False) -> None:
+        """Send what acknowledgements are waiting, leave the session at the broker, end.
+
+        end_session: the broker forgets it, with all that it holds for it.
+        """
+        self._end_session = end_session
         self._stopping.set()
         self._wake()
         with self._arrived:
@@ -234,9 +245,11 @@ class Subscriber:
             sock = self._client.socket()
             if sock is None:
                 return
+            # Looked at first: whatever was handed over before `stop` is still sent.
+            stopping = self._stopping.is_set()
             self._send_waiting()
             self._client.flush()
-            if self._stopping.is_set():
+            if stopping:
                 self._leave()
                 return
             full = self._full()
@@ -293,7 +306,10 @@ class Subscriber:
                 self.counts.stale_acks += 1
 
     def _leave(self) -> None:
-        self._client.disconnect()
+        properties = Properties(PacketTypes.DISCONNECT)  # type: ignore[no-untyped-call]
+        if self._end_session:
+            properties.SessionExpiryInterval = 0
+        self._client.disconnect(properties=properties)
         while self._client.want_write() and self._client.socket() is not None:
             self._client.loop_write()
 
@@ -305,6 +321,9 @@ class Subscriber:
             return
         self.counts.connections += 1
         self.connected = True
+        if self._leaving:
+            client.unsubscribe(list(self._filters))
+            return
         options = SubscribeOptions(qos=1, retainHandling=SubscribeOptions.RETAIN_SEND_IF_NEW_SUB)
         client.subscribe([(name, options) for name in self._filters])
 

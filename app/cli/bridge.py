@@ -27,14 +27,20 @@ END_S = 25.0
 
 def command(
     config: Annotated[Path | None, typer.Option(help="settings file (TOML)")] = None,
+    leave: Annotated[
+        bool, typer.Option("--leave", help="take what the broker still holds for it, then end")
+    ] = False,
 ) -> None:
-    """Take packs and messages from MQTT to Kafka, until stopped; as many copies as needed."""
+    """Take packs and messages from MQTT to Kafka, until stopped; as many copies as needed.
+
+    Before a copy is taken away for good, run it once more under its name with --leave.
+    """
     sys.setswitchinterval(0.001)
     logs.setup(pretty=sys.stderr.isatty())
     quiet_clients()
     try:
         settings = load(config)
-        asyncio.run(_serve(settings))
+        asyncio.run(_serve(settings, leave=leave))
     except SettingsError as error:
         fail(str(error))
     except TopicsWrong as error:
@@ -42,7 +48,7 @@ def command(
     typer.echo("stopped")
 
 
-async def _serve(settings: StreamSettings) -> None:
+async def _serve(settings: StreamSettings, *, leave: bool) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -55,7 +61,7 @@ async def _serve(settings: StreamSettings) -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, asked)
-    bridge = Bridge(settings, logs.logger("bridge"))
+    bridge = Bridge(settings, logs.logger("bridge"), leave=leave)
     vitals = Vitals(settings.http, bridge.health, bridge.metrics)
     vitals.start()
     typer.echo(f"health  http://{settings.http.host}:{vitals.port}/health")

@@ -42,17 +42,25 @@ STALE_ASK_MS = 60_000
 LAST_S = 10.0
 """At the end, how long Kafka has to take what is on its way."""
 BACKOFF_S = (0.5, 10.0)
+QUIET_S = 3.0
+"""Without a message for so long the broker holds nothing more for one who leaves (proposal)."""
 
 
 class Bridge:
     """`run` it in an event loop; `health` and `metrics` may be asked from any thread."""
 
-    def __init__(self, settings: StreamSettings, log: structlog.stdlib.BoundLogger) -> None:
-        """Raises `SettingsError`."""
-        self._settings, self._log = settings, log
+    def __init__(
+        self, settings: StreamSettings, log: structlog.stdlib.BoundLogger, *, leave: bool = False
+    ) -> None:
+        """leave: take only what the broker still holds for this bridge, give the session up, end.
+
+        Raises `SettingsError`.
+        """
+        self._settings, self._log, self._leave = settings, log, leave
+        self._end_session = False
         self._topics = settings.layout
         self._routes = Routes(self._topics.log.partitions)
-        self.subscriber = _subscriber(settings)
+        self.subscriber = _subscriber(settings, leave=leave)
         compression = settings.bridge.compression
         self._outlet = Outlet(settings.kafka, None if compression == "none" else compression)
         self._bundler = Bundler(
@@ -100,7 +108,7 @@ class Bridge:
             await self._take_all(stop)
             await self._bring_the_rest()
         finally:
-            await asyncio.to_thread(self.subscriber.stop)
+            await asyncio.to_thread(self.subscriber.stop, end_session=self._end_session)
 
     async def _layout_is_right(self) -> None:
         """While Kafka is away there is nothing to compare. Raises `TopicsWrong`."""
@@ -118,6 +126,8 @@ class Bridge:
                 return
 
     async def _take_all(self, stop: asyncio.Event) -> None:
+        """Until `stop`, or until nothing comes any more for one who leaves."""
+        heard_s = time.monotonic()
         loop = asyncio.get_running_loop()
         most = self._settings.bridge.waiting_bytes
         with ThreadPoolExecutor(1, "bridge-taker") as taker:
@@ -130,8 +140,24 @@ class Bridge:
                 wait_ms = self._bundler.wait_ms(_now_ms())
                 idle = IDLE_MS if wait_ms is None else min(IDLE_MS, int(wait_ms) + 1)
                 take = partial(self.subscriber.take, GROUP_MESSAGES, idle, GATHER_MS)
-                self._sort(await loop.run_in_executor(taker, take))
+                messages = await loop.run_in_executor(taker, take)
+                self._sort(messages)
                 self._send(self._bundler.due(_now_ms()))
+                if messages or not self._is_quiet():
+                    heard_s = time.monotonic()
+                if self._leave and time.monotonic() - heard_s > QUIET_S:
+                    self._log.info("the broker holds nothing more for this bridge")
+                    self._end_session = True
+                    return
+
+    def _is_quiet(self) -> bool:
+        """Whether the broker adds nothing, and all that it has sent is acknowledged."""
+        subscriber = self.subscriber
+        return (
+            subscriber.connected
+            and subscriber.has_left.is_set()
+            and not (subscriber.queued or self._outlet.waiting_bytes)
+        )
 
     def _check_parts(self) -> None:
         """Whatever ends a part by an exception ends the bridge."""
@@ -269,7 +295,7 @@ class Bridge:
         return self._metrics.exposition(self._outlet, self.subscriber, len(self._routes))
 
 
-def _subscriber(settings: StreamSettings) -> Subscriber:
+def _subscriber(settings: StreamSettings, *, leave: bool) -> Subscriber:
     """Raises `SettingsError`."""
     mqtt = settings.mqtt
     address = BrokerAddress(
@@ -287,6 +313,7 @@ def _subscriber(settings: StreamSettings) -> Subscriber:
         receive_maximum=mqtt.receive_maximum,
         session_s=mqtt.session_s,
         filters=[f"$share/{mqtt.share}/{name}" for name in FILTERS],
+        leaving=leave,
     )
 
 

@@ -17,7 +17,7 @@ from contracts.batch import ReadingBatch
 from contracts.log import RecordKind, decode_bundle
 from contracts.messages import Confirm
 from contracts.pack import Pack, PackHeader
-from tests.app.stream.bridging import PARTITIONS, BridgeScene, Device, bridging
+from tests.app.stream.bridging import PARTITIONS, BridgePart, BridgeScene, Device, bridging
 from tests.torture.account import compare
 from tests.torture.district import record
 from tests.torture.processes import until
@@ -208,3 +208,29 @@ def test_the_rest_is_brought_at_the_end(there: BridgeScene) -> None:
         assert bridge.stop() == 0
         until(lambda: confirmed(gateway, "gw-1") == {1}, 20, "confirmed")
     assert bridge.log.splitlines()[-1] == "stopped"
+
+
+def test_who_leaves_brings_what_the_broker_holds_for_him(there: BridgeScene) -> None:
+    bridge = there.bridge()
+    bridge.up()
+    assert bridge.stop() == 0
+    with Device(there.broker.port) as device:
+        for n in range(300):
+            device.say(topics.foreign(GRID, "smoke", f"d{n}"), READING)
+        assert not there.log()  # They wait in its session.
+        last = BridgePart("one", there.folder, there.settings())
+        last.arguments = (*last.arguments, "--leave")
+        there.stack.callback(last.discard)
+        last.start()
+        until(lambda: last.status is not None, 60, "it has ended")
+        assert last.status == 0, last.log
+        assert sum(map(len, there.log().values())) == 300
+        # Nothing is kept for it any more.
+        device.say(topics.foreign(GRID, "smoke", "late"), READING)
+    bridge.start()
+    bridge.up()
+    with Device(there.broker.port) as device:
+        device.say(topics.foreign(GRID, "smoke", "new"), READING)
+        until(lambda: sum(map(len, there.log().values())) == 301, 20, "the new one is there")
+    sources = {one.source for records in there.log().values() for one in records}
+    assert topics.foreign(GRID, "smoke", "late") not in sources
