@@ -166,6 +166,8 @@ class DetectSettings(Section):
 
     inactivity: bool = Field(True, description="quiet homes; idle where the registry has none")
     inactivity_model: Path | None = Field(None, description="another model than the shipped one")
+    falling: bool = Field(True, description="falling objects; idle without cameras' tracklets")
+    falling_model: Path | None = Field(None, description="another model than the shipped one")
     zone: str = Field("", description="time zone of the homes; Asia/Shanghai if not given")
 
     @field_validator("zone")
@@ -295,7 +297,10 @@ def _resolved(settings: Settings, base: Path) -> Settings:
             "rules": at(settings.rules),
             "webhook": hooks,
             "detect": settings.detect.model_copy(
-                update={"inactivity_model": at(settings.detect.inactivity_model)}
+                update={
+                    "inactivity_model": at(settings.detect.inactivity_model),
+                    "falling_model": at(settings.detect.falling_model),
+                }
             ),
             "mqtt": mqtt,
             "telemetry": settings.telemetry.beside(base),

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contracts.batch import Flag
+from contracts.detector import INNER_PREFIX
 from contracts.directory import MAX_STRANGERS, DeviceDirectory
 from contracts.pack import split_devices, split_quantities
 from contracts.quantities import FAMILIES, FAMILY_INDEX, QUANTITY_INDEX
@@ -293,7 +294,9 @@ class Binding:
             row = self.directory.intern_device(name, family, speaker)
             return row, Problem.NONE if row >= 0 else Problem.DIRECTORY_FULL
         self.directory.intern_device(name, family, speaker)  # Binds a device without a gateway.
-        if int(self.directory.gateway[row]) != speaker:
+        # A detector speaks of other people's devices; nobody outside can speak as one.
+        inner = self.directory.gateways[speaker].startswith(INNER_PREFIX)
+        if int(self.directory.gateway[row]) != speaker and not inner:
             return row, Problem.WRONG_GATEWAY
         if FAMILIES[int(self.directory.family[row])] != family:
             return row, Problem.WRONG_FAMILY

@@ -8,15 +8,12 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from app.models import ModelError
 from detectors.falling.features import NAMES
 from detectors.falling.manifest import Manifest, WrongModel, read_manifest
 from detectors.falling.operator import FallingObjects, Infer
 
 SHIPPED = Path(__file__).parents[2] / "detectors" / "falling" / "model"
-
-
-class ModelError(Exception):
-    """A model can't be used; the text names the file, the field and the mend."""
 
 
 def session(model: bytes) -> Infer:

@@ -6,8 +6,11 @@ import hashlib
 
 import structlog
 
+from app.falling.session import SHIPPED as FALLING
+from app.falling.session import load as load_falling
 from app.models import INACTIVITY, load_inactivity
 from app.runners.detection import Detection
+from app.runners.falling_cameras import FallingCameras
 from app.runners.quiet_homes import QuietHomes
 from app.settings import Settings
 from contracts.detector import Detector
@@ -19,6 +22,8 @@ def open_detection(settings: Settings, logger: structlog.stdlib.BoundLogger) -> 
     detectors: list[Detector] = []
     if settings.detect.inactivity:
         detectors.append(quiet_homes(settings))
+    if settings.detect.falling:
+        detectors.append(falling_cameras(settings))
     return Detection(detectors, logger)
 
 
@@ -27,3 +32,10 @@ def quiet_homes(settings: Settings) -> QuietHomes:
     infer, prior, _ = load_inactivity(folder)
     model = hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()
     return QuietHomes(infer, prior, model, zone(settings.detect.zone or DEFAULT_ZONE).info)
+
+
+def falling_cameras(settings: Settings) -> FallingCameras:
+    folder = settings.detect.falling_model or FALLING
+    infer, manifest = load_falling(folder)
+    model = hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()
+    return FallingCameras(infer, manifest.threshold, model)
