@@ -67,7 +67,8 @@ def broker(
     subprocess.run(
         [find_tool("mosquitto_passwd"), "-b", str(words), GATEWAY, GATEWAY_WORD], check=True
     )
-    with ComposeBroker(tmp_path / "mosquitto", secrets) as running:
+    running = ComposeBroker(tmp_path / "mosquitto", secrets)
+    with running:
         yield running
 
 
@@ -85,7 +86,7 @@ class Visitor:
         self._client.tls_set(str(broker.secrets / "broker_ca"))
         self._client.on_connect = self._on_connect
         self._client.on_subscribe = lambda *_: self._granted.set()
-        self._client.on_message = lambda _c, _u, m: self.heard.append((m.topic, m.payload))
+        self._client.on_message = lambda _c, _u, m: self.heard.append((m.topic, bytes(m.payload)))
         self._client.connect("localhost", broker.port)
         self._client.loop_start()
         assert self._connected.wait(WAIT_S)
