@@ -27,7 +27,7 @@ setup-dev: ## the environment that `make test` needs
 	@$(PYTHON) deploy/setup/bootstrap.py dev
 
 tools: ## Mosquitto, Chromium, strace (needs root), promtool, stores, Kafka's jars (needs Java, mvn), when missing
-	@$(PYTHON) deploy/setup/system_tools.py mosquitto chromium libatomic strace promtool victoria-metrics influxd
+	@$(PYTHON) deploy/setup/system_tools.py mosquitto chromium libatomic strace promtool victoria-metrics influxd gst-rtsp-server
 	@$(PYTHON) deploy/setup/kafka_jars.py
 
 lint: setup-dev lock-check ## format, lint, import rules, types, the lock

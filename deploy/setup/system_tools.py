@@ -29,6 +29,7 @@ TOOLS: dict[str, tuple[tuple[str, ...], str]] = {
     "promtool": (("promtool",), "Prometheus's own rule tests, an oracle for ours"),
     "victoria-metrics": (("victoria-metrics",), "a server that takes InfluxDB's v2 write API"),
     "influxd": (("influxd",), "InfluxDB 1: the line protocol and InfluxQL from their maker"),
+    "gst-rtsp-server": (("GstRtspServer-1.0.typelib",), "a camera for the tests: RTSP"),
 }
 """Tool -> (names of its program, what it is for)."""
 
@@ -52,6 +53,9 @@ def find(tool: str) -> str | None:
         return shutil.which(named)
     if tool == "libatomic":
         return next((str(found) for found in Path("/usr").glob("lib*/**/libatomic.so.1")), None)
+    if tool == "gst-rtsp-server":
+        found = Path("/usr/lib").glob(f"*/girepository-1.0/{TOOLS[tool][0][0]}")
+        return next((str(one) for one in found), None)
     path = os.environ.get("PATH", os.defpath) + os.pathsep + SBIN
     path += os.pathsep + str(UNPACKED_IN / "usr" / "bin")
     names = TOOLS[tool][0] if tool in TOOLS else (tool,)
@@ -59,7 +63,10 @@ def find(tool: str) -> str | None:
 
 
 def package_of(tool: str) -> str:
-    """The package that brings a tool. Ubuntu names Chromium's package otherwise."""
+    """The package that brings a tool, or several. Ubuntu names Chromium's package otherwise."""
+    if tool == "gst-rtsp-server":
+        plugins = " ".join(f"gstreamer1.0-plugins-{kind}" for kind in ("base", "good", "bad"))
+        return f"gir1.2-gst-rtsp-server-1.0 python3-gi {plugins}"
     if tool == "chromium" and _distribution() == "ubuntu":
         return "chromium-browser"
     return "libatomic1" if tool == "libatomic" else UNPACKED.get(tool, tool)
@@ -75,7 +82,7 @@ def _distribution() -> str:
 
 
 def install_command(tools: list[str]) -> list[str]:
-    packages = [package_of(tool) for tool in tools]
+    packages = [package for tool in tools for package in package_of(tool).split()]
     return ["apt-get", "install", "--yes", "--no-install-recommends", *packages]
 
 

@@ -131,8 +131,8 @@ class Video:
                 )
             at = self._at_us(picture, number)
             begin = at if begin is None else begin
-            # A time stamp that stands still or falls is a fault of the container.
-            last = max(at - begin, last + 1)
+            # Some cameras stamp every frame alike: then the stated rate is the clock.
+            last = at - begin if at - begin > last else last + round(1e6 / self.fps)
             yield Frame(number, last, luma, picture)
             number += 1
         if not number:
