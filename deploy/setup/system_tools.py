@@ -54,8 +54,8 @@ def find(tool: str) -> str | None:
     if tool == "libatomic":
         return next((str(found) for found in Path("/usr").glob("lib*/**/libatomic.so.1")), None)
     if tool == "gst-rtsp-server":
-        found = Path("/usr/lib").glob(f"*/girepository-1.0/{TOOLS[tool][0][0]}")
-        return next((str(one) for one in found), None)
+        types = Path("/usr/lib").glob(f"*/girepository-1.0/{TOOLS[tool][0][0]}")
+        return next((str(one) for one in types), None)
     path = os.environ.get("PATH", os.defpath) + os.pathsep + SBIN
     path += os.pathsep + str(UNPACKED_IN / "usr" / "bin")
     names = TOOLS[tool][0] if tool in TOOLS else (tool,)
