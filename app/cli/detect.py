@@ -31,6 +31,7 @@ def inactivity(
     step_min: Annotated[
         int, typer.Option(min=1, max=60, help="minutes between two looks; a live server takes 1")
     ] = 5,
+    picture: Annotated[Path | None, typer.Option(help="the home's days as SVG")] = None,
     budget: Annotated[
         float | None, typer.Option(min=0.0, help="calls accepted in 30 days; 1 if not given")
     ] = None,
@@ -40,6 +41,7 @@ def inactivity(
     from app.homes import HomeError, read_home
     from app.models import INACTIVITY, ModelError, load_inactivity
     from app.runners.home import watch
+    from app.runners.home_picture import picture as draw
     from detectors.inactivity.alarms import BUDGET
 
     if 60 % step_min:
@@ -50,6 +52,7 @@ def inactivity(
     except (HomeError, ModelError) as error:
         fail(str(error))
     counts: dict[str, int] = {}
+    lines: list[dict[str, object]] = []
     try:
         with out.open("w", encoding="utf-8") as handle:
             for line in watch(
@@ -62,8 +65,11 @@ def inactivity(
                 told = str(line.get("level", line["type"]))
                 counts[told] = counts.get(told, 0) + 1
                 handle.write(json.dumps(line) + "\n")
+                lines.append(line)
+        if picture is not None:
+            picture.write_text(draw(recorded, lines), encoding="utf-8")
     except OSError as error:
-        fail(f"--out {out}: {error.strerror}; name a file that can be written")
+        fail(f"{error.filename}: {error.strerror}; name a file that can be written")
     document = {
         "home": recorded.name,
         "events": len(recorded.ts_ms),

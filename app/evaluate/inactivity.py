@@ -263,7 +263,12 @@ def figures(told: dict[str, Any]) -> dict[str, float]:
     blind = told["without_hindsight"]
     own, line, fixed = blind["detector"], blind["line"], blind["fixed"]
     budget = blind["detector_at_its_budget"]
-    return {
+    homes = {
+        f"{home['home'].replace('-', '_')}_{name}median_delay_h": home[method]["median_delay_h"]
+        for home in told["homes"]
+        for name, method in (("", "detector"), ("line_", "line"))
+    }
+    return homes | {
         "median_delay_h": own["median_delay_h"],
         "p90_delay_h": own["p90_delay_h"],
         "line_median_delay_h": line["median_delay_h"],

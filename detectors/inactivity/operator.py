@@ -263,14 +263,16 @@ class InactivityOperator:
         acting = np.unique(sensor[active & self._person[sensor]])
         if not len(acting):
             return
+        good = health.believed(columns["trust"][acting])
         owner = self.layout.home[acting]
         at = part[owner]
-        for name in ("seen", "lately"):
-            _add(columns[name], acting, at)
-        number = np.bincount(owner, minlength=len(self.layout.homes))
-        alone = number[owner] == 1
-        _add(columns["alone"], acting[alone], at[alone])
+        others = np.bincount(owner[good], minlength=len(self.layout.homes))[owner] - good
+        alone = others == 0
         columns["hour"][acting[alone]] += np.uint16(1)
+        # What a mad sensor sees is no habit of the home.
+        for name in ("seen", "lately"):
+            _add(columns[name], acting[good], at[good])
+        _add(columns["alone"], acting[alone & good], at[alone & good])
 
     def _resume(self, moves: _Moves) -> None:
         """Heartbeats and links: learn the usual pause, and begin anew behind an outage."""
