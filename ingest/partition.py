@@ -142,8 +142,9 @@ class PartitionLog:
         return taken
 
     def skip_to(self, offset: int) -> None:
-        """Go on at `offset`, when what was before is gone and that is known."""
-        self.offset = max(self.offset, offset - 1)
+        """Go on at `offset`, when what was before is gone and that is known; it may be an earlier
+        one, of a log that was made anew."""
+        self.offset = offset - 1
 
     def _take(self, bundle: Bundle, taken: Taken) -> None:
         if bundle.value is None:

@@ -20,7 +20,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import faust
 import msgspec
@@ -286,7 +286,11 @@ class Worker:
         """In a thread of its own: it sees also a loop that hangs."""
         while True:
             time.sleep(1.0)
-            why = stuck(self._facts(), self.settings.worker.stuck_s)
+            try:
+                why = stuck(self._facts(), self.settings.worker.stuck_s)
+            except Exception as error:
+                self._logger.exception("the watchdog failed")
+                self._fail(f"the watchdog failed: {type(error).__name__}: {error}")
             if why and not self._stopping.is_set():
                 self._fail(f"stuck: {why}")
 
@@ -331,7 +335,7 @@ class Worker:
             "telemetry": None if telemetry is None else msgspec.to_builtins(telemetry),
         }
 
-    def _fail(self, why: str) -> None:
+    def _fail(self, why: str) -> NoReturn:
         """Nothing is cleaned up: whoever cleans up may take for done what isn't."""
         os.write(2, f"gridwarden: {why}\n".encode())
         os._exit(FAILED)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from app.stream.records import gateway_key, grid_key
 from app.stream.routes import by_checksum
+from contracts.detector import INNER_PREFIX
 from contracts.registry import Registry
 
 
@@ -85,12 +86,17 @@ def cells_of(registry: Registry, *, whole_communities: bool = False) -> list[Cel
 
 
 def _ties(registry: Registry) -> list[tuple[str, str]]:
-    """(gateway, grid code) of devices, each pair once; "" = none."""
+    """(gateway, grid code) of devices, each pair once; "" = none.
+
+    A detector's inner gateway ties nothing together and is assigned nowhere: it speaks in every
+    partition, for the homes and cameras of that partition.
+    """
     table = registry.devices
     pairs = np.unique(np.stack([table.gateway, table.grid], axis=1), axis=0)
+    inner = [name.startswith(INNER_PREFIX) for name in table.gateways]
     return [
         (
-            table.gateways[gateway] if gateway >= 0 else "",
+            table.gateways[gateway] if gateway >= 0 and not inner[gateway] else "",
             registry.grids[grid].code if grid >= 0 else "",
         )
         for gateway, grid in pairs.tolist()

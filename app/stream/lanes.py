@@ -44,6 +44,17 @@ class LogShort(Exception):
         )
 
 
+class LogCut(Exception):
+    """The log ends before what is decided: Kafka has lost its end, or it is another topic."""
+
+    def __init__(self, partition: int, wanted: int, end: int) -> None:
+        super().__init__(
+            f"partition {partition}: the log ends at offset {end}, but is decided up to {wanted}: "
+            "Kafka has lost records, or the topic was made anew; what came since would be passed "
+            "over. Set worker.from_earliest = true to go on from that end"
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """What lanes need of the world."""
@@ -130,10 +141,7 @@ class Lanes:
                 partition = await self.decide(
                     lambda: Partition.restored(number, around.contents, chunks)
                 )
-                if first > partition.offset + 1:
-                    if not self._from_earliest:
-                        raise LogShort(number, partition.offset + 1, first)
-                    partition.log.skip_to(first)
+                self._check(number, partition, first, self.ends.next[number])
             lane = Lane(
                 partition,
                 decide=self.decide,
@@ -154,6 +162,19 @@ class Lanes:
             offset=partition.offset,
             took_s=round(lane.recovered_s, 3),
         )
+
+    def _check(self, number: int, partition: Partition, first: int, end: int) -> None:
+        """Between what is decided and the log's records nothing is missing, or the settings say
+        that it may be. Raises `LogShort`, `LogCut`."""
+        wanted = partition.offset + 1
+        if first > wanted:
+            if not self._from_earliest:
+                raise LogShort(number, wanted, first)
+            partition.log.skip_to(first)
+        elif end < wanted:
+            if not self._from_earliest:
+                raise LogCut(number, wanted, end)
+            partition.log.skip_to(end)
 
     async def _run(self, lane: Lane) -> None:
         """Fails loud: what isn't decided must not count as done."""
@@ -227,7 +248,12 @@ class Lanes:
         if records:
             await around.post.send(records)
         if lanes:
-            self.ends = await around.ends([lane.number for lane in lanes])
+            # What is decided while the question is under way doesn't count.
+            decided = {lane.number: lane.offset for lane in lanes}
+            self.ends = await around.ends(decided)
+            for number, offset in decided.items():
+                if self.ends.next[number] <= offset:
+                    raise LogCut(number, offset + 1, self.ends.next[number])
         for lane in lanes:
             if not self.lag(lane):
                 # With nothing to do nobody stands still.

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from app.content import content_hash
+from app.stream import admin
 from app.stream.outlet import Outlet
 from app.stream.post import OutletPost
 from app.stream.records import pieces
@@ -105,6 +106,10 @@ class Cluster:
         for worker in self.workers.values():
             worker.discard()
 
+    def remake_log(self) -> None:
+        """An empty log in the place of the one that is there."""
+        wait(_remake(self.settings))
+
     def publish(self, contents: Iterable[bytes]) -> None:
         records = [
             (self.topics.content.name, 0, key, value)
@@ -184,6 +189,16 @@ class Cluster:
 
 
 Record = tuple[str, int, bytes | None, bytes | None]
+
+
+async def _remake(settings: StreamSettings) -> None:
+    name = settings.layout.log.name
+    async with admin.admin(settings.kafka) as client:
+        await client.delete_topics([name])
+        while name in await client.list_topics():
+            await asyncio.sleep(0.1)
+        while any(not one.good for one in await admin.compare(client, settings.layout)):
+            await admin.apply(client, settings.layout)
 
 
 async def _write(settings: StreamSettings, records: Sequence[Record]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from hypothesis import given
@@ -43,6 +44,23 @@ def registry(devices: Sequence[Row], grids: Sequence[str] = GRIDS) -> Registry:
 
 def settled(cells: list[Cell], known: dict[bytes, int], *, move: bool) -> dict[bytes, int]:
     return known | dict(plan(cells, known, PARTITIONS, move=move).changes)
+
+
+def test_a_detectors_inner_gateway_ties_nothing_together() -> None:
+    """Homes of all grids are of the one gateway that speaks for the detector."""
+    one = registry([(0, 0), (1, 1), (2, 0), (2, 1), (2, 2)])
+    names = ("gw-0", "gw-1", "detector-inactivity")
+    one = replace(one, devices=replace(one.devices, gateways=names))
+    cells = cells_of(one, whole_communities=False)
+    assert [cell.gateways for cell in cells if cell.gateways] == [("gw-0",), ("gw-1",)]
+    assert all(len(cell.grids) == 1 for cell in cells)
+    chosen = plan(cells, {}, PARTITIONS, move=False).partitions
+    found = partition_of_devices(one, cells, chosen, PARTITIONS)
+    assert found.tolist()[2:] == [
+        by_checksum(GRIDS[0], PARTITIONS),
+        by_checksum(GRIDS[1], PARTITIONS),
+        by_checksum(GRIDS[2], PARTITIONS),
+    ]
 
 
 @given(rows, st.booleans())

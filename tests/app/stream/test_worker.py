@@ -106,3 +106,29 @@ def test_three_workers_decide_what_one_box_decides(
         assert json.loads(last.get("/health")[1])["ok"]
     finally:
         cluster.discard()
+
+
+def test_a_log_that_ends_before_what_is_decided_is_refused(
+    tmp_path: Path, kafka: str, topic_prefix: str
+) -> None:
+    """Kafka has lost its end: what comes now would be passed over as known."""
+    cluster = Cluster(tmp_path, kafka, topic_prefix, partitions=1, worker="marks = false")
+    cluster.publish([rules()])
+    cluster.put([(0, [installed(T0, "rules", rules())]), *[(0, [mark(T0 + S)])] * 20])
+    try:
+        worker = cluster.add("one")
+        until(cluster.all_owned, WAIT_S, "the partition has a worker")
+        cluster.finish()
+        worker.stop()
+        cluster.remake_log()
+        cluster.put([(0, [mark(T0 + 9 * S)])])
+        worker.start()
+        until(lambda: worker.status is not None, WAIT_S, "it ends")
+        assert worker.status == 1
+        assert "partition 0: the log ends at offset 1, but is decided up to 21" in worker.log
+        cluster.add("other", more="from_earliest = true\n")
+        until(lambda: "other" in cluster.owned().get(0, []), WAIT_S, "it goes on when told to")
+        cluster.put([(0, [mark(T0 + 10 * S)])])
+        until(lambda: cluster.workers["other"].partitions()[0]["offset"] == 1, WAIT_S, "it decides")
+    finally:
+        cluster.discard()
