@@ -26,7 +26,7 @@ def falling(
     try:
         from app.falling.clip import Seen, detect
         from app.falling.session import SHIPPED, detector
-from app.models import ModelError
+        from app.models import ModelError
         from detectors.falling.operator import Collected
         from edge.camera import CameraError
         from edge.camera.video import is_stream

@@ -32,7 +32,7 @@ def falling(
         from app.falling import evaluate, figures
         from app.falling import recorded as clips
         from app.falling.session import SHIPPED
-from app.models import ModelError
+        from app.models import ModelError
         from edge.camera import CameraError
     except ModuleNotFoundError as error:
         fail(f"evaluate: {error.name} is not installed; install gridwarden[camera]")
