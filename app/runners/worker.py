@@ -93,6 +93,10 @@ def _app(settings: StreamSettings) -> _App:
         broker_request_timeout=max(40.0, session_s + 10),
         broker_rebalance_timeout=max(60.0, session_s),
         consumer_group_instance_id=worker.instance or None,
+        # faust's own assignor leaves partitions where they are when workers come and go. What it
+        # tells the group of itself is another thing after a restart, though, which makes Kafka
+        # divide anew; so who has a name goes by the plain assignor (it takes it without standbys).
+        table_standby_replicas=0 if worker.instance else 1,
         consumer_auto_offset_reset="earliest",
         consumer_max_fetch_size=RECORD_BYTES,
         stream_buffer_maxsize=BUFFER_RECORDS,

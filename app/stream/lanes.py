@@ -84,6 +84,7 @@ class Lanes:
         self._lanes: dict[int, Lane] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._closed = False
+        self._shown: set[str] = set()
         self.loading: set[int] = set()
         self.ends = Ends()
         self.moved_s = time.monotonic()
@@ -280,8 +281,11 @@ class Lanes:
 
     def _show(self, lanes: list[Lane]) -> None:
         metrics, now_ms = self._around.metrics, self._around.clock()
-        metrics.lag.clear()
-        metrics.behind.clear()
+        names = {str(lane.number) for lane in lanes}
+        for gone in self._shown - names:
+            metrics.lag.remove(gone)
+            metrics.behind.remove(gone)
+        self._shown = names
         for lane in lanes:
             name = str(lane.number)
             metrics.lag.labels(name).set(self.lag(lane))

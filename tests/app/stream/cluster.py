@@ -84,7 +84,7 @@ class Cluster:
         self._text = (
             f'[kafka]\nbootstrap = "{bootstrap}"\n'
             f'[topics]\nprefix = "{prefix}"\npartitions = {partitions}\n'
-            f"[http]\nport = 0\n[worker]\nsession_s = 6\nsnapshot_every_s = 2\n{worker}\n"
+            f"[http]\nport = 0\n[worker]\nsnapshot_every_s = 2\n{worker}\n"
         )
         self.config.write_text(self._text, encoding="utf-8")
         self.settings = load(self.config)
@@ -97,7 +97,8 @@ class Cluster:
         """Start a worker, or start it again. more: further lines of its section."""
         if name not in self.workers:
             config = self.folder / f"{name}.toml"
-            config.write_text(self._text + more, encoding="utf-8")
+            text = self._text + more + ("" if "session_s" in more else "session_s = 6\n")
+            config.write_text(text, encoding="utf-8")
             self.workers[name] = Worker(name, self.folder, config)
         self.workers[name].start()
         return self.workers[name]
