@@ -7,8 +7,9 @@ however often the state was saved and restored:
 * A MARK record only tells the time; it doesn't come out itself. Instead a mark comes out for each
   whole second that was passed: behind all records accepted up to it, before those accepted later.
   So everybody who reads the same times gets the same marks, whoever wrote MARK records, and when.
-* After a silence of more than an hour a mark comes out each whole minute for a day more, and then
-  one at the last whole second: a clock that was years behind must not make millions.
+* Of a silence of more than three seconds only those three get their marks, and its last second.
+  Workers tell the time each second, so there is none unless nobody worked on the partition; and a
+  clock that was years behind must not make millions.
 * A pack that the ledger has doesn't come out again. What can't be read becomes a letter.
 """
 
@@ -31,10 +32,8 @@ Control = TypeVar("Control", OperatorCommand, Installed)
 
 SNAPSHOT_VERSION = 1
 SECOND_MS = 1_000
-MINUTE_MS = 60_000
-MARKED_SECONDS = 3_600
-MARKED_MINUTES = 1_440
-"""Bounds on the marks of one silence (proposals)."""
+MARKED_SECONDS = 3
+"""Bound on the marks of one silence (proposal)."""
 KEPT_LOSSES = 10_000
 """Losses that are kept to be shown, the newest (proposal); all are counted."""
 MAX_STAMP_MS = 253_402_300_799_000
@@ -306,11 +305,7 @@ def marks_of(first_ms: int, at_ms: int) -> Iterator[int]:
     Ends with the last whole second before `at_ms`.
     """
     last_ms = _second_before(at_ms)
-    near_ms = first_ms + MARKED_SECONDS * SECOND_MS
+    near_ms = first_ms + (MARKED_SECONDS - 1) * SECOND_MS
     yield from range(first_ms, min(near_ms, last_ms) + 1, SECOND_MS)
-    if last_ms <= near_ms:
-        return
-    minute_ms = (near_ms // MINUTE_MS + 1) * MINUTE_MS
-    far_ms = minute_ms + (MARKED_MINUTES - 1) * MINUTE_MS
-    yield from range(minute_ms, min(far_ms, last_ms - 1) + 1, MINUTE_MS)
-    yield last_ms
+    if last_ms > near_ms:
+        yield last_ms

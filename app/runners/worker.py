@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import random
 import signal
 import socket
 import threading
@@ -50,6 +51,9 @@ from ingest.partition import Bundle
 
 FAILED = 1
 TURN_S = 1.0
+LONGEST_PAUSE_S = 10.0
+SLOW_S = 5.0
+"""A record that Kafka hasn't taken for so long is a problem to tell of (proposal)."""
 BUFFER_RECORDS = 64
 """Records between faust and the lanes (proposal)."""
 GOODBYE_S = 30.0
@@ -132,17 +136,23 @@ class Worker:
         self.metrics = WorkerMetrics()
         self._topics = settings.layout
         self._stopping = asyncio.Event()
+        self._away = ""
+        self._opened = False
         self._beat_s = time.monotonic()
 
     async def run(self) -> None:
         """Until SIGTERM or SIGINT; state is saved then. Raises what the start raises:
-        `KafkaAway`, `TopicsWrong`, `KafkaError`, `SettingsError`."""
+        `TopicsWrong`, `KafkaError`, `SettingsError`."""
         quiet_clients()
         for name in ("faust", "mode", "kafka"):
             logging.getLogger(name).setLevel(logging.ERROR)
-        async with admin.admin(self.settings.kafka) as client:
-            await admin.demand(client, self._topics)
         async with AsyncExitStack() as stack:
+            settings = self.settings.http
+            vitals = Vitals(settings, self.health, self.metrics.exposition)
+            vitals.start()
+            stack.callback(vitals.stop)
+            self._say(f"health and metrics on http://{settings.host}:{vitals.port}")
+            await self._reach()
             await self._open(stack)
             loop = asyncio.get_running_loop()
             for number in (signal.SIGTERM, signal.SIGINT):
@@ -151,6 +161,23 @@ class Worker:
             self._say(f"worker of {self.settings.workers} on {self.settings.kafka.bootstrap}")
             await self._stopping.wait()
             await self._stop()
+
+    async def _reach(self) -> None:
+        """Wait for a Kafka that is away, and look whether its topics are as they must be."""
+        pause_s = TURN_S
+        while True:
+            try:
+                async with admin.admin(self.settings.kafka) as client:
+                    await admin.demand(client, self._topics)
+            except (admin.KafkaAway, admin.KafkaError) as error:
+                if self._away != str(error):
+                    self._logger.error("waiting for kafka", why=str(error))
+                self._away = str(error)
+                await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311
+                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+            else:
+                self._away = ""
+                return
 
     async def _open(self, stack: AsyncExitStack) -> None:
         settings, topics = self.settings, self._topics
@@ -198,10 +225,7 @@ class Worker:
         )
         self._app.positions = self.lanes.positions
         self._wire()
-        vitals = Vitals(settings.http, self.health, self._exposition)
-        vitals.start()
-        stack.callback(vitals.stop)
-        self._say(f"health and metrics on http://{settings.http.host}:{vitals.port}")
+        self._opened = True
         self._spawn(stack, "seconds", self._seconds())
         self._spawn(stack, "watching", self._beat())
         threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
@@ -311,10 +335,18 @@ class Worker:
 
     @property
     def _kafka_error(self) -> str:
-        return self._outlet.last_error or self._looker.last_error
+        told = self._outlet.last_error or self._looker.last_error
+        waiting_s = self._outlet.oldest_s()
+        if not told and waiting_s > SLOW_S:
+            # The client tries again by itself and says nothing.
+            told = f"a record has waited {waiting_s:.0f} s for an acknowledgement"
+        return told
 
     def health(self) -> dict[str, Any]:
         """From any thread."""
+        if not self._opened:
+            problems = [self._away or "starting"]
+            return {"ok": False, "ready": False, "problems": problems, "partitions": []}
         kafka = self._kafka_error
         lanes = self.lanes
         partitions = lanes.document()

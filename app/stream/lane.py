@@ -27,6 +27,8 @@ R = TypeVar("R")
 
 STEP_BYTES = 384 << 10
 """Records of a step, as on one box (proposal): an alarm's event leaves at the end of its step."""
+STEP_RECORDS = 64
+"""However small they are (proposal): time marks that they bring cost as much as readings."""
 BUSY_BYTES = 4 << 20
 BUSY_STEP_BYTES = 2 << 20
 """With so much waiting nothing is on time any more, and big steps cost less (proposal)."""
@@ -150,7 +152,7 @@ class Lane:
         size = 0
         while self._waiting:
             size += len(self._waiting[0].bundle.value or b"")
-            if part and size > limit:
+            if part and (size > limit or len(part) >= STEP_RECORDS):
                 break
             part.append(self._waiting.popleft())
         self.waiting_bytes -= sum([len(one.bundle.value or b"") for one in part])

@@ -36,7 +36,7 @@ def said(cell: Cell) -> list[LogRecord]:
     found = cell.births(T0 + 5)
     for seq, start in enumerate(range(T0, T0 + SPAN_MS, 2 * S), 1):
         found += cell.packs(start, start + 2 * S, seq)
-    found += [mark(at) for at in range(T0, T0 + SPAN_MS + 130 * S, 10 * S)]
+    found += [mark(at) for at in range(T0, T0 + SPAN_MS + 130 * S, 2 * S)]
     return sorted(found, key=lambda record: record.accepted_ms)
 
 
