@@ -56,6 +56,9 @@ SLOW_S = 5.0
 """A record that Kafka hasn't taken for so long is a problem to tell of (proposal)."""
 BUFFER_RECORDS = 64
 """Records between faust and the lanes (proposal)."""
+UNSAVED_TIMES = 5
+"""So many intervals without a snapshot are a problem (proposal): recovery grows, and the log may
+forget what only it has."""
 GOODBYE_S = 30.0
 """To save all state and leave the group; then the process ends all the same."""
 
@@ -355,6 +358,12 @@ class Worker:
             f"partition {one['partition']} has no rules: run gridwarden publish"
             for one in partitions
             if not one["rules"] and one["offset"] >= 0
+        ]
+        longest_s = UNSAVED_TIMES * self.settings.worker.snapshot_every_s
+        problems += [
+            f"partition {one['partition']}: no snapshot for {one['unsaved_s']:.0f} s"
+            for one in partitions
+            if one["unsaved_s"] > longest_s
         ]
         store = self._readings.store
         telemetry = None if store is None else store.state()

@@ -26,7 +26,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
 
 from app.stream.admin import KafkaAway, TopicsWrong, admin, demand
-from app.stream.client import client_options
+from app.stream.client import client_options, goodbye
 from app.stream.records import BadRecord, Pulse, decode_pulse
 from app.stream.settings import StreamSettings
 from contracts.alerts import AlertEvent
@@ -200,15 +200,18 @@ class Desk:
                 done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
                     task.result()
-                await self._flush(producer)
             finally:
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
+            # An orderly end: what was under way is delivered, and the next copy knows of it.
+            await self._step_down()
+            await goodbye(self._flush(producer))
         finally:
             self._producer = None
+            await self._step_down()
             for client in reversed(started):
-                await client.stop()
+                await goodbye(client.stop())
 
     # Reading
 

@@ -84,6 +84,8 @@ class Lane:
         self.position, self.heard_ms = partition.log.position, partition.log.last_ms
         self.decided_s = time.monotonic()
         self.recovered_s = 0.0
+        self.safe_s = time.monotonic()
+        """When state was saved last, or taken over."""
         self._saves = [] if saved is None else [saved]
         self._saved_s = time.monotonic()
         self._saving: asyncio.Task[None] | None = None
@@ -172,6 +174,7 @@ class Lane:
         """Beside the work. One that fails costs only time at a restart; the next is tried."""
         manifest = await self._saver.save(self.number, frozen, self._saves)
         if manifest is not None:
+            self.safe_s = time.monotonic()
             self._saves.append(manifest)
             del self._saves[:-2]
 

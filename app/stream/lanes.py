@@ -303,6 +303,11 @@ class Lanes:
         lanes, self._lanes = self.all(), {}
         await asyncio.gather(*(lane.close(save=True) for lane in lanes))
 
+    @staticmethod
+    def _unsaved_s(lane: Lane) -> float:
+        """For how long there has been something to save."""
+        return time.monotonic() - lane.safe_s if lane.offset > lane.saved_offset else 0.0
+
     def document(self) -> list[dict[str, Any]]:
         """For health."""
         return [
@@ -314,6 +319,7 @@ class Lanes:
                 "heard_ms": lane.heard_ms,
                 "snapshot_offset": lane.saved_offset,
                 "recovered_s": round(lane.recovered_s, 3),
+                "unsaved_s": round(self._unsaved_s(lane), 1),
                 "rules": lane.partition.engine.content.get("rules", ""),
                 "registry": lane.partition.engine.content.get("registry", ""),
                 "devices": len(lane.partition.engine.registry.devices),
