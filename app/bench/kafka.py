@@ -48,7 +48,7 @@ from contracts.pack import decode
 
 DEVICES = 10_000
 MANY, QUICK_MANY = 1_000_000, 20_000
-READINGS, QUICK_READINGS = 60_000_000, 6_000_000
+READINGS, QUICK_READINGS = 24_000_000, 6_000_000
 PEER_READINGS, QUICK_PEER_READINGS = 200_000, 20_000
 FILLED_PER_S = 1_500_000
 """Readings a second at which the log is filled, each stamped as it is put in."""
