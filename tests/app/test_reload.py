@@ -109,7 +109,7 @@ def _configure(folder: Path, broker: Mosquitto) -> Path:
 def _changed() -> dict[str, str]:
     """Another limit, another level, and a family of rules gone."""
     return {
-        name: text.replace("    severity: 3\n", "    severity: 2\n").replace(
+        name: text.replace("\n    severity: 3\n", "\n    severity: 2\n").replace(
             "< 0.07 MPa", "< 0.08 MPa"
         )
         for name, text in read_rule_files(shipped_rules()).items()

@@ -97,7 +97,8 @@ class Cluster:
         """Start a worker, or start it again. more: further lines of its section."""
         if name not in self.workers:
             config = self.folder / f"{name}.toml"
-            text = self._text + more + ("" if "session_s" in more else "session_s = 6\n")
+            # Before what may begin a section of its own.
+            text = self._text + ("" if "session_s" in more else "session_s = 6\n") + more
             config.write_text(text, encoding="utf-8")
             self.workers[name] = Worker(name, self.folder, config)
         self.workers[name].start()

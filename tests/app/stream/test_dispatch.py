@@ -191,21 +191,21 @@ def test_a_command_reaches_every_partition_from_any_copy(site: Site) -> None:
 
 
 def test_kafka_killed_and_back_costs_nothing(
-    tmp_path: Path, own_kafka: Kafka, topic_prefix: str
+    tmp_path: Path, killable_kafka: Kafka, topic_prefix: str
 ) -> None:
     events = scene.flood(6)
     with (
-        site_on(tmp_path, own_kafka.bootstrap, topic_prefix) as site,
+        site_on(tmp_path, killable_kafka.bootstrap, topic_prefix) as site,
         site.copy("one") as one,
     ):
         site.send(events[:3])
         site.until_got(events[:3])
-        own_kafka.kill()
+        killable_kafka.kill()
         answer = one.client.post(
             f"/api/v1/alerts/{events[0].subject}/acknowledge", json={"by": "desk"}
         )
         assert answer.status_code == 503, "nothing is said to be taken that isn't"
-        own_kafka.start()
+        killable_kafka.start()
         site.send(events[3:])
         site.until_got(events)
         until(lambda: not [p for p in health(one)["problems"] if "kafka" in p], "well again")
