@@ -21,10 +21,11 @@ class ModelError(Exception):
     """A model can't be used; the text names the file, the field and the mend."""
 
 
-def inactivity_session(model: bytes) -> Infer:
-    """An inference on one thread: many small batches, beside others that need the cores.
+def inference(file: str, model: bytes, features: int) -> Infer:
+    """The probability of class 1 for float32 rows of so many features, on one thread: many small
+    batches, beside others that need the cores.
 
-    Raises `ModelError` when the file is no such model.
+    Raises `ModelError`, naming `file`, when the bytes are no such model.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -34,30 +35,36 @@ def inactivity_session(model: bytes) -> Infer:
             model, sess_options=options, providers=["CPUExecutionProvider"]
         )
         name, output = session.get_inputs()[0].name, session.get_outputs()[1].name
+
+        def infer(found: NDArray[np.float32]) -> NDArray[np.float32]:
+            p: NDArray[np.float32] = session.run([output], {name: found})[0][:, 1]
+            return p
+
+        infer(np.zeros((2, features), np.float32))
     except Exception as error:  # noqa: BLE001 - onnxruntime's own errors have no common base.
-        raise ModelError(f"inactivity.onnx: {str(error).splitlines()[0][:200]}") from None
-
-    def infer(found: NDArray[np.float32]) -> NDArray[np.float32]:
-        p: NDArray[np.float32] = session.run([output], {name: found})[0][:, 1]
-        return p
-
-    try:
-        infer(np.zeros((2, len(NAMES)), np.float32))
-    except Exception as error:  # noqa: BLE001 - as above.
-        raise ModelError(f"inactivity.onnx: {str(error).splitlines()[0][:200]}") from None
+        raise ModelError(f"{file}: {str(error).splitlines()[0][:200]}") from None
     return infer
+
+
+def model_files(folder: Path, file: str) -> tuple[bytes, bytes]:
+    """The bytes of a model and of the manifest beside it. Raises `ModelError`."""
+    try:
+        return (folder / file).read_bytes(), (folder / "manifest.json").read_bytes()
+    except OSError as error:
+        raise ModelError(
+            f"{error.filename}: can't be read ({error.strerror}); name a folder with "
+            f"{file} and manifest.json"
+        ) from None
+
+
+def inactivity_session(model: bytes) -> Infer:
+    """Raises `ModelError` when the file is no such model."""
+    return inference("inactivity.onnx", model, len(NAMES))
 
 
 def load_inactivity(folder: Path = INACTIVITY) -> tuple[Infer, Prior, Manifest]:
     """Raises `ModelError`."""
-    try:
-        model = (folder / "inactivity.onnx").read_bytes()
-        text = (folder / "manifest.json").read_bytes()
-    except OSError as error:
-        raise ModelError(
-            f"{error.filename}: can't be read ({error.strerror}); name a folder with "
-            "inactivity.onnx and manifest.json"
-        ) from None
+    model, text = model_files(folder, "inactivity.onnx")
     try:
         manifest = read_manifest(text, model)
     except WrongModel as error:

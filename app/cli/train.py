@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +10,7 @@ import typer
 
 from app.cli.outcome import fail
 from app.cli.train_falling import falling
+from app.cli.trained import keep
 
 app = typer.Typer(no_args_is_help=True, help="Make models anew (needs gridwarden[train]).")
 
@@ -46,14 +46,4 @@ def inactivity(
         inactivity_session,
         lambda line: print(line, file=sys.stderr),
     )
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "inactivity.onnx").write_bytes(trained.model)
-        (out / "manifest.json").write_bytes(trained.manifest + b"\n")
-    except OSError as error:
-        fail(f"--out {out}: {error.strerror}; name a folder that can be written")
-    if as_json:
-        print(json.dumps({"out": str(out), "metrics": trained.metrics}))
-        return
-    for name, value in trained.metrics.items():
-        print(f"{name:32} {value:12.5g}")
+    keep(trained, out, "inactivity.onnx", as_json=as_json)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +9,7 @@ from typing import Annotated
 import typer
 
 from app.cli.outcome import fail
+from app.cli.trained import keep
 
 
 def falling(
@@ -36,14 +36,4 @@ def falling(
         trained = train(plan, lambda line: print(line, file=sys.stderr))
     except ValueError as error:
         fail(f"train: {error}; take more scenes")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "falling.onnx").write_bytes(trained.model)
-        (out / "manifest.json").write_bytes(trained.manifest + b"\n")
-    except OSError as error:
-        fail(f"--out {out}: {error.strerror}; name a folder that can be written")
-    if as_json:
-        print(json.dumps({"out": str(out), "metrics": trained.metrics}))
-        return
-    for name, value in trained.metrics.items():
-        print(f"{name:32} {value:12.5g}")
+    keep(trained, out, "falling.onnx", as_json=as_json)
