@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.changeover import Changeover, RulesNews
+from contracts.alert_data import ModelRef
 from contracts.alerts import AlertEvent, timestamp
 from contracts.batch import TaggedBatch
 from contracts.directory import DeviceDirectory
@@ -45,7 +46,8 @@ class SnapshotMismatch(Exception):
 class SnapshotHead(msgspec.Struct, frozen=True, kw_only=True):
     """Beside the chunks: the position in the log and the content hashes they were made with.
 
-    "" = nothing of that kind had been installed. coming: rules that are taking over.
+    "" = nothing of that kind had been installed. coming: rules that are taking over. models: of
+    detectors, as the log named them last.
     """
 
     version: int
@@ -55,6 +57,7 @@ class SnapshotHead(msgspec.Struct, frozen=True, kw_only=True):
     settings: str = ""
     coming: str = ""
     activate_ms: int = 0
+    models: tuple[ModelRef, ...] = ()
 
 
 @dataclass(slots=True)
@@ -101,6 +104,8 @@ class Engine:
         self._sources = sources
         self.position = 0
         self.content: dict[str, str] = {}
+        self.models: dict[str, ModelRef] = {}
+        """What judges, by detector, as the log says."""
         self.coming: Changeover | None = None
         self._build(registry, ruleset)
 
@@ -116,7 +121,9 @@ class Engine:
         self.admission = Admission(self.directory, self._settings)
         engine = RuleEngine(ruleset, self.directory)
         self.rules: RuleEngine | Switch = engine
-        self.lifecycle = Lifecycle(ruleset.cards, self.directory, slack_ms=self._settings.slack_ms)
+        self.lifecycle = Lifecycle(
+            ruleset.cards, self.directory, slack_ms=self._settings.slack_ms, models=self.models
+        )
         self.admission.want(engine.wanted_quantities())
         return engine
 
@@ -202,6 +209,12 @@ class Engine:
 
     def _on_installed(self, record: LogRecord, step: Step) -> None:
         installed = msgspec.json.decode(record.payload, type=Installed)
+        if installed.what == "model":
+            name = installed.name
+            self.models[name] = ModelRef(
+                detector=name, hash=installed.hash, threshold=installed.threshold
+            )
+            return
         if self._sources is None:
             return
         if installed.what == "rules" and installed.activate_ms is not None:
@@ -298,6 +311,7 @@ class Engine:
             settings=self.content.get("settings", ""),
             coming=self.coming.content if self.coming else "",
             activate_ms=self.coming.activate_ms if self.coming else 0,
+            models=tuple(self.models.values()),
         )
         admission, rest = (
             self.admission.freeze(),
@@ -321,6 +335,8 @@ class Engine:
             "registry": head.registry,
             "settings": head.settings,
         }
+        self.models.clear()
+        self.models.update((model.detector, model) for model in head.models)
         if head.coming and isinstance(self.rules, RuleEngine):
             if self._sources is None:
                 raise SnapshotMismatch("made in the middle of a change of rules")

@@ -78,6 +78,16 @@ class RuleRef(msgspec.Struct, frozen=True, kw_only=True):
     why: Text = Text()
 
 
+class ModelRef(msgspec.Struct, frozen=True, kw_only=True):
+    """Whose scores an alert hangs on. detector: as in `inactivity`. hash: SHA-256 of the manifest
+    of its model, which names the model's own; threshold: that of the manifest, null = it has none.
+    """
+
+    detector: str
+    hash: str
+    threshold: float | None = None
+
+
 class Area(msgspec.Struct, frozen=True, kw_only=True):
     code: str = ""
     name: str = ""
@@ -161,6 +171,8 @@ class AlertData(msgspec.Struct, frozen=True, kw_only=True):
     over_budget: the rule had rung too often in this grid on this day, so `severity` is 4;
     rule_severity is what it would have been.
     device: its id; of a group alert the id of the group. group: null for an alert of a device.
+    models: where the rule asks for scores of a detector, the model that judged when the alert was
+    raised last; [] = it doesn't, or the log doesn't say.
     """
 
     alert: str
@@ -202,3 +214,4 @@ class AlertData(msgspec.Struct, frozen=True, kw_only=True):
     severity_before: int = 0
     severity_worst: int = 0
     flapping: bool = False
+    models: list[ModelRef] = []

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from contracts.alert_data import ModelRef
 from contracts.batch import ReadingBatch, TaggedBatch
 from contracts.directory import DeviceDirectory
 from contracts.log import LogRecord
@@ -18,7 +19,8 @@ INNER_PREFIX = "detector-"
 
 
 class Detector(Protocol):
-    """name: as in `inactivity`. gateway: `INNER_PREFIX` + name. model: SHA-256 of its manifest.
+    """name: as in `inactivity`. gateway: `INNER_PREFIX` + name. model: what judges,
+    for its record in the log.
 
     settle: the directory that rows refer to from now on; called first, and again when the registry
     has changed. on_rows: accepted rows, in log order. on_record: each record but time marks, for
@@ -30,7 +32,7 @@ class Detector(Protocol):
 
     name: str
     gateway: str
-    model: str
+    model: ModelRef
 
     def settle(self, directory: DeviceDirectory) -> None: ...
 

@@ -26,7 +26,7 @@ class RecordKind(IntEnum):
     STATUS = 3  # payload: GatewayStatus JSON; source: the gateway
     MARK = 4  # time mark; no payload
     COMMAND = 5  # payload: OperatorCommand JSON
-    INSTALLED = 6  # payload: Installed JSON; the content is kept under its hash
+    INSTALLED = 6  # payload: Installed JSON; content is kept under its hash
 
 
 @dataclass(frozen=True, slots=True)

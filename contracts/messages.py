@@ -93,9 +93,14 @@ class Installed(msgspec.Struct, frozen=True, kw_only=True):
     settings: what admission tolerates; event time is judged by it, so it belongs to the log.
     activate_ms: rules only. The event time at which they come into force: a reading stamped so
     or later meets them, an earlier one those before. Not given, as in older logs: at once.
+    model: what judges for the detector `name` from here on. The record says all of it, no content
+    is kept. hash: of the model's manifest; threshold: what the manifest names as such, None = it
+    names none.
     """
 
-    what: Literal["rules", "registry", "settings"]
+    what: Literal["rules", "registry", "settings", "model"]
     hash: str
     active_ms: int
     activate_ms: int | None = None
+    name: str = ""
+    threshold: float | None = None

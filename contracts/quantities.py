@@ -48,6 +48,7 @@ class Quantity:
     kind: Kind
     families: tuple[str, ...]  # empty: any family
     safety: bool = False
+    detector: str = ""  # the name of the detector that gives it, "" = devices send it
 
 
 _M, _S, _G, _C, _N = Kind.MEASURE, Kind.STATE, Kind.SIGNAL, Kind.CODE, Kind.COUNTER
@@ -104,8 +105,8 @@ QUANTITIES: tuple[Quantity, ...] = (
     Quantity("water_ingress", "1", _G, ("ebike",)),
     Quantity("door_open", "1", _S, ()),
     # camera
-    Quantity("falling_object.score", "1", _M, ("camera",)),
-    Quantity("falling_object.storeys", "1", _M, ("camera",)),
+    Quantity("falling_object.score", "1", _M, ("camera",), detector="falling"),
+    Quantity("falling_object.storeys", "1", _M, ("camera",), detector="falling"),
     Quantity("lens_blocked", "1", _G, ("camera",)),
     # homes of people living alone
     Quantity("motion", "1", _S, ("elderly",)),
@@ -114,10 +115,10 @@ QUANTITIES: tuple[Quantity, ...] = (
     Quantity("help_button", "1", _G, ("elderly", "elevator"), safety=True),
     Quantity("water_volume", "m3", _M, ("elderly", "water")),
     Quantity("power_draw", "W", _M, ("elderly",)),
-    Quantity("inactivity.p", "1", _M, ("elderly",)),
-    Quantity("inactivity.minutes", "min", _M, ("elderly",)),
-    Quantity("inactivity.per_30d", "1", _M, ("elderly",)),
-    Quantity("home.state", "1", _S, ("elderly",)),
+    Quantity("inactivity.p", "1", _M, ("elderly",), detector="inactivity"),
+    Quantity("inactivity.minutes", "min", _M, ("elderly",), detector="inactivity"),
+    Quantity("inactivity.per_30d", "1", _M, ("elderly",), detector="inactivity"),
+    Quantity("home.state", "1", _S, ("elderly",), detector="inactivity"),
     # water and gas
     Quantity("leak", "1", _G, ("water", "gas", "elderly")),
     Quantity("gas_lel", "%LEL", _M, ("gas",)),

@@ -118,6 +118,7 @@ class RuleCard(msgspec.Struct, frozen=True, kw_only=True):
     that fit all of the first and none of the second, so each device meets one variant. layer: the
     name of the layer that had the last word on it, "" = that where it was first written. source:
     file and line of that word, and why: the reason given there.
+    detectors: names of those whose scores it asks for, sorted.
     """
 
     id: str
@@ -150,6 +151,7 @@ class RuleCard(msgspec.Struct, frozen=True, kw_only=True):
     layer: str = ""
     source: str = ""
     why: Text = Text()
+    detectors: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:

@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from contracts.alert_data import AlertState, Disposition
+from contracts.alert_data import AlertState, Disposition, ModelRef
 from contracts.registry import Place
 from contracts.rulebook import Level, RuleCard, Text
 
@@ -61,7 +61,8 @@ class Alert(msgspec.Struct, kw_only=True):
     gateway, riser: of the device at the onset, beside `place`; "" = not known. held: why receivers
     aren't told of it, "" = they are. held_by, held_by_rule: id and rule of the alert that keeps
     it back, "" = none. raised_ms: event time of the raise, which names the day of its budget.
-    counted: it has taken one from the budget. over_budget: there was none left.
+    counted: it has taken one from the budget. over_budget: there was none left. models: those of
+    the rule's detectors, when `why` was decided.
     """
 
     id: str
@@ -97,6 +98,7 @@ class Alert(msgspec.Struct, kw_only=True):
     worst: int = 0
     waited_ms: int = 0
     flapping_ms: int = 0
+    models: tuple[ModelRef, ...] = ()
 
     @property
     def rule_severity(self) -> int:

@@ -199,6 +199,7 @@ def _data(alert: Alert, told: Told) -> AlertData:
         severity_before=told.severity_before or alert.severity,
         severity_worst=alert.worst,
         flapping=bool(alert.waited_ms or alert.flapping_ms),
+        models=list(alert.models),
     )
 
 

@@ -202,6 +202,11 @@ class Acceptor:
         payload = _encode(installed)
         return self._append(LogRecord(RecordKind.INSTALLED, self._clock(), "", payload))
 
+    def append_model(self, installed: Installed) -> LogRecord:
+        """What judges for a detector from this record on: there is no content to it."""
+        payload = _encode(installed)
+        return self._append(LogRecord(RecordKind.INSTALLED, self._clock(), "", payload))
+
     def append_rules(self, name: str, content: bytes, after_ms: int) -> LogRecord:
         """Rules that come into force `after_ms` after this moment, in event time.
 

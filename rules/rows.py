@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from contracts.quantities import QUANTITIES
 from contracts.rulebook import Level, RuleCard
 from rules.durations import duration_text
 from rules.expr.composed import During
@@ -16,6 +17,7 @@ from rules.expr.plan import (
     Silent,
     Truth,
     attributes_of,
+    bases_of,
     readings_of,
     show,
     silences_of,
@@ -174,7 +176,14 @@ def _card(written: WrittenRule, asked: Sequence[Question], levels: tuple[Level, 
         budget=written.budget,
         late=written.late,
         flapping=written.flapping is not None,
+        detectors=_detectors(asked),
     )
+
+
+def _detectors(asked: Sequence[Question]) -> tuple[str, ...]:
+    plans = [plan for one in asked for plan in (one.when, one.clear) if plan is not None]
+    bases = {base for plan in plans for base in bases_of(plan)}
+    return tuple(sorted({QUANTITIES[base].detector for base in bases} - {""}))
 
 
 def _meaning(

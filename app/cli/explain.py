@@ -71,6 +71,9 @@ def _told(name: str, events: list[dict[str, Any]]) -> Iterator[str]:
     yield f"why       {last['reason']['zh']}"
     yield f"          {last['reason']['en']}"
     yield f"rule      {rule['id']}   hash {rule['hash'][:16]}   standard: {rule['standard'] or '-'}"
+    for model in last.get("models", ()):
+        said = "" if model["threshold"] is None else f"   threshold {model['threshold']}"
+        yield f"model     {model['detector']}   hash {model['hash'][:16]}{said}"
     if rule.get("source"):
         for_whom = f" for {rule['variant']}" if rule["variant"] else ""
         yield f"changed   by layer {rule['layer']}{for_whom}: {rule['source']}"

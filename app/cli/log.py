@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import msgspec
 import typer
 
 from app.cli.outcome import fail
 from app.settings import SettingsError
 from contracts.alerts import timestamp
+from contracts.messages import Installed
 from ingest.layout import log_folder
 from ingest.log import LogReader
-from ingest.log.dump import write_dump
+from ingest.log.dump import Dumped, write_dump
 from ingest.log.segment import SegmentReader, first_positions, path_of
 from ingest.storage import StoreError, bytes_of
 
@@ -45,16 +48,31 @@ def dump(
     if (data is None) == (config is None):
         fail("name --data for the log of one box, or --config for a partition on Kafka")
     if data is None:
-        records = _dump_partition(config, partition, out, upto)
+        dumped = _dump_partition(config, partition, out, upto)
     else:
-        records = _dump_folder(data, out, start)
+        dumped = _dump_folder(data, out, start)
     if as_json:
-        print(json.dumps({"records": records, "out": str(out)}))
-    else:
-        print(f"{records} records written to {out}")
+        installed = [{"at": at} | one for at, one in _installed(dumped)]
+        told = {"records": dumped.records, "out": str(out), "installed": installed}
+        print(json.dumps(told))
+        return
+    print(f"{dumped.records} records written to {out}")
+    for at, one in _installed(dumped):
+        said = "" if one["threshold"] is None else f"   threshold {one['threshold']}"
+        print(f"{at}  {one['what']:8}  {one['name'] or '-':10}  {one['hash'][:16]}{said}")
 
 
-def _dump_partition(config: Path | None, partition: int, out: Path, upto: int | None) -> int:
+def _installed(dumped: Dumped) -> Iterator[tuple[str, dict[str, Any]]]:
+    """When what came into force: rules, registries, settings and the models of detectors."""
+    for record in dumped.installed:
+        try:
+            told = msgspec.json.decode(record.payload, type=Installed)
+        except msgspec.DecodeError as error:
+            fail(f"position {record.position}: a control record can't be read ({error})")
+        yield timestamp(record.accepted_ms), msgspec.to_builtins(told)
+
+
+def _dump_partition(config: Path | None, partition: int, out: Path, upto: int | None) -> Dumped:
     try:
         # Only here: a server's installation has no Kafka client.
         from app.stream import dump as kafka
@@ -69,7 +87,7 @@ def _dump_partition(config: Path | None, partition: int, out: Path, upto: int | 
         fail(f"--out {out}: {error.strerror}; name a file that can be written")
 
 
-def _dump_folder(data: Path, out: Path, start: int | None) -> int:
+def _dump_folder(data: Path, out: Path, start: int | None) -> Dumped:
     try:
         with closing(LogReader(log_folder(data))) as log:
             return write_dump(log, out, start)

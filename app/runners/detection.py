@@ -18,6 +18,7 @@ import structlog
 
 from app.engine import Step
 from contracts import pack, topics
+from contracts.alert_data import ModelRef
 from contracts.batch import ReadingBatch, TaggedBatch
 from contracts.detector import Detector
 from contracts.directory import DeviceDirectory
@@ -129,6 +130,11 @@ class Detection:
         self._queue: queue.Queue[_Fed | _Token] = queue.Queue()
         self._running = False
         self.packs = 0
+
+    @property
+    def models(self) -> tuple[ModelRef, ...]:
+        """What judges, to be named in the log before the first score."""
+        return tuple(speaker.detector.model for speaker in self._speakers)
 
     def restore(self, chunks: dict[str, bytes]) -> None:
         """Take up the states of a snapshot. One that can't be read is told of and begun anew."""

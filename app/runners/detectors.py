@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 
 import structlog
 
@@ -13,6 +14,7 @@ from app.runners.detection import Detection
 from app.runners.falling_cameras import FallingCameras
 from app.runners.quiet_homes import QuietHomes
 from app.settings import Settings
+from contracts.alert_data import ModelRef
 from contracts.detector import Detector
 from rules.zones import DEFAULT_ZONE, zone
 
@@ -30,12 +32,18 @@ def open_detection(settings: Settings, logger: structlog.stdlib.BoundLogger) -> 
 def quiet_homes(settings: Settings) -> QuietHomes:
     folder = settings.detect.inactivity_model or INACTIVITY
     infer, prior, _ = load_inactivity(folder)
-    model = hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()
+    model = _named("inactivity", folder, None)
     return QuietHomes(infer, prior, model, zone(settings.detect.zone or DEFAULT_ZONE).info)
 
 
 def falling_cameras(settings: Settings) -> FallingCameras:
     folder = settings.detect.falling_model or FALLING
     infer, manifest = load_falling(folder)
-    model = hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()
+    model = _named("falling", folder, manifest.threshold)
     return FallingCameras(infer, manifest.threshold, model)
+
+
+def _named(detector: str, folder: Path, threshold: float | None) -> ModelRef:
+    """What the log says of the model in this folder."""
+    name = hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()
+    return ModelRef(detector=detector, hash=name, threshold=threshold)

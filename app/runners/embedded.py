@@ -165,6 +165,8 @@ class Server:
             self._log.warning("registry", findings=len(findings), first=str(findings[0]))
             more = f"{len(findings)} findings, the first: {findings[0]}"
             self._say(f"registry: {more} (see `gridwarden registry check`)")
+        self.detection = open_detection(settings, self._log)
+        install.install_models(self.acceptor, self.log, self.detection.models, now_ms())
         engine = recover(self.log, contents, install.admission_settings(settings.engine))
         self.reload = self._make_reload(contents)
         self.telemetry = open_telemetry(
@@ -185,7 +187,6 @@ class Server:
             clock=now_ms,
             logger=self._log,
         )
-        self.detection = open_detection(settings, self._log)
         self._restore_detectors(engine.position)
         self.execution = Execution(
             engine,

@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 
 from contracts import pack, tracklets
+from contracts.alert_data import ModelRef
 from contracts.batch import Flag, ReadingBatch, TaggedBatch
 from contracts.detector import INNER_PREFIX
 from contracts.directory import DeviceDirectory
@@ -49,7 +50,7 @@ class FallingCameras:
     name = "falling"
     gateway = INNER_PREFIX + name
 
-    def __init__(self, infer: Infer, threshold: float, model: str) -> None:
+    def __init__(self, infer: Infer, threshold: float, model: ModelRef) -> None:
         self._operator = FallingObjects(infer, threshold)
         self.model = model
         self.counts: Counter[str] = Counter()

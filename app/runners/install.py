@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -17,6 +18,7 @@ from app.content import (
 )
 from app.contents import Contents
 from app.settings import EngineSettings, Settings
+from contracts.alert_data import ModelRef
 from contracts.messages import Installed
 from ingest.acceptor import Acceptor
 from ingest.admission import AdmissionSettings
@@ -48,6 +50,26 @@ def install(
     contents.remember(content_hash(content), registry)
     _append(acceptor, "registry", content, now_ms)
     return findings
+
+
+def install_models(
+    acceptor: Acceptor, log: SqliteLog, models: Sequence[ModelRef], now_ms: int
+) -> None:
+    """Name what judges for each detector from here on, where the log says another or nothing."""
+    in_force = {
+        told.name: (told.hash, told.threshold) for told in _told(log) if told.what == "model"
+    }
+    for model in models:
+        if in_force.get(model.detector) != (model.hash, model.threshold):
+            acceptor.append_model(
+                Installed(
+                    what="model",
+                    hash=model.hash,
+                    active_ms=now_ms,
+                    name=model.detector,
+                    threshold=model.threshold,
+                )
+            )
 
 
 def rules_folder(settings: Settings) -> Path:
@@ -92,8 +114,9 @@ def _append(acceptor: Acceptor, what: str, content: bytes, now_ms: int) -> None:
 
 
 def _in_force(log: SqliteLog) -> dict[str, str]:
-    found: dict[str, str] = {}
+    return {installed.what: installed.hash for installed in _told(log)}
+
+
+def _told(log: SqliteLog) -> Iterator[Installed]:
     for record in log.installed_before(log.last_position + 1):
-        installed = msgspec.json.decode(record.payload, type=Installed)
-        found[installed.what] = installed.hash
-    return found
+        yield msgspec.json.decode(record.payload, type=Installed)

@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from contracts.alert_data import ModelRef
 from contracts.batch import Flag, ReadingBatch, TaggedBatch
 from contracts.detector import INNER_PREFIX
 from contracts.directory import DeviceDirectory
@@ -52,7 +53,7 @@ class QuietHomes:
     name = "inactivity"
     gateway = INNER_PREFIX + name
 
-    def __init__(self, infer: Infer, prior: Prior, model: str, zone: tzinfo) -> None:
+    def __init__(self, infer: Infer, prior: Prior, model: ModelRef, zone: tzinfo) -> None:
         self._infer, self._prior, self._zone = infer, prior, zone
         self.model = model
         self._marked_ms = 0

@@ -18,7 +18,7 @@ from app.stream.settings import StreamSettings
 from contracts.log import LogRecord, RecordKind, decode_bundle
 from contracts.messages import Installed
 from contracts.rejects import Refused
-from ingest.log.dump import DumpWriter
+from ingest.log.dump import Dumped, DumpWriter
 from ingest.partition import Bundle, OffsetsMissing, PartitionLog
 
 POLL_MS = 1_000
@@ -32,9 +32,9 @@ class CantDump(Exception):
 
 async def dump_partition(
     settings: StreamSettings, number: int, out: Path, upto: int | None = None
-) -> int:
-    """Write it up to where it ends now, or up to before the offset `upto`; gives the number of
-    records. Raises `CantDump`, `SettingsError`, `OSError`."""
+) -> Dumped:
+    """Write it up to where it ends now, or up to before the offset `upto`; gives what was written.
+    Raises `CantDump`, `SettingsError`, `OSError`."""
     topics = settings.layout
     if number >= topics.log.partitions:
         raise CantDump(f"--partition {number}: there are {topics.log.partitions}, from 0")
@@ -55,7 +55,7 @@ async def dump_partition(
 
 async def _dump(
     consumer: AIOKafkaConsumer, settings: StreamSettings, number: int, out: Path, upto: int | None
-) -> int:
+) -> Dumped:
     topics = settings.layout
     at = TopicPartition(topics.log.name, number)
     first = int((await consumer.beginning_offsets([at]))[at])
@@ -81,7 +81,7 @@ async def _dump(
             taken = log.take([Bundle(one.offset, one.timestamp, one.value) for one in records])
             if taken.records:
                 writer.bundle(taken.records)
-    return writer.records
+    return writer.dumped
 
 
 async def _named(consumer: AIOKafkaConsumer, at: TopicPartition, end: int) -> AsyncIterator[str]:

@@ -15,7 +15,7 @@ again. A latching alert falls to no lesser level before its reset.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
@@ -23,7 +23,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from contracts.alert_data import AlertChange, Disposition
+from contracts.alert_data import AlertChange, Disposition, ModelRef
 from contracts.alerts import AlertEvent, Phase, alert_id
 from contracts.batch import Flag
 from contracts.directory import DeviceDirectory
@@ -76,8 +76,8 @@ class Lifecycle:
     """All open alerts of one partition.
 
     cards: by rule row of the transitions. slack_ms: how long timed rules wait for late readings,
-    said on their alerts. counts: how many changes and commands went which way, by reason; part
-    of the snapshot.
+    said on their alerts. models: what judges for each detector; whoever gives it keeps it up to
+    date. counts: how many changes and commands went which way, by reason; part of the snapshot.
     """
 
     def __init__(
@@ -86,8 +86,10 @@ class Lifecycle:
         directory: DeviceDirectory,
         *,
         slack_ms: int = DEFAULT_SLACK_MS,
+        models: Mapping[str, ModelRef] | None = None,
     ) -> None:
         self._slack_ms = slack_ms
+        self._models = {} if models is None else models
         self._cards = tuple(cards)
         self._row_of_rule = {card.id: row for row, card in enumerate(self._cards)}
         self._switching: RulesChange | None = None
@@ -197,6 +199,7 @@ class Lifecycle:
             riser=about.riser,
             raised_ms=at_ms,
             group=about.group,
+            models=self._models_of(card),
         )
         self._stand(alert, row)
         self._alerts[name] = alert
@@ -259,6 +262,7 @@ class Lifecycle:
         alert.unknown = False
         alert.onsets += 1
         alert.why = evidence
+        alert.models = self._models_of(self._cards[int(row["rule"])])
         alert.last = None
         at_ms, calls = int(row["at_ms"]), rings(alert)
         return self._tell(alert, phase, "again", at_ms, notify=calls, severity_before=before)
@@ -281,11 +285,16 @@ class Lifecycle:
                     )
                 ]
         self._stand(alert, row)
-        alert.why = _evidence(self._cards[int(row["rule"])], row, "level")
+        card = self._cards[int(row["rule"])]
+        alert.why, alert.models = _evidence(card, row, "level"), self._models_of(card)
         if rises:
             alert.acknowledged = False
         at_ms, calls = int(row["at_ms"]), rises and rings(alert)
         return [self._tell(alert, "updated", "level", at_ms, notify=calls, severity_before=before)]
+
+    def _models_of(self, card: RuleCard) -> tuple[ModelRef, ...]:
+        known = self._models
+        return tuple(known[name] for name in card.detectors if name in known)
 
     def _stand(self, alert: Alert, row: dict[str, int | float]) -> None:
         """Stand where this change says."""

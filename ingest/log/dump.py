@@ -22,9 +22,9 @@ import struct
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
-from contracts.log import LogRecord, decode_bundle, encode_bundle
+from contracts.log import LogRecord, RecordKind, decode_bundle, encode_bundle
 from contracts.rejects import Refused
 from ingest.log.reader import LogReader
 
@@ -60,6 +60,13 @@ class DumpTooNew(DumpError):
     """Written by a newer version."""
 
 
+class Dumped(NamedTuple):
+    """What a dump holds. installed: its control records, those from before it among them."""
+
+    records: int
+    installed: list[LogRecord]
+
+
 class DumpWriter:
     """A dump in the making: contents, control records of before, bundles, in this order.
 
@@ -69,6 +76,7 @@ class DumpWriter:
     def __init__(self, path: Path) -> None:
         self._path, self._part = path, path.with_name(path.name + ".part")
         self.records = 0
+        self._installed: list[LogRecord] = []
         self._last = 0
         self._file = self._part.open("wb")
         self._file.write(_FILE.pack(DUMP_MAGIC, VERSION, 0))
@@ -81,6 +89,7 @@ class DumpWriter:
         """A control record from before the first position."""
         body = _POSITION.pack(record.position) + encode_bundle([record])
         _write_frame(self._file, _INSTALLED, body)
+        self._installed.append(record)
 
     def begins_at(self, position: int) -> None:
         self._last = position - 1
@@ -90,7 +99,12 @@ class DumpWriter:
         head = _POSITION.pack(records[0].position)
         _write_frame(self._file, _BUNDLE, head + encode_bundle(records))
         self.records += len(records)
+        self._installed += [one for one in records if one.kind is RecordKind.INSTALLED]
         self._last = records[-1].position
+
+    @property
+    def dumped(self) -> Dumped:
+        return Dumped(self.records, self._installed)
 
     def __enter__(self) -> DumpWriter:
         return self
@@ -107,8 +121,8 @@ class DumpWriter:
             self._part.unlink(missing_ok=True)
 
 
-def write_dump(log: LogReader, path: Path, from_position: int | None = None) -> int:
-    """Write the log from a position (default: its first) to its end; returns the records written.
+def write_dump(log: LogReader, path: Path, from_position: int | None = None) -> Dumped:
+    """Write the log from a position (default: its first) to its end; returns what was written.
 
     The file appears under its name only when it is whole. Raises `StoreError`, `OSError`.
     """
@@ -121,7 +135,7 @@ def write_dump(log: LogReader, path: Path, from_position: int | None = None) -> 
         writer.begins_at(first)
         for bundle in log.read(first):
             writer.bundle(bundle)
-    return writer.records
+    return writer.dumped
 
 
 def _write_frame(file: BinaryIO, kind: int, body: bytes) -> None:

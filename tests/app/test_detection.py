@@ -17,6 +17,7 @@ from app.models import load_inactivity
 from app.runners.detection import Detection, Speaker, _Fed
 from app.runners.quiet_homes import QuietHomes
 from contracts import pack, topics
+from contracts.alert_data import ModelRef
 from contracts.batch import ReadingBatch
 from contracts.directory import DeviceDirectory
 from contracts.log import LogRecord, RecordKind
@@ -33,6 +34,7 @@ from rules.zones import zone
 
 HOME, HUB, GATEWAY = "home-1", "home-1-hub", "gw-1"
 T0 = 1_767_225_600_000
+MODEL = ModelRef(detector="inactivity", hash="model")
 MINUTE = 60_000
 FILES = {
     "areas.csv": "code,level,name\n340199,district,D\n340199009,street,S\n"
@@ -55,7 +57,7 @@ def registry() -> Registry:
 
 def detector() -> QuietHomes:
     infer, prior, _ = load_inactivity()
-    return QuietHomes(infer, prior, "model", zone("Asia/Shanghai").info)
+    return QuietHomes(infer, prior, MODEL, zone("Asia/Shanghai").info)
 
 
 def log() -> Iterator[LogRecord]:

@@ -13,6 +13,7 @@ from app.falling.session import load
 from app.runners.detection import Speaker, _Fed
 from app.runners.falling_cameras import FallingCameras
 from contracts import pack, tracklets
+from contracts.alert_data import ModelRef
 from contracts.batch import Flag, ReadingBatch
 from contracts.log import LogRecord, RecordKind
 from contracts.pack import Pack, PackHeader
@@ -23,6 +24,7 @@ from rules.ruleset import RuleSet
 from tests.detectors.falling.test_falling import track
 
 T0 = 1_767_225_600_000
+MODEL = ModelRef(detector="falling", hash="model", threshold=0.5)
 FILES = {
     "areas.csv": "code,level,name\n340199,district,D\n340199009,street,S\n"
     "340199009001,community,C\n",
@@ -66,7 +68,7 @@ def mark(position: int, at_ms: int) -> LogRecord:
 
 def speaker() -> Speaker:
     infer, manifest = load()
-    return Speaker(FallingCameras(infer, manifest.threshold, "model"))
+    return Speaker(FallingCameras(infer, manifest.threshold, MODEL))
 
 
 def told(steps: list[list[LogRecord]], *, restart: bool = False) -> list[list[object]]:

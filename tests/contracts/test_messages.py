@@ -47,6 +47,10 @@ MESSAGES: dict[str, tuple[msgspec.Struct, bytes]] = {
         Installed(what="rules", hash="ab", active_ms=5),
         b'{"what":"rules","hash":"ab","active_ms":5}',
     ),
+    "model": (
+        Installed(what="model", hash="ab", active_ms=5, name="falling", threshold=0.25),
+        b'{"what":"model","hash":"ab","active_ms":5,"name":"falling","threshold":0.25}',
+    ),
 }  # fmt: skip
 
 
