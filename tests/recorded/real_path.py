@@ -157,8 +157,8 @@ def rig(folder: Path, registry: Path, *, idle_ms: int = 3_000) -> Iterator[Rig]:
             receiver.discard()
 
 
-INSTALLED_RECORDS = 2
-"""Of the log's first records: the rule set and the registry."""
+INSTALLED_RECORDS = 5
+"""Of the log's first records: the rule set, settings, the registry and two models."""
 
 
 def _marked(server: Server) -> bool:
