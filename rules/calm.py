@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from contracts.directory import DeviceDirectory
 from contracts.quantities import FAMILIES, QUANTITIES
 from rules.expr.evaluate import maybe
 from rules.expr.plan import (
+    Attribute,
     AttributeIs,
     Both,
     Compared,
@@ -171,7 +173,7 @@ class _Values:
         del quantity  # There is one.
         return self._values
 
-    def attribute(self, plan: AttributeIs) -> NDArray[np.uint8]:
+    def attribute(self, plan: Attribute) -> NDArray[Any]:
         del plan
         return np.zeros(len(self._values), np.uint8)
 

@@ -16,9 +16,14 @@ from rules.document import Reader
 from rules.entries import MAX_DERIVED
 from rules.expr.check import checked
 from rules.expr.plan import (
+    AttributeIs,
     Both,
+    Compared,
+    OneOf,
+    Plan,
     Silent,
     Truth,
+    all_of,
     attributes_of,
     bases_of,
     readings_of,
@@ -188,13 +193,20 @@ def _check_silence_raises(reader: Reader, written: WrittenRule, whens: Sequence[
         _fault(reader, written, "missing", problem, "write unknown after, and a rule with absent")
     about = {attribute_parts(when) for when in whens}
     hidden = any(
-        set(attributes_of(when))
-        - {a for part in attribute_parts(when) for a in attributes_of(part)}
+        set(_selecting(when)) - {one for part in attribute_parts(when) for one in _selecting(part)}
         for when in whens
     )
     if hidden or len(about) > 1:
         problem = "it isn't clear whose silence would raise"
         _fault(reader, written, "missing", problem, "ask for attributes in on:")
+
+
+def _selecting(plan: Truth) -> Iterator[Plan]:
+    """What tells devices apart by attributes alone; a limit that is an attribute doesn't."""
+    for part in all_of(plan):
+        compares = isinstance(part, Compared | OneOf) and bool(attributes_of(part))
+        if isinstance(part, AttributeIs) or (compares and not readings_of(part)):
+            yield part
 
 
 def _line(written: WrittenRule, key: str) -> int:

@@ -190,9 +190,13 @@ class Episodes:
             "level": self._level[stands_at],
         }
         if change is Change.LEVEL:
-            quantity = np.array([said["quantity"]], np.int16)
-            (limit,) = self._limits.of(np.array([stands_at], np.int16), quantity).tolist()
-            told["threshold"] = limit
+            limit = self._limits.of(
+                np.array([stands_at], np.int16),
+                np.array([said["quantity"]], np.int16),
+                np.array([subject[2]], np.int32),
+                np.array([said["value"]]),
+            )
+            told["threshold"] = float(limit[0])
         return told
 
     # Snapshots

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Set
 from dataclasses import replace
 from datetime import date
 from itertools import islice, pairwise, product
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,8 @@ from rules.durations import duration_text
 from rules.expr.composed import newest_only
 from rules.expr.evaluate import Bools, Floats, judge
 from rules.expr.plan import (
-    AttributeIs,
+    Attribute,
+    AttributeNumber,
     Compared,
     Constant,
     OneOf,
@@ -34,13 +36,15 @@ from rules.expr.plan import (
     walk,
 )
 from rules.expr.window import NEVER_NEGATIVE, Window
-from rules.finding import Finding, suggest
+from rules.finding import Finding
 from rules.group.judge import tried
 from rules.group.predicates import questions
 from rules.lint_layers import weakened
 from rules.lint_levels import level_findings
 from rules.lint_overlap import overlaps
+from rules.lint_registry import attribute_findings, selection_findings
 from rules.lint_schedules import schedule_findings
+from rules.lint_texts import limit_findings, text_findings
 from rules.ruleset import Rule, RuleSet
 from rules.schema import MISSING_PART
 
@@ -63,7 +67,7 @@ def lint(
     said: set[tuple[str, str, str]] = set()
     cards: set[str] = set()
     for rule in ruleset.rules:
-        found = list(_of_row(rule, today))
+        found = list(_of_row(rule, attributes, today))
         if rule.card.name not in cards:
             cards.add(rule.card.name)
             found = [*_of_card(rule, attributes), *found]
@@ -76,7 +80,7 @@ def lint(
     findings.extend(weakened(ruleset, misses))
     findings.extend(overlaps(ruleset, misses))
     findings.extend(level_findings(ruleset, misses))
-    return sorted(findings)
+    return sorted(set(findings))
 
 
 _Said = Iterator[tuple[str, str, str]]
@@ -84,14 +88,16 @@ _Said = Iterator[tuple[str, str, str]]
 
 def _of_card(rule: Rule, attributes: Mapping[str, Set[str]] | None) -> _Said:
     """What is the same for all machine rows of a rule."""
-    yield from _texts(rule)
+    yield from text_findings(rule)
     if attributes is not None:
-        yield from _selection(rule, attributes)
+        yield from selection_findings(rule, attributes)
 
 
-def _of_row(rule: Rule, today: date | None) -> _Said:
+def _of_row(rule: Rule, attributes: Mapping[str, Set[str]] | None, today: date | None) -> _Said:
+    yield from limit_findings(rule)
     level = f"levels.{rule.part}." if rule.part and rule.part != MISSING_PART else ""
-    for path, problem, mend in _of_question(rule, today):
+    asked = () if attributes is None else attribute_findings(rule, attributes)
+    for path, problem, mend in (*asked, *_of_question(rule, today)):
         yield f"{level}{path}", problem, mend
 
 
@@ -103,17 +109,6 @@ def _of_question(rule: Rule, today: date | None) -> _Said:
     elif rule.mode != "silence":
         yield from _hysteresis(replace(rule, when=newest_only(rule.when)))
         yield from schedule_findings(rule, today)
-
-
-def _texts(rule: Rule) -> _Said:
-    card = rule.card
-    for key, text in (("runbook", card.runbook), ("reason", card.reason)):
-        if not (text.zh and text.en):
-            yield key, f"{key} is missing", f"add {key}: {{zh: ..., en: ...}}"
-    if not card.standard:
-        yield "standard", "no source for the threshold", "name the clause, or write proposal"
-    if not card.id.startswith(f"{card.family}."):
-        yield "id", f"the id doesn't begin with its family {card.family}", "rename it"
 
 
 def _safety(rule: Rule) -> _Said:
@@ -185,19 +180,6 @@ def _limits(raises: Bools, clears: Bools | None) -> _Said:
         yield "clear", "can't be reached from when", "look at the limits"
 
 
-def _selection(rule: Rule, attributes: Mapping[str, Set[str]]) -> _Said:
-    asked = [(f"on.{name}", name, values) for name, values in rule.selectors]
-    asked += [("when", plan.attribute, plan.choices) for plan in attributes_of(rule.when)]
-    for path, name, values in asked:
-        if name not in attributes:
-            yield path, f"no device has the attribute {name}", suggest(name, attributes)
-            continue
-        for value in values:
-            if value not in attributes[name]:
-                problem = f"no device has {name} {value}"
-                yield path, problem, suggest(value, attributes[name])
-
-
 def _quieting(ruleset: RuleSet, attributes: Mapping[str, Set[str]] | None) -> Iterator[Finding]:
     """What keeps alerts back, and doesn't."""
     cards = {rule.card.name: (rule, rule.card) for rule in ruleset.rules}
@@ -242,25 +224,31 @@ class _Trial:
         tries = {_name(reading): _tries(reading, plans) for reading in readings}
         columns = list(tries.values())
         attributes = tuple(dict.fromkeys(a for plan in plans for a in attributes_of(plan)))
-        answers = [[1.0, 2.0] for _ in attributes]
+        answers = [_answers(attribute, plans) for attribute in attributes]
         grid: Floats = np.array(list(islice(product(*columns, *answers), _POINTS)))
         of_name = dict(zip(tries, grid.T, strict=False))
         self._readings: dict[int, Floats] = {one.quantity: of_name[_name(one)] for one in readings}
-        answered = grid.T[len(columns) :].astype(np.uint8)
-        self._answers: dict[AttributeIs, NDArray[np.uint8]] = dict(
-            zip(attributes, answered, strict=True)
+        self._answers: dict[Attribute, Floats] = dict(
+            zip(attributes, grid.T[len(columns) :], strict=True)
         )
         self._rows = len(grid)
 
     def reading(self, quantity: int) -> Floats:
         return self._readings[quantity]
 
-    def attribute(self, plan: AttributeIs) -> NDArray[np.uint8]:
+    def attribute(self, plan: Attribute) -> NDArray[Any]:
         return self._answers[plan]
 
     def silent(self, for_ms: int) -> Bools:
         del for_ms
         return np.zeros(self._rows, np.bool_)
+
+
+def _answers(attribute: Attribute, plans: tuple[Truth, ...]) -> list[float]:
+    """1 true, 2 false; of a number, what a registry may hold."""
+    if isinstance(attribute, AttributeNumber):
+        return [value for value in _around(plans) if value > 0]
+    return [1.0, 2.0]
 
 
 def _name(reading: Reading) -> str:
@@ -273,6 +261,16 @@ def _tries(reading: Reading, plans: tuple[Truth, ...]) -> list[float]:
     derived = reading.derived
     if derived is not None and derived.boolean:
         return [0.0, 1.0]
+    if derived is None and QUANTITIES[reading.quantity].kind not in (Kind.MEASURE, Kind.COUNTER):
+        found = _constants(plans)
+        return sorted({value + step for value in found for step in (-1.0, 0.0, 1.0)} - {-1.0})
+    tries = _around(plans)
+    if isinstance(derived, Window) and derived.function in NEVER_NEGATIVE:
+        return [value for value in tries if value >= 0]
+    return tries
+
+
+def _constants(plans: tuple[Truth, ...]) -> set[float]:
     found = {0.0}
     for plan in plans:
         for part in walk(plan):
@@ -280,11 +278,11 @@ def _tries(reading: Reading, plans: tuple[Truth, ...]) -> list[float]:
                 found.add(part.value)
             elif isinstance(part, OneOf):
                 found.update(part.choices)
-    if derived is None and QUANTITIES[reading.quantity].kind not in (Kind.MEASURE, Kind.COUNTER):
-        return sorted({value + step for value in found for step in (-1.0, 0.0, 1.0)} - {-1.0})
-    known = sorted(found)
+    return found
+
+
+def _around(plans: tuple[Truth, ...]) -> list[float]:
+    """The constants, and values between, below and above them."""
+    known = sorted(_constants(plans))
     between = [(a + b) / 2 for a, b in pairwise(known)]
-    tries = sorted({*known, *between, known[0] - 1.0, known[-1] + 1.0})
-    if isinstance(derived, Window) and derived.function in NEVER_NEGATIVE:
-        return [value for value in tries if value >= 0]
-    return tries
+    return sorted({*known, *between, known[0] - 1.0, known[-1] + 1.0})

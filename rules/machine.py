@@ -291,7 +291,9 @@ class Machine:
         limits = self._parameters.when_limit
         if change == Change.CLEARED:
             limits = self._parameters.clear_limit
-        threshold = limits.of(state.rule[index], deciding.quantity)
+        threshold = limits.of(
+            state.rule[index], deciding.quantity, state.device[index], deciding.value
+        )
         waited = flapping = None
         if change == Change.RAISED and self._flaps is not None:
             longer = self._parameters.flap_for_ms[state.rule[index]]

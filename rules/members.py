@@ -7,6 +7,8 @@ selects by attributes watches them only when it is a safety rule.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,7 +16,8 @@ from contracts.directory import DeviceDirectory
 from contracts.quantities import FAMILIES, FAMILY_INDEX
 from contracts.transitions import Episode
 from contracts.where import belongs
-from rules.expr.plan import AttributeIs, attributes_of
+from rules.expr.attributes import amount
+from rules.expr.plan import Attribute, AttributeNumber, attributes_of
 from rules.positions import true_at
 from rules.ruleset import Rule, RuleSet
 
@@ -38,8 +41,8 @@ class Members:
         self._family = [FAMILY_INDEX[rule.card.family] for rule in self._rules]
         self._slots = [np.empty(0, np.int32) for _ in self._rules]
         self._late: list[NDArray[np.int32] | None] = [None for _ in self._rules]
-        self._answers: list[dict[AttributeIs, NDArray[np.uint8]]] = [
-            {plan: np.empty(0, np.uint8) for plan in _attributes(rule)} for rule in self._rules
+        self._answers: list[dict[Attribute, NDArray[Any]]] = [
+            {plan: no_answers(plan) for plan in _attributes(rule)} for rule in self._rules
         ]
         self.active = [[0] * len(self._rules) for _ in Episode]
         self._known = 0
@@ -72,8 +75,8 @@ class Members:
             )
         return late
 
-    def answers(self, rule: int) -> dict[AttributeIs, NDArray[np.uint8]]:
-        """Per attribute comparison, by rank: 0 unknown (a stranger), 1 true, 2 false."""
+    def answers(self, rule: int) -> dict[Attribute, NDArray[Any]]:
+        """Per attribute that the rule asks for, by rank: as `answer` gives them."""
         return self._answers[rule]
 
     def state_bytes(self) -> int:
@@ -124,7 +127,7 @@ class Members:
                 self._late[number] = _roomy(late, size)
             answers = self._answers[number]
             for plan in answers:
-                grown = np.zeros(size, np.uint8)
+                grown = no_answers(plan, size)
                 grown[: len(answers[plan])] = answers[plan]
                 answers[plan] = grown
 
@@ -153,16 +156,35 @@ def has(
     return found
 
 
-def answer(
-    directory: DeviceDirectory, plan: AttributeIs, rows: NDArray[np.int32]
-) -> NDArray[np.uint8]:
-    """0 unknown (a stranger), 1 true, 2 false."""
+def no_answers(plan: Attribute, size: int = 0) -> NDArray[Any]:
+    """Room for answers, all unknown."""
+    if isinstance(plan, AttributeNumber):
+        return np.full(size, np.nan)
+    return np.zeros(size, np.uint8)
+
+
+def answer(directory: DeviceDirectory, plan: Attribute, rows: NDArray[np.int32]) -> NDArray[Any]:
+    """uint8: 0 unknown (a stranger), 1 true, 2 false. Of a number float64, NaN = unknown."""
+    if isinstance(plan, AttributeNumber):
+        return _numbers(directory, plan, rows)
     found = np.where(has(directory, plan.attribute, plan.choices, rows), 1, 2).astype(np.uint8)
     found[rows >= directory.registered] = 0
     return found
 
 
-def _attributes(rule: Rule) -> tuple[AttributeIs, ...]:
+def _numbers(
+    directory: DeviceDirectory, plan: AttributeNumber, rows: NDArray[np.int32]
+) -> NDArray[np.float64]:
+    found = no_answers(plan, len(rows))
+    column = directory.registry.devices.attributes.get(plan.attribute)
+    if column is not None:
+        said = np.array([*(amount(value, plan) for value in column.values), np.nan])
+        registered = rows < directory.registered
+        found[registered] = said[column.codes[rows[registered]]]  # Code -1: the last, none.
+    return found
+
+
+def _attributes(rule: Rule) -> tuple[Attribute, ...]:
     clear = () if rule.clear is None else attributes_of(rule.clear)
     return tuple(dict.fromkeys(attributes_of(rule.when) + clear))
 

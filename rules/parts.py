@@ -33,7 +33,7 @@ class Parts:
         self.directory = directory
         self.members = Members(ruleset, directory)
         self.instances = Instances()
-        self.parameters = Parameters(ruleset)
+        self.parameters = Parameters(ruleset, self.members)
         self.flaps = Flaps(self.parameters)
         self.episodes = Episodes(ruleset, self.parameters)
         by_mode = {

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from rules.entries import FIRST
 from rules.expr.composed import Sequence
 from rules.expr.evaluate import Bools, Floats, maybe
-from rules.expr.plan import AttributeIs
+from rules.expr.plan import Attribute
 from rules.hot import Codes, Hot, Picker
 from rules.members import LIVE, NOT_WATCHED, Members
 from rules.memory import Memory
@@ -245,7 +245,7 @@ class _Columns:
     def reading(self, quantity: int) -> Floats:
         return self._values[quantity]
 
-    def attribute(self, plan: AttributeIs) -> NDArray[np.uint8]:
+    def attribute(self, plan: Attribute) -> NDArray[Any]:
         rank = self._members.rank[self._sheet.batch.device[self.rows]]
         return self._members.answers(self.rule)[plan][rank]
 

@@ -7,7 +7,7 @@ was known.
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from contracts.directory import DeviceDirectory
 from contracts.quantities import FAMILIES, QUANTITIES
 from rules.expr.evaluate import Bools, judge
-from rules.expr.plan import AttributeIs
+from rules.expr.plan import Attribute
 from rules.hot import Codes, Hot
 from rules.instances import AFTER_ALL_MS, NEVER_MS
 from rules.members import LIVE, NOT_WATCHED, Members
@@ -243,16 +243,14 @@ class Silence:
 class _Constant:
     """Columns of a rule without readings: attributes by rank, and silence or not."""
 
-    def __init__(
-        self, answers: dict[AttributeIs, NDArray[np.uint8]], room: int, *, silent: bool
-    ) -> None:
+    def __init__(self, answers: dict[Attribute, NDArray[Any]], room: int, *, silent: bool) -> None:
         self._answers = answers
         self._silent = np.full(room, silent)
 
     def reading(self, quantity: int) -> NDArray[np.float64]:
         raise KeyError(quantity)
 
-    def attribute(self, plan: AttributeIs) -> NDArray[np.uint8]:
+    def attribute(self, plan: Attribute) -> NDArray[Any]:
         return self._answers[plan]
 
     def silent(self, for_ms: int) -> Bools:
@@ -261,7 +259,7 @@ class _Constant:
 
 
 def _constant(
-    rule: Rule, answers: dict[AttributeIs, NDArray[np.uint8]], room: int, *, silent: bool
+    rule: Rule, answers: dict[Attribute, NDArray[Any]], room: int, *, silent: bool
 ) -> Codes:
     true, false = judge(rule.when, _Constant(answers, room, silent=silent))
     return encode(true, false, false, true)

@@ -20,6 +20,7 @@ from ingest.registry import load as load_registry
 from rules import Finding, RulesInvalid, compile_rules
 from rules.lint import lint
 from rules.lint_layers import unmet
+from rules.lint_registry import valueless
 from rules.placeless import placeless
 
 app = typer.Typer(help="Alert rules / 告警规则.", no_args_is_help=True, add_completion=False)
@@ -83,7 +84,12 @@ def _checked(files: dict[str, str], registry: Registry | None) -> tuple[int, lis
         return len(ruleset.ids), lint(ruleset, today=today)
     found = lint(ruleset, _attributes(registry), today)
     return len(ruleset.ids), sorted(
-        [*found, *placeless(ruleset, registry), *unmet(ruleset, registry)]
+        [
+            *found,
+            *placeless(ruleset, registry),
+            *valueless(ruleset, registry),
+            *unmet(ruleset, registry),
+        ]
     )
 
 

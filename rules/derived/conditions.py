@@ -23,9 +23,9 @@ from rules.derived.sequence import Progress
 from rules.entries import FIRST, Entry, names
 from rules.expr.composed import Debounced, Sequence
 from rules.expr.evaluate import Bools, Floats, judge
-from rules.expr.plan import AttributeIs, Truth, attributes_of, quantities_of
+from rules.expr.plan import Attribute, Truth, attributes_of, quantities_of
 from rules.instances import NEVER_MS
-from rules.members import answer
+from rules.members import answer, no_answers
 from rules.memory import Memory
 from rules.sheet import UNSURE, Beside, Index, Sheet
 from rules.watermarks import Watermarks
@@ -160,8 +160,8 @@ class _Group:
         self._memories = {
             stream: Memory(self._quantities, 0, timed=True) for stream in self._streams
         }
-        self._answers: dict[AttributeIs, NDArray[np.uint8]] = {
-            plan: np.empty(0, np.uint8) for one in self._asked for plan in one.attributes
+        self._answers: dict[Attribute, NDArray[Any]] = {
+            plan: no_answers(plan) for one in self._asked for plan in one.attributes
         }
 
     @property
@@ -394,7 +394,7 @@ class _Rows:
         self,
         device: NDArray[np.int32],
         values: dict[int, Floats],
-        answers: dict[AttributeIs, NDArray[np.uint8]],
+        answers: dict[Attribute, NDArray[Any]],
     ) -> None:
         self._device = device
         self._values = values
@@ -403,7 +403,7 @@ class _Rows:
     def reading(self, quantity: int) -> Floats:
         return self._values[quantity]
 
-    def attribute(self, plan: AttributeIs) -> NDArray[np.uint8]:
+    def attribute(self, plan: Attribute) -> NDArray[Any]:
         return self._answers[plan][self._device]
 
     def silent(self, for_ms: int) -> Bools:

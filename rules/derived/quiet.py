@@ -9,13 +9,14 @@ remembers values, and needs every row.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rules.entries import Entry
 from rules.expr.evaluate import Bools, Floats, maybe
-from rules.expr.plan import AttributeIs, Truth, quantities_of
+from rules.expr.plan import Attribute, AttributeNumber, Truth, quantities_of, walk
 from rules.ruleset import Rule
 
 
@@ -36,6 +37,8 @@ class Quiet:
         asking = [(asked, when) for asked, when in self._asked if asked & own]
         if own & self._kept or any(not asked <= own for asked, _ in asking):
             return None
+        if any(isinstance(part, AttributeNumber) for _, when in asking for part in walk(when)):
+            return None  # What a device meets hangs on its own limit.
         self.quantities |= own
         return tuple(dict.fromkeys(when for _, when in asking))
 
@@ -59,7 +62,7 @@ class _Said:
     def reading(self, quantity: int) -> Floats:
         return self._values[quantity]
 
-    def attribute(self, plan: AttributeIs) -> NDArray[np.uint8]:
+    def attribute(self, plan: Attribute) -> NDArray[Any]:
         del plan
         return np.zeros(self._rows, np.uint8)
 

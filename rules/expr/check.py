@@ -9,11 +9,13 @@ from contracts.quantities import QUANTITIES, QUANTITY_INDEX
 from contracts.units import UNITS
 from rules.durations import parse_duration
 from rules.expr import syntax
+from rules.expr.attributes import attribute_number, in_unit_of
 from rules.expr.dimension import Dimension, constant_in, difference, of_unit, of_written, times
 from rules.expr.functions import aged, early, is_age, windowed
 from rules.expr.parse import parse
 from rules.expr.plan import (
     AttributeIs,
+    AttributeNumber,
     Both,
     Compared,
     Computed,
@@ -27,6 +29,7 @@ from rules.expr.plan import (
     Reading,
     Silent,
     Truth,
+    attributes_of,
     counts_of,
     quantities_of,
 )
@@ -36,7 +39,7 @@ from rules.finding import suggest
 
 CONDITIONS = ("absent", "any", "all")
 _COUNTING = ("devices", "share")
-NUMBERS = (*WINDOWS, "age", *_COUNTING)
+NUMBERS = (*WINDOWS, "age", "attr", *_COUNTING)
 FUNCTIONS = CONDITIONS + NUMBERS
 _PLAIN = Dimension()
 
@@ -122,7 +125,7 @@ def _comparison(node: syntax.Comparison) -> Truth:
     a, b = _number(left), _number(right)
     a, b = _same_unit(a, b, node.at, "compared")
     found = Compared(node.operator, a.plan, b.plan)
-    if not quantities_of(found) and not counts_of(found):
+    if not quantities_of(found) and not counts_of(found) and not attributes_of(found):
         raise ExpressionError("compares two constants", node.at, "name a quantity")
     return early(found)
 
@@ -145,7 +148,7 @@ def _membership(node: syntax.Membership) -> Truth:
         raise ExpressionError("the list mixes texts and numbers", node.at)
     else:
         item = _number(node.item)
-        if not quantities_of(item.plan):
+        if not quantities_of(item.plan) and not attributes_of(item.plan):
             raise ExpressionError("compares constants", node.at, "name a quantity")
         values = set()
         for choice in node.choices:
@@ -171,6 +174,8 @@ def _number(node: syntax.Node) -> _Typed:
         return _Typed(Counted(function, _asked(node)), _PLAIN)
     if isinstance(node, syntax.Call) and node.name in WINDOWS:
         return _Typed(*windowed(node))
+    if isinstance(node, syntax.Call) and node.name == "attr":
+        return _Typed(*attribute_number(node))
     if is_age(node):
         mend = "write age(co2) > 10m"
         raise ExpressionError("an age is compared with a duration only", node.at, mend)
@@ -257,6 +262,10 @@ def _same_unit(a: _Typed, b: _Typed, at: int, verb: str) -> tuple[_Typed, _Typed
         return a, _rewritten(b.written, a.dimension)
     if a.written is not None:
         return _rewritten(a.written, b.dimension), b
+    for side, other in ((b, a), (a, b)):
+        if isinstance(side.plan, AttributeNumber) and other.dimension.unit in UNITS:
+            same = _Typed(in_unit_of(side.plan, other.dimension), other.dimension)
+            return (a, same) if side is b else (same, b)
     if a.dimension.absolute != b.dimension.absolute:
         raise ExpressionError("a difference can't be compared with a temperature or level", at)
     ratio = float(b.dimension.scale / a.dimension.scale)

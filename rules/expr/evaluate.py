@@ -15,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rules.expr.plan import (
+    Attribute,
     AttributeIs,
+    AttributeNumber,
     Both,
     Compared,
     Constant,
@@ -34,7 +36,7 @@ Floats = NDArray[np.float64]
 
 _OF_GROUPS = "counts are judged by rules.group.judge"
 
-_COMPARE: dict[str, Callable[[Any, Any], Any]] = {
+COMPARE: dict[str, Callable[[Any, Any], Any]] = {
     "<": operator.lt,
     "<=": operator.le,
     ">": operator.gt,
@@ -57,8 +59,8 @@ class Columns(Protocol):
         """float64, NaN = not known."""
         ...
 
-    def attribute(self, plan: AttributeIs) -> NDArray[np.uint8]:
-        """0 unknown, 1 true, 2 false."""
+    def attribute(self, plan: Attribute) -> NDArray[Any]:
+        """uint8: 0 unknown, 1 true, 2 false. Of an `AttributeNumber` float64, NaN = unknown."""
         ...
 
     def silent(self, for_ms: int) -> Bools:
@@ -70,11 +72,11 @@ def maybe(plan: Truth, columns: Columns) -> Bools:
     """True at least where the plan is true."""
     found: Bools
     if isinstance(plan, Compared):
-        left, right = _value(plan.left, columns), _value(plan.right, columns)
-        found = _COMPARE[plan.operator](left, right)
+        left, right = value_of(plan.left, columns), value_of(plan.right, columns)
+        found = COMPARE[plan.operator](left, right)
         return found
     if isinstance(plan, OneOf):
-        item = _value(plan.item, columns)
+        item = value_of(plan.item, columns)
         found = np.logical_or.reduce([item == choice for choice in plan.choices])
         return found
     if isinstance(plan, AttributeIs):
@@ -116,24 +118,26 @@ def judge(plan: Truth, columns: Columns) -> tuple[Bools, Bools]:
 
 def _judge_numbers(plan: Compared | OneOf, columns: Columns) -> tuple[Bools, Bools]:
     if isinstance(plan, OneOf):
-        item = _value(plan.item, columns)
+        item = value_of(plan.item, columns)
         true = np.logical_or.reduce([item == choice for choice in plan.choices])
         known = ~np.isnan(item)
     else:
-        left, right = _value(plan.left, columns), _value(plan.right, columns)
-        true = _COMPARE[plan.operator](left, right)
+        left, right = value_of(plan.left, columns), value_of(plan.right, columns)
+        true = COMPARE[plan.operator](left, right)
         known = ~(np.isnan(left) | np.isnan(right))
     return true & known, ~true & known
 
 
-def _value(plan: Number, columns: Columns) -> Any:
+def value_of(plan: Number, columns: Columns) -> Any:
     """float64 per row, or one float for a constant."""
     if isinstance(plan, Reading):
         return columns.reading(plan.quantity)
     if isinstance(plan, Constant):
         return plan.value
+    if isinstance(plan, AttributeNumber):
+        return columns.attribute(plan)
     if isinstance(plan, Counted):
         raise TypeError(_OF_GROUPS)
     # x / 0 is infinite and 0 / 0 unknown: both are answers here, not accidents.
     with np.errstate(all="ignore"):
-        return _COMPUTE[plan.operator](_value(plan.left, columns), _value(plan.right, columns))
+        return _COMPUTE[plan.operator](value_of(plan.left, columns), value_of(plan.right, columns))

@@ -134,6 +134,24 @@ class AttributeIs:
 
 
 @dataclass(frozen=True, slots=True)
+class AttributeNumber:
+    """`attr(name, unit)`: a registry attribute of the device as a number, unknown where there is
+    none.
+
+    written: the unit of numbers that the registry writes without one. unit: that of the answer.
+    absolute: whether it has the zero of its unit; a difference of temperatures or levels hasn't.
+    """
+
+    attribute: str
+    written: str
+    unit: str
+    absolute: bool = False
+
+
+Attribute: TypeAlias = AttributeIs | AttributeNumber
+
+
+@dataclass(frozen=True, slots=True)
 class Silent:
     """`absent(...)`: no reading of the device for `for_ms`."""
 
@@ -162,7 +180,7 @@ class Either:
     parts: tuple[Truth, ...]
 
 
-Number: TypeAlias = Constant | Reading | Counted | Computed
+Number: TypeAlias = Constant | Reading | AttributeNumber | Counted | Computed
 Truth: TypeAlias = Compared | OneOf | AttributeIs | Silent | Every | Negated | Both | Either
 Plan: TypeAlias = Number | Truth
 
@@ -204,9 +222,9 @@ def bases_of(plan: Plan) -> tuple[int, ...]:
     return tuple(found)
 
 
-def attributes_of(plan: Plan) -> tuple[AttributeIs, ...]:
+def attributes_of(plan: Plan) -> tuple[Attribute, ...]:
     """Those in the conditions of derived quantities too."""
-    return tuple(dict.fromkeys(p for p in all_of(plan) if isinstance(p, AttributeIs)))
+    return tuple(dict.fromkeys(p for p in all_of(plan) if isinstance(p, Attribute)))
 
 
 def silences_of(plan: Plan) -> tuple[int, ...]:
@@ -279,19 +297,8 @@ def all_of(plan: Plan) -> Iterator[Plan]:
                 yield from all_of(condition)
 
 
-_MIRRORED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "==", "!=": "!="}
-
-
-def limits_of(plan: Plan) -> dict[int, float]:
-    """Quantity -> the constant it is compared with, where there is exactly one."""
-    found: dict[int, set[float]] = {}
-    for part in all_of(plan):
-        if isinstance(part, Compared):
-            sides = {part.left, part.right}
-            for side, other in ((part.left, part.right), (part.right, part.left)):
-                if isinstance(side, Reading) and isinstance(other, Constant) and len(sides) == 2:
-                    found.setdefault(side.quantity, set()).add(other.value)
-    return {quantity: limits.pop() for quantity, limits in found.items() if len(limits) == 1}
+MIRRORED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "==", "!=": "!="}
+"""An operator with its sides exchanged."""
 
 
 def show(plan: Plan) -> str:
@@ -300,6 +307,8 @@ def show(plan: Plan) -> str:
         return f"{plan.value:.15g}" if plan.unit == "1" else f"{plan.value:.15g} {plan.unit}"
     if isinstance(plan, Reading):
         return plan.name
+    if isinstance(plan, AttributeNumber):
+        return f"attr({plan.attribute}{'' if plan.written == '1' else f', {plan.written}'})"
     if isinstance(plan, Counted):
         return f"{plan.function}({show(plan.operand)})"
     if isinstance(plan, Every):
@@ -309,7 +318,7 @@ def show(plan: Plan) -> str:
     if isinstance(plan, Compared):
         left, right, operator = plan.left, plan.right, plan.operator
         if isinstance(left, Constant) and not isinstance(right, Constant):
-            left, right, operator = right, left, _MIRRORED[operator]
+            left, right, operator = right, left, MIRRORED[operator]
         if isinstance(left, Reading) and left.derived is not None and left.derived.boolean:
             return left.name
         return f"{show(left)} {operator} {show(right)}"

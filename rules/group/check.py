@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rules.expr.plan import (
-    AttributeIs,
+    Attribute,
     Compared,
     Computed,
     Constant,
@@ -40,7 +40,7 @@ def faults_of(plan: Truth) -> Iterator[tuple[str, str]]:
     if len(predicates_of(plan)) > MOST_PREDICATES:
         yield f"asks more than {MOST_PREDICATES} questions", "split the rule"
     for part in _outside(plan):
-        if isinstance(part, Reading | AttributeIs | Silent):
+        if isinstance(part, Reading | Attribute | Silent):
             yield "asks of one device, not of the group", _COUNT.format("...", "...", "...", "...")
         elif isinstance(part, Computed):
             yield "computes with counts", "compare devices() or share() with a number"

@@ -11,6 +11,7 @@ false.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ from contracts.directory import DeviceDirectory
 from contracts.predicates import PredicateBatch, Verdict
 from rules.entries import FIRST
 from rules.expr.evaluate import Bools, Floats, judge
-from rules.expr.plan import AttributeIs, Truth, predicates_of, quantities_of
+from rules.expr.plan import Attribute, Truth, predicates_of, quantities_of
 from rules.instances import AFTER_ALL_MS, NEVER_MS
 from rules.members import LIVE, NOT_WATCHED, Members
 from rules.memory import Memory
@@ -324,7 +325,7 @@ class _Columns:
     def reading(self, quantity: int) -> Floats:
         return self._values[quantity]
 
-    def attribute(self, plan: AttributeIs) -> NDArray[np.uint8]:
+    def attribute(self, plan: Attribute) -> NDArray[Any]:
         return self._members.answers(self._rule)[plan][self._rank]
 
     def silent(self, for_ms: int) -> Bools:

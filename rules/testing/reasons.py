@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from contracts.quantities import QUANTITIES, QUANTITY_INDEX
+from rules.expr.attributes import amount
 from rules.expr.evaluate import Bools, Floats, judge
-from rules.expr.plan import AttributeIs, show
+from rules.expr.plan import Attribute, AttributeNumber, show
 from rules.ruleset import Rule
 from rules.testing.case import Case, Device
 from rules.testing.times import offset_text
@@ -86,7 +89,10 @@ class _Columns:
     def reading(self, quantity: int) -> Floats:
         return self._values[quantity]
 
-    def attribute(self, plan: AttributeIs) -> NDArray[np.uint8]:
+    def attribute(self, plan: Attribute) -> NDArray[Any]:
+        if isinstance(plan, AttributeNumber):
+            said = self._device.attributes.get(plan.attribute, "")
+            return np.full(len(self.ts_ms), amount(said, plan))
         holds = self._device.has(plan.attribute, plan.choices)
         return np.full(len(self.ts_ms), 1 if holds else 2, np.uint8)
 

@@ -16,6 +16,8 @@ from contracts.batch import Flag
 from contracts.quantities import QUANTITIES, Kind
 from contracts.transitions import Change, Episode
 from rules.expr import plan as p
+from rules.expr.attributes import amount
+from rules.expr.limits import limits_of
 from rules.ruleset import Rule, RuleSet
 from tests.rules.naive_levels import NaiveLevels
 from tests.rules.naive_windows import Tick, Windows
@@ -102,7 +104,7 @@ class Naive:
 
     def __post_init__(self) -> None:
         self.windows = Windows(self.ruleset.derived, self.families, self.gateways)
-        self.levels = NaiveLevels(self.ruleset)
+        self.levels = NaiveLevels(self.ruleset, self._level_limit)
 
     def on_rows(self, rows: list[Row]) -> list[Told]:
         self.out = []
@@ -276,6 +278,12 @@ class Naive:
             if known.now is not None and (known.kept is None or known.now[0] >= known.kept[0]):
                 known.kept = known.now
             known.now = None
+
+    def _level_limit(
+        self, rule: Rule, quantity: int, value: float | None, device: int
+    ) -> float | None:
+        known = NAN if value is None else value
+        return limit_of(rule.when, rule, quantity, known, self.attributes[device])
 
     # Expressions
 
@@ -454,7 +462,7 @@ class Naive:
         rule = self.ruleset.rules[number]
         value, quantity, decided, flags, heard = reading
         asked = rule.clear if change is Change.CLEARED and rule.clear is not None else rule.when
-        limit = p.limits_of(asked).get(quantity)
+        limit = limit_of(asked, rule, quantity, value, self.attributes[device])
         waited = flapping = 0
         if change is Change.RAISED and rule.flapping is not None:
             waited = rule.flapping.for_ms if at.widened else 0
@@ -508,13 +516,34 @@ def truth(
             return settles
         return None if None in parts else not settles
     if isinstance(plan, p.OneOf):
-        item = number_of(plan.item, values)
+        item = number_of(plan.item, values, attributes)
         return None if item is None else item in plan.choices
     assert isinstance(plan, p.Compared)
-    left, right = number_of(plan.left, values), number_of(plan.right, values)
+    left = number_of(plan.left, values, attributes)
+    right = number_of(plan.right, values, attributes)
     if left is None or right is None:
         return None
     return _COMPARE[plan.operator](left, right)
+
+
+def limit_of(
+    asked: p.Truth, rule: Rule, quantity: int, value: float, attributes: dict[str, str] | None
+) -> float | None:
+    """What the value is compared with: of several the nearest that it meets, or the nearest."""
+    same = {quantity}
+    for one in rule.readings:
+        if quantity in (other.quantity for other in rule.readings if other.name == one.name):
+            same.add(one.quantity)
+    best: tuple[bool, float, float] | None = None
+    for limit in (limit for q, limits in limits_of(asked).items() if q in same for limit in limits):
+        number = number_of(limit.number, {}, attributes)
+        if number is None:
+            continue
+        unmet = not _COMPARE[limit.operator](value, number)
+        away = 0.0 if math.isnan(value) else abs(value - number)
+        if best is None or (unmet, away) < best[:2]:
+            best = (unmet, away, number)
+    return None if best is None else best[2]
 
 
 _COMPARE: dict[str, Callable[[float, float], bool]] = {
@@ -527,19 +556,26 @@ _COMPARE: dict[str, Callable[[float, float], bool]] = {
 }
 
 
-def number_of(plan: p.Number, values: dict[int, float | None]) -> float | None:
+def number_of(
+    plan: p.Number, values: dict[int, float | None], attributes: dict[str, str] | None
+) -> float | None:
     if isinstance(plan, p.Constant):
         return plan.value
     if isinstance(plan, p.Reading):
         return values[plan.quantity]
+    if isinstance(plan, p.AttributeNumber):
+        said = (attributes or {}).get(plan.attribute, "")
+        found = amount(said, plan)
+        return None if math.isnan(found) else found
     assert isinstance(plan, p.Computed)
-    left, right = number_of(plan.left, values), number_of(plan.right, values)
+    left = number_of(plan.left, values, attributes)
+    right = number_of(plan.right, values, attributes)
     if left is None or right is None:
         return None
     if plan.operator == "/":
         return _divided(left, right)
-    found: Any = {"+": left + right, "-": left - right, "*": left * right}[plan.operator]
-    return None if math.isnan(found) else float(found)
+    result: Any = {"+": left + right, "-": left - right, "*": left * right}[plan.operator]
+    return None if math.isnan(result) else float(result)
 
 
 def _divided(left: float, right: float) -> float | None:

@@ -5,12 +5,12 @@ One change at a time, in plain Python; shares the order of rows with the engine 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from contracts.transitions import Change
-from rules.expr import plan as p
-from rules.ruleset import RuleSet
+from rules.ruleset import Rule, RuleSet
 
 if TYPE_CHECKING:
     from tests.rules.naive import Told
@@ -33,7 +33,10 @@ class Alert:
 
 @dataclass
 class NaiveLevels:
+    """limit: of a rule's quantity, for a value of it and a device."""
+
     ruleset: RuleSet
+    limit: Callable[[Rule, int, float | None, int], float | None]
     alerts: dict[tuple[str, int, int], Alert] = field(default_factory=dict)
 
     def told(self, changes: list[Told]) -> list[Told]:
@@ -115,7 +118,7 @@ class NaiveLevels:
         alert.at = max(alert.at, said.at)
         limit = said.threshold
         if what is Change.LEVEL:
-            limit = p.limits_of(rule.when).get(said.quantity)
+            limit = self.limit(rule, said.quantity, said.value, said.device)
         ids = [card.id for card in self.ruleset.cards]
         return replace(
             said,

@@ -13,7 +13,7 @@ from contracts.transitions import Change
 from rules.calm import Calm, calm_interval
 from rules.expr.check import checked
 from rules.expr.evaluate import maybe
-from rules.expr.plan import AttributeIs, Truth
+from rules.expr.plan import Attribute, Truth
 from rules.members import Members
 from tests.rules.scene import (
     Device,
@@ -51,7 +51,7 @@ class Values:
         del quantity
         return self.values
 
-    def attribute(self, plan: AttributeIs) -> np.ndarray:
+    def attribute(self, plan: Attribute) -> np.ndarray:
         del plan
         return np.zeros(len(self.values), np.uint8)
 

@@ -15,8 +15,8 @@ from tests.rules.naive import Naive, Row
 from tests.rules.scene import RUNNERS, Device, Mark, Whole, admitted, directory_of, row, ruleset
 
 DEVICES = [
-    Device("efire", 0, {"zone": "a"}),
-    Device("efire", 1, {"zone": "b"}),
+    Device("efire", 0, {"zone": "a", "rated": "5 mA"}),
+    Device("efire", 1, {"zone": "b", "rated": "none"}),
     Device("smoke", 0, {}),
     Device("efire", 0, None),
 ]
@@ -34,7 +34,12 @@ WHENS = [
     "(residual_current - 3 mA) * 2 > 4 mA",
     "residual_current >= 5 mA and zone == 'a'",
     "residual_current >= 5 mA or not zone == 'a'",
+    "residual_current > attr(rated, mA)",
+    "residual_current >= attr(rated, mA) * 0.8 and not cable_temperature > 5 degC",
+    "not residual_current < attr(rated, mA) or residual_current >= 7 mA",
+    "residual_current < 1 mA or residual_current > 5 mA",
     "absent(40s)",
+    "absent(15s) and attr(rated, mA) < 6 mA",
     "absent(15s) and zone == 'a'",
 ]
 CLEARS = [
@@ -42,6 +47,7 @@ CLEARS = [
     "residual_current < 3 mA",
     "residual_current < 3 mA or cable_temperature < 3 degC",
     "cable_temperature < 3 degC and fire == 0",
+    "residual_current < attr(rated, uA) / 2",
 ]
 
 
@@ -71,10 +77,11 @@ def written_rule(draw: st.DrawFn, number: int) -> str:
     options = {"for": ["", "10s", "25s"], "clear_for": ["", "10s", "20s"]}
     if "absent" not in when:
         options |= {"clear": CLEARS, "missing": MISSING}
-    if "zone" not in when:
-        options["class"] = ["", "safety"]
+    by_device = "zone" in when or "attr" in when
     parts = [f"id: efire.r{number}", f'when: "{when}"', f"on: {{family: efire{selected}}}"]
     drawn = {key: draw(st.sampled_from(values)) for key, values in options.items()}
+    if not by_device and "attr" not in drawn.get("clear", ""):
+        drawn["class"] = draw(st.sampled_from(["", "safety"]))
     return ", ".join(parts + [f'{key}: "{value}"' for key, value in drawn.items() if value])
 
 
