@@ -16,12 +16,12 @@ from rules.expr.plan import AttributeNumber, attributes_of, show
 from rules.expr.syntax import ExpressionError
 from rules.lint import lint
 from rules.lint_registry import valueless
+from tests.rules.naive import Row
 from tests.rules.scene import (
     RUNNERS,
     T0,
     Device,
     Mark,
-    Row,
     S,
     Whole,
     admitted,

@@ -148,6 +148,7 @@ def test_the_schema_for_editors_agrees(spot: str) -> None:
         "budget": "2 per grid and day",
     }  # fmt: skip
     check.validate({"rules": [good]})
+    wrong: dict[str, object]
     for wrong in (
         {"inhibit": []},
         {"inhibit": [{"by": "gateway", "on": spot}]},
