@@ -6,6 +6,8 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 BIN := .venv/bin
+# Files of tests at a time. Half of the suite waits for brokers and processes.
+PARALLEL ?= 2
 UV = $(firstword $(wildcard .tools/uv-*/uv))
 TYPED := deploy/setup/bootstrap.py deploy/setup/system_tools.py deploy/setup/kafka_jars.py tests/conftest.py tests/parts tests/house
 
@@ -56,7 +58,7 @@ rules: setup-dev ## the shipped rules: lint, and their own tests
 	$(BIN)/gridwarden rules test deploy/rules
 
 unit: setup-dev ## the tests alone; for a few: make unit ARGS="tests/edge -k outbox"
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n $(PARALLEL) --dist loadfile --no-loadscope-reorder --durations 15 $(ARGS)
 
 torture: setup-dev tools ## kill everything under load, for long
 	$(BIN)/pytest -m torture --timeout=0 -s $(ARGS)

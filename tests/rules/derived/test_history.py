@@ -60,8 +60,8 @@ class Lists:
         self.kept[device].sort(key=lambda one: one[0])
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.lists(visits, max_size=12), st.sets(st.sampled_from(FUNCTIONS)))
+@settings(max_examples=50, deadline=None)
+@given(st.lists(visits, max_size=8), st.sets(st.sampled_from(FUNCTIONS)))
 def test_a_history_keeps_what_lists_keep(log: list[Visit], functions: set[str]) -> None:
     history, lists, now = History(functions), Lists(), 0
     for visit in log:
@@ -98,7 +98,7 @@ def _same(history: History, lists: Lists, functions: set[str], chance: np.random
         stands = history.columns
         assert stands.ts_ms[first:end].tolist() == [ts for ts, _ in kept]
         assert stands.value[first:end].tolist() == [value for _, value in kept]
-        cuts = np.sort(chance.integers(0, len(kept) + 1, (8, 2)), axis=1)
+        cuts = np.sort(chance.integers(0, len(kept) + 1, (3, 2)), axis=1)
         low, high = cuts[:, 0], cuts[:, 1]
         for function in sorted(functions):
             got = _ask(function, history, first, first + low, first + high)
