@@ -118,7 +118,11 @@ QUANTITIES: tuple[Quantity, ...] = (
     Quantity("inactivity.p", "1", _M, ("elderly",), detector="inactivity"),
     Quantity("inactivity.minutes", "min", _M, ("elderly",), detector="inactivity"),
     Quantity("inactivity.per_30d", "1", _M, ("elderly",), detector="inactivity"),
+    Quantity("inactivity.usual", "min", _M, ("elderly",), detector="inactivity"),
+    Quantity("inactivity.dry", "min", _M, ("elderly",), detector="inactivity"),
     Quantity("home.state", "1", _S, ("elderly",), detector="inactivity"),
+    Quantity("home.gone", "min", _M, ("elderly",), detector="inactivity"),
+    Quantity("home.proven", "1", _S, ("elderly",), detector="inactivity"),
     # water and gas
     Quantity("leak", "1", _G, ("water", "gas", "elderly")),
     Quantity("gas_lel", "%LEL", _M, ("gas",)),

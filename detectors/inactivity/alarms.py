@@ -30,9 +30,10 @@ class Cause(IntEnum):
     CONTACT_UNKNOWN = 1
     CONTACT_AWAY = 2
     CEILING_WATER = 3
-    CALL = 4
-    CEILING = 5
-    VISIT = 6
+    CEILING_CALL = 4
+    CALL = 5
+    CEILING = 6
+    VISIT = 7
 
 
 LEVELS = {
@@ -40,6 +41,7 @@ LEVELS = {
     Cause.CONTACT_UNKNOWN: "contact",
     Cause.CONTACT_AWAY: "contact",
     Cause.CEILING_WATER: "call",
+    Cause.CEILING_CALL: "call",
     Cause.CALL: "call",
     Cause.CEILING: "visit",
     Cause.VISIT: "visit",
@@ -47,22 +49,34 @@ LEVELS = {
 """contact: ask whether all is well, nobody goes there."""
 
 
-def causes(scores: Scores, budget: float = BUDGET) -> NDArray[np.uint8]:
-    """uint8 `Cause` of each home at this tick. Conditions, not changes of them."""
-    state = scores.state
-    here = (state == HomeState.HOME) | (state == HomeState.ASLEEP)
-    away, unknown = state == HomeState.AWAY, state == HomeState.UNKNOWN
+def at_home(state: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    return np.asarray((state == HomeState.HOME) | (state == HomeState.ASLEEP))
+
+
+def held(scores: Scores, budget: float = BUDGET) -> NDArray[np.bool_]:
+    """bool[cause, home]: what holds of each home at this tick. Conditions, not changes of them.
+
+    Nobody is sent where no heartbeats prove that the sensors work: there a day of silence and a
+    dead system look the same.
+    """
+    state, here = scores.state, at_home(scores.state)
     long = scores.minutes >= CEILING_MIN
-    rare = scores.monthly <= budget
-    dry = np.nan_to_num(scores.dry, nan=0.0) >= DRY_MIN
-    cause = np.zeros(len(state), np.uint8)
-    cause[unknown & long] = Cause.CONTACT_UNKNOWN
-    cause[away & long] = Cause.CONTACT_AWAY
-    cause[here & dry] = Cause.CEILING_WATER
-    cause[here & rare] = Cause.CALL
-    cause[here & long & scores.hearts] = Cause.CEILING
-    cause[here & (scores.monthly <= budget * VISIT_SHARE) & scores.hearts] = Cause.VISIT
-    return cause
+    found = np.zeros((len(Cause), len(state)), bool)
+    found[Cause.CONTACT_UNKNOWN] = (state == HomeState.UNKNOWN) & long
+    found[Cause.CONTACT_AWAY] = (state == HomeState.AWAY) & long
+    found[Cause.CEILING_WATER] = here & (np.nan_to_num(scores.dry, nan=0.0) >= DRY_MIN)
+    found[Cause.CEILING_CALL] = here & long
+    found[Cause.CALL] = here & (scores.monthly <= budget)
+    found[Cause.CEILING] = here & long & scores.hearts
+    found[Cause.VISIT] = here & (scores.monthly <= budget * VISIT_SHARE) & scores.hearts
+    return found
+
+
+def causes(scores: Scores, budget: float = BUDGET) -> NDArray[np.uint8]:
+    """uint8 `Cause` of each home at this tick: the highest that holds."""
+    found = held(scores, budget)
+    highest = len(Cause) - 1 - found[::-1].argmax(axis=0)
+    return np.where(found.any(axis=0), highest, Cause.NONE).astype(np.uint8)
 
 
 @dataclass(frozen=True, slots=True)

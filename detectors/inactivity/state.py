@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from detectors.inactivity.layout import Kind, Layout, Role
 
-VERSION = 1
+VERSION = 2
 
 DAY_PARTS = 8
 """Three hours each."""
@@ -43,12 +43,15 @@ HOME: dict[str, tuple[str, tuple[int, ...]]] = {
     "room": ("u1", ()),  # of the last activity
     "loaded": ("u1", ()),  # the bed is
     "surprise": ("f8", ()),  # cumulative hazard of this silence
+    "usual": ("f8", ()),  # minutes after which only one such silence in 20 goes on; 0 = not yet
     "recent": ("f8", ()),  # active minutes, decaying over a day
     "acts": ("i8", ()),  # active ticks ever
     "days": ("i4", ()),  # observed days at home, decaying, x 256
     "told": ("u1", ()),  # emission step
     "told_hour": ("i4", ()),
     "told_state": ("u1", ()),
+    "told_proven": ("u1", ()),
+    "told_dry": ("u1", ()),  # the day without water, at its ceiling or not
     "events": ("u4", (2, HALF_HOURS, SILENCES)),  # silences that ended, by kind of day
     "spent": ("u4", (2, HALF_HOURS, SILENCES)),  # minutes, by the same
     "room_events": ("u4", (ROOM_COUNT, 4, SILENCES)),
@@ -74,7 +77,7 @@ SENSOR: dict[str, tuple[str, tuple[int, ...]]] = {
 }
 _INITIAL: dict[str, float] = {
     "gap_ms": 3_600_000, "cover": 1.0, "value": np.nan, "trust": 1, "told_state": 255,
-    "since_ms": 0,
+    "told_proven": 255, "since_ms": 0,
 }  # fmt: skip
 
 Columns = dict[str, NDArray[Any]]

@@ -112,7 +112,10 @@ def test_cuts_and_restarts_change_no_score() -> None:
     batches = [pack.decode(blob).batch for blob in whole]
     said = {name for batch in batches for name in batch.quantities}
     assert {device for batch in batches for device in batch.devices} == {HOME}
-    assert said == {"home.state", "inactivity.minutes", "inactivity.p", "inactivity.per_30d"}
+    assert said == {
+        "home.state", "home.gone", "home.proven", "inactivity.minutes", "inactivity.usual",
+        "inactivity.dry", "inactivity.p", "inactivity.per_30d",
+    }  # fmt: skip
     assert run([3, 500, 1001, 2000], restart=False) == whole
     assert run([3, 500, 1001, 1500, 2001, 3000], restart=True) == whole
 
@@ -166,12 +169,13 @@ def test_nobody_outside_speaks_for_a_detector() -> None:
 
 def test_the_batch_of_a_home_that_is_unknown_has_no_probability() -> None:
     scores = Scores(
-        T0, np.ones(2), np.ones(2), np.full(2, 90.0), np.array([0, 1], np.uint8), np.ones(2),
-        np.ones(2, bool),
+        T0, np.ones(2), np.ones(2), np.full(2, 90.0), np.full(2, 80.0), np.array([0, 1], np.uint8),
+        np.array([7.0, np.nan]), np.ones(2, bool),
     )  # fmt: skip
     rows = [row[:3] for row in readings(scores, np.arange(2), ("a", "b")).rows()]
     assert [(device, quantity) for device, _, quantity in rows] == [
-        ("a", "home.state"), ("a", "inactivity.minutes"),
+        ("a", "home.state"), ("a", "home.gone"),
+        ("b", "home.gone"), ("b", "home.proven"), ("b", "inactivity.usual"),
         ("b", "inactivity.minutes"), ("b", "inactivity.p"), ("b", "inactivity.per_30d"),
         ("b", "home.state"),
     ]  # fmt: skip
