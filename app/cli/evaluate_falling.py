@@ -20,8 +20,9 @@ def falling(
     hours: Annotated[float, typer.Option(min=0.0, help="without throws")] = 3.0,
     minutes: Annotated[float, typer.Option(help="stop then, with what is done; 0 = never")] = 0.0,
     work: Annotated[
-        Path | None, typer.Option(help="folder that keeps outcomes, to go on another time")
+        Path | None, typer.Option(help="folder that keeps tracklets, to go on another time")
     ] = None,
+    processes: Annotated[int, typer.Option(min=1, max=64, help="that watch scenes")] = 1,
     model: Annotated[Path | None, typer.Option(help="folder of another model")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="ends within 40 s, says little")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON document")] = False,
@@ -44,7 +45,7 @@ def falling(
     )
     folder = model or SHIPPED
     try:
-        outcomes = evaluate.run(extent, folder=folder, work=work, say=_say)
+        outcomes = evaluate.run(extent, folder=folder, work=work, processes=processes, say=_say)
         real = clips.evaluate(recorded, model=folder, say=_say) if recorded else []
         mark = evaluate.digest(folder)
     except (ModelError, CameraError) as error:

