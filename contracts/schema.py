@@ -13,6 +13,7 @@ import msgspec
 from contracts import topics
 from contracts.alert_data import AlertData
 from contracts.alerts import SEVERITY, AlertEvent
+from contracts.clips import ClipAsk
 from contracts.messages import Command, Confirm, GatewayStatus, OperatorCommand
 from contracts.notices import BudgetNotice
 from contracts.quantities import FAMILIES, QUANTITIES
@@ -33,6 +34,7 @@ _TYPES: dict[str, type] = {
     "confirm": Confirm,
     "command": Command,
     "operator-command": OperatorCommand,
+    "clip-ask": ClipAsk,
     "alert-event": AlertEvent,
     "reject": Reject,
 }
@@ -43,6 +45,7 @@ _TITLES = {
     "confirm": "Which packs are in the log",
     "command": "Asks an agent for packs again",
     "operator-command": "What was decided about one alert",
+    "clip-ask": "Asks a gateway for a clip, or for what it keeps",
     "alert-event": "An alert event (CloudEvents 1.0, structured JSON)",
     "reject": "Why input was refused",
     "budget-notice": "A rule has rung oftener than its budget (CloudEvents 1.0, structured JSON)",
@@ -148,6 +151,8 @@ _MESSAGES: dict[str, tuple[str, str]] = {
     "gateway-status": (_TITLES["gateway-status"], "application/json"),
     "confirm": (_TITLES["confirm"], "application/json"),
     "command": (_TITLES["command"], "application/json"),
+    "clip-ask": (_TITLES["clip-ask"], "application/json"),
+    "clip-part": ("A part of a clip (contracts/clips.py)", "application/vnd.gridwarden.clip"),
     "alert-event": (_TITLES["alert-event"], "application/cloudevents+json"),
     "budget-notice": (_TITLES["budget-notice"], "application/cloudevents+json"),
     "heartbeat": ("gridwarden is alive, or says that it stalls", "application/cloudevents+json"),
@@ -165,6 +170,8 @@ _CHANNELS: dict[str, tuple[str, tuple[str, ...], str, bool, str]] = {
     ),
     "acks": (topics.ack("{gateway}"), ("confirm",), "send", False, "Confirms packs to an agent"),
     "commands": (topics.cmd("{gateway}"), ("command",), "send", False, "Asks an agent"),
+    "asks": (topics.ask("{gateway}"), ("clip-ask",), "send", False, "Asks for a camera's clip"),
+    "clips": (topics.clip("{gateway}"), ("clip-part",), "receive", False, "Clips asked for"),
     "telemetry": (
         _FOREIGN + "tele",
         ("telemetry", "senml"),

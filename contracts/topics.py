@@ -7,6 +7,8 @@ Gateways of ours::
     gw/v1/{gateway}/state   agent -> ingest   GatewayStatus, retained; also the will
     gw/v1/{gateway}/ack     ingest -> agent   Confirm
     gw/v1/{gateway}/cmd     ingest -> agent   Command
+    gw/v1/{gateway}/ask     server -> agent   ClipAsk
+    gw/v1/{gateway}/clip    agent -> server   parts of a clip that was asked for (binary)
 
 Devices of anyone::
 
@@ -52,6 +54,14 @@ def ack(gateway: str) -> str:
 
 def cmd(gateway: str) -> str:
     return f"gw/v1/{gateway}/cmd"
+
+
+def ask(gateway: str) -> str:
+    return f"gw/v1/{gateway}/ask"
+
+
+def clip(gateway: str) -> str:
+    return f"gw/v1/{gateway}/clip"
 
 
 @dataclass(frozen=True, slots=True)

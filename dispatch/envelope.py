@@ -27,6 +27,7 @@ from contracts.alert_data import (
 )
 from contracts.alerts import SEVERITY, AlertEvent, Phase, timestamp
 from contracts.batch import Flag
+from contracts.clips import reference
 from contracts.groups import PREFIX
 from contracts.quantities import QUANTITIES, QUANTITY_INDEX
 from contracts.registry import Place
@@ -36,6 +37,7 @@ from dispatch.alert import Alert, Evidence
 from dispatch.wording import clip, texts
 
 MAX_BYTES = 20_000
+FALLING = "falling_object."
 UNKNOWN_GRID = "unknown"
 _EARLIEST_MS = -62_135_596_800_000  # 0001-01-01
 _LATEST_MS = 253_402_300_799_999  # 9999-12-31
@@ -85,6 +87,7 @@ def event_of(alert: Alert, told: Told) -> AlertEvent:
         causation=told.causation,
         # A late alert is history from its first moment; a safety signal always calls to act.
         expires=is_late(alert) and not rings(alert),
+        dataref=_clip(alert),
         data=msgspec.to_builtins(_data(alert, told)),
     )
 
@@ -102,8 +105,10 @@ def envelope(
     causation: str,
     data: dict[str, Any],
     expires: bool = False,
+    dataref: str = "",
 ) -> AlertEvent:
-    """A CloudEvent around `data`. kind: the `type`. expires: it is history from its own time on."""
+    """A CloudEvent around `data`. kind: the `type`. expires: it is history from its own time on.
+    dataref: where evidence is found."""
     number, text, _ = SEVERITY[severity]
     ms = min(max(sequence_ms, 0), _LONGEST_SEQUENCE_MS)
     return AlertEvent(
@@ -122,8 +127,17 @@ def envelope(
         correlationid=subject,
         causationid=causation,
         expirytime=instant(at_ms) if expires else "",
+        dataref=dataref,
         data=data,
     )
+
+
+def _clip(alert: Alert) -> str:
+    """The clip of what fell, by the camera that decided; "" when no camera did."""
+    why = alert.why
+    if not why.quantity.startswith(FALLING) or alert.device.startswith(PREFIX):
+        return ""
+    return reference(alert.device, why.ts_ms)
 
 
 def area_of(alert: Alert) -> str:

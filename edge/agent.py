@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge.clip_desk import ClipDesk
+from edge.clip_folder import ClipFolder
 from edge.clock import SystemClock
 from edge.intake import Intake
 from edge.link import Link
@@ -89,6 +91,7 @@ class Agent:
             added=self._link.added,
             changed=self._link.changed,
         )
+        self._desk = _desk(settings, gateways[0])
         self._asked = False
         self._done = threading.Event()
         self._failure: BaseException | None = None
@@ -109,6 +112,8 @@ class Agent:
         )  # fmt: skip
         for thread in self._threads.values():
             thread.start()
+        if self._desk is not None:
+            self._desk.start()
 
     def run(self) -> None:
         """Start, work until `ask_to_stop` or a failure, stop. Raises what a thread failed with."""
@@ -134,6 +139,8 @@ class Agent:
     def stop(self) -> None:
         """Flush, commit, say goodbye. Raises what a thread failed with."""
         self.clock.stop()
+        if self._desk is not None:
+            self._desk.stop()
         self._intake.stop()
         self._join("source")
         self._writer.stop()
@@ -200,6 +207,16 @@ class Agent:
         thread.join(JOIN_S)
         if thread.is_alive():
             log.error("thread doesn't end name=%s", name)
+
+
+def _desk(settings: Settings, gateway: str) -> ClipDesk | None:
+    """Where the clips of this agent's cameras are asked for; None when it keeps none."""
+    clips = settings.clips()
+    if clips is None:
+        return None
+    path, limit_mib, hours = clips
+    folder = ClipFolder(Path(path), limit_bytes=limit_mib << 20, hours=hours)
+    return ClipDesk(folder, gateway, settings.broker, settings.port())
 
 
 def open_agent(settings: Settings, *, again: Callable[[], bool]) -> Agent | None:

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import msgspec
 
 from contracts.topics import ID
+from edge.clip_folder import CLIPS_HOURS, CLIPS_MIB
 from edge.outbox import OutboxLimits
 from edge.packer import PackLimits
 from edge.window import WindowLimits
@@ -121,6 +122,18 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     def source_kind(self) -> str:
         return str(self.source["kind"])
+
+    def clips(self) -> tuple[str, int, float] | None:
+        """(folder, MiB, hours) of the clips of cameras; None when none are kept."""
+        folder = self.source.get("clips_dir")
+        if self.source_kind() != "camera" or not folder:
+            return None
+        source = self.source
+        return (
+            str(folder),
+            source.get("clips_mib", CLIPS_MIB),
+            source.get("clips_hours", CLIPS_HOURS),
+        )
 
     def source_options(self) -> dict[str, Any]:
         options = {name: value for name, value in self.source.items() if name != "kind"}

@@ -90,6 +90,8 @@ def _told(name: str, events: list[dict[str, Any]]) -> Iterator[str]:
     spot = [place[key] for key in ("building", "unit", "floor")]
     yield f"place     {grid}   {' '.join(filter(None, names + spot))}"
     yield f"device    {last['device']}"
+    if events[-1].get("dataref"):
+        yield f"clip      {events[-1]['dataref']}   (gridwarden clip fetch)"
     yield (
         f"time      happened {timing['happened']}, heard {timing['heard']}, "
         f"clock {timing['clock']}{', late' if timing['late'] else ''}"

@@ -30,6 +30,7 @@ VERBS = {
     "train": "app",
     "evaluate": "app",
     "detect": "app",
+    "clip": "app",
     "worker": "command",
 }
 """Verb -> what stands for it in the module of the same name: one command, or several."""

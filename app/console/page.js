@@ -241,7 +241,9 @@ function card(event) {
     data.acknowledged ? "acknowledged" : "unacknowledged", isHeld(data) ? "held" : "told"];
   const node = make("li", kinds.join(" "));
   node.dataset.alert = data.alert;
-  node.append(make("div", "level", data.level), middle(data, text), acts(data, text, node));
+  const said = middle(data, text);
+  if (event.dataref) said.append(make("div", "meta", `${text.clip}: ${event.dataref}`));
+  node.append(make("div", "level", data.level), said, acts(data, text, node));
   return node;
 }
 

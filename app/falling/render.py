@@ -207,7 +207,7 @@ class Encoder:
         self._context = context
         # Always the same frame: the encoder keeps a copy of its own.
         self._frame: Any = av.VideoFrame(width, height, "gray")
-        plane = self._frame.planes[0]
+        plane: Any = self._frame.planes[0]
         rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
         self._luma = rows[:height, :width]
         self._number = 0

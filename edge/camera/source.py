@@ -21,10 +21,13 @@ from contracts.batch import ReadingBatch
 from contracts.topics import ID
 from contracts.tracklets import encode
 from edge.camera import CameraError
+from edge.camera.clip_writer import Writer
+from edge.camera.evidence import Evidence
 from edge.camera.frontend import FrontEnd
 from edge.camera.health import State
 from edge.camera.scale import CameraFile, View, default_view, load_camera_file, make_view
-from edge.camera.video import Clip, Frame, Timeouts, is_stream, open_video, redacted
+from edge.camera.video import Clip, Frame, Timeouts, Video, is_stream, open_video, redacted
+from edge.clip_folder import CLIPS_HOURS, CLIPS_MIB, ClipFolder
 from edge.clock import Clock
 from edge.sources import Drawn, SourceError
 
@@ -34,6 +37,8 @@ AGAIN_MS, AGAIN_MOST_MS = 1_000, 30_000
 DRIFT_MS = 2_000
 """Between the stream's time stamps and the wall clock, beyond which the latter is taken anew."""
 WAITING = 256
+EARLY = 100
+"""Packets that are held until the first picture is there."""
 
 log = logging.getLogger("gridwarden.edge.camera")
 
@@ -50,12 +55,16 @@ class CameraOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 
 class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """pace: 1 = a clip plays as recorded, 0 = as fast as it can be decoded; streams have their
-    own pace. open_s, read_s: time-outs of streams."""
+    own pace. open_s, read_s: time-outs of streams. clips_dir: where evidence is kept, "" = none;
+    clips_mib, clips_hours: how much of it, and how long."""
 
     cameras: Annotated[list[CameraOptions], msgspec.Meta(min_length=1, max_length=64)]
     pace: Annotated[float, msgspec.Meta(ge=0, le=100)] = 1.0
     open_s: Annotated[float, msgspec.Meta(gt=0, le=120)] = 10.0
     read_s: Annotated[float, msgspec.Meta(gt=0, le=120)] = 5.0
+    clips_dir: str = ""
+    clips_mib: Annotated[int, msgspec.Meta(ge=16, le=1_000_000)] = CLIPS_MIB
+    clips_hours: Annotated[float, msgspec.Meta(gt=0, le=8784)] = CLIPS_HOURS
 
 
 class Watched:
@@ -71,7 +80,12 @@ class Watched:
         *,
         pace: float,
         timeouts: Timeouts,
+        writer: Writer | None = None,
     ) -> None:
+        self._writer = writer
+        self._evidence: Evidence | None = None
+        self._early: list[Any] = []
+        self._is_early = True
         self.device = options.device
         self.url = url
         self._path = Path(options.camera_file)
@@ -103,9 +117,11 @@ class Watched:
     def _watch(self) -> bool:
         """One connection. Whether this was a clip, and it is over. Raises `CameraError`."""
         video = open_video(self.url, self._timeouts)
+        self._early.clear()
+        self._is_early = True
         try:
             front: FrontEnd | None = None
-            for frame in video.frames():
+            for frame in video.frames(self._packet):
                 if front is None:
                     front = self._begun(video)
                 if not self._keep_pace(front, frame):
@@ -116,6 +132,9 @@ class Watched:
                 front.finish()
                 self._tell(front, None)
         finally:
+            if self._evidence is not None:
+                self._evidence.finish()
+                self._evidence = None
             video.close()
         if is_stream(self.url):
             raise CameraError(f"{redacted(self.url)}: the stream has ended")
@@ -132,7 +151,21 @@ class Watched:
             view = make_view(self._file, video.width, video.height, self._path)
         self._said.clear()
         self._say_again_us = 0
-        return FrontEnd(self.device, view, video.fps, start_ms=self._clock.wall_ms())
+        front = FrontEnd(self.device, view, video.fps, start_ms=self._clock.wall_ms())
+        if self._writer is not None and view.mask is not None and isinstance(video, Video):
+            self._evidence = Evidence(front, video.stream, self._writer)
+            for packet in self._early:
+                self._evidence.packet(packet)
+        self._early.clear()
+        self._is_early = False
+        return front
+
+    def _packet(self, packet: Any) -> None:
+        """The first ones come before there is a picture, and hold its key frame."""
+        if self._evidence is not None:
+            self._evidence.packet(packet)
+        elif self._writer is not None and self._is_early and len(self._early) < EARLY:
+            self._early.append(packet)
 
     def _keep_pace(self, front: FrontEnd, frame: Frame) -> bool:
         """Wait for a clip's frame, or mend a stream's clock. False when the agent stops."""
@@ -162,7 +195,12 @@ class Watched:
             self._say_again_us = (frame.at_us if frame else 0) + STATE_US
         if front.has_ended:
             rows = [(self.device, "camera", "online", at_ms, 1.0, 0)]
-            self._put(Drawn(ReadingBatch.of(rows), tracks=encode(front.drain())))
+            batch = front.drain()
+            self._put(Drawn(ReadingBatch.of(rows), tracks=encode(batch)))
+            if self._evidence is not None:
+                self._evidence.fell(batch)
+        if self._evidence is not None and frame is not None:
+            self._evidence.frame(frame)
 
     def _say(self, at_ms: int, now: dict[str, float]) -> None:
         self._said = now
@@ -188,11 +226,21 @@ class CameraSource:
         self._clock = clock
         self._out: queue.Queue[Drawn | None] = queue.Queue(WAITING)
         timeouts = Timeouts(options.open_s, options.read_s)
+        self._writer = _writer(options, clock)
         self.watched = []
         for number, one in enumerate(options.cameras):
             url, camera = _checked(number, one)
             self.watched.append(
-                Watched(one, url, camera, clock, self._out, pace=options.pace, timeouts=timeouts)
+                Watched(
+                    one,
+                    url,
+                    camera,
+                    clock,
+                    self._out,
+                    pace=options.pace,
+                    timeouts=timeouts,
+                    writer=self._writer,
+                )
             )
         devices = [one.device for one in options.cameras]
         if len(set(devices)) != len(devices):
@@ -202,6 +250,8 @@ class CameraSource:
         """Until all clips are over, or the agent stops."""
         # One thread a camera is the budget: the libraries are not to make their own.
         cv2.setNumThreads(1)
+        if self._writer is not None:
+            self._writer.start()
         for one in self.watched:
             threading.Thread(target=one.run, name=f"camera {one.device}", daemon=True).start()
         left = len(self.watched)
@@ -218,7 +268,26 @@ class CameraSource:
                 yield drawn
 
     def close(self) -> None:
-        """The cameras' threads see the stopped clock and end."""
+        """The cameras' threads see the stopped clock and end; clips that wait are written."""
+        if self._writer is not None:
+            self._writer.stop()
+
+
+def _writer(options: Options, clock: Clock) -> Writer | None:
+    """Raises `SourceError`."""
+    if not options.clips_dir:
+        return None
+    folder = ClipFolder(
+        Path(options.clips_dir),
+        limit_bytes=options.clips_mib << 20,
+        hours=options.clips_hours,
+    )
+    try:
+        return Writer(folder, clock)
+    except OSError as error:
+        raise SourceError(
+            f"source.clips_dir: {options.clips_dir}: {error.strerror}; name a folder to write in"
+        ) from None
 
 
 def _checked(number: int, one: CameraOptions) -> tuple[str, CameraFile | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import socket
 import subprocess
@@ -13,7 +14,7 @@ import pytest
 
 from app.falling.render import Encoder, Painter
 from app.falling.scenes import Part, Recipe, draw
-from tests.app.running import Child, Server, until
+from tests.app.running import Child, Server, gridwarden, until
 from tests.parts.tools import ROOT
 
 SCENE = Recipe(
@@ -104,9 +105,21 @@ def set_up(folder: Path, url: str) -> tuple[Server, Path]:
     agent.write_text(
         f'[agent]\ngateway = "gw-1"\n[broker]\nhost = "127.0.0.1"\nport = {port}\n'
         '[outbox]\npath = "outbox.db"\n[source]\nkind = "camera"\nread_s = 2\n'
+        'clips_dir = "clips"\n'
         f'[[source.cameras]]\ndevice = "cam-1"\nurl = "{url}"\ncamera_file = "cam-1.toml"\n'
     )
     return server, agent
+
+
+def clip_of(server: Server, alert: Any, folder: Path) -> bytes:
+    """The clip that the alert refers to, when the seconds after the fall are over."""
+    told = gridwarden("explain", alert["alert"], "--data", folder / "data", "--json")
+    (reference, *_) = {event["dataref"] for event in json.loads(told.stdout)["events"]}
+    port = server.told(r"^broker \S+ on 127\.0\.0\.1:(\d+)")
+    fetch = ("clip", "fetch", reference, "--config", folder / "server.toml", "--port", port,
+             "--out", folder / "clip.mp4", "--wait", "5")  # fmt: skip
+    until(lambda: gridwarden(*fetch).returncode == 0, "the clip", 60)
+    return (folder / "clip.mp4").read_bytes()
 
 
 def alert_of(server: Server, rule: str) -> Any:
@@ -121,6 +134,8 @@ def test_a_fall_before_a_camera_is_an_alert_of_its_grid_and_a_dead_camera_says_s
         alert = until(lambda: alert_of(server, "camera.falling_object"), "an alert", 90)
         assert alert["device"] == "cam-1"
         assert alert["grid"] == GRID
+        clip = clip_of(server, alert, tmp_path)
+        assert clip[4:8] == b"ftyp"
         rtsp.stop()
         until(lambda: "camera lost device=cam-1" in agent.err, "word of the lost camera", 60)
         rtsp.start()

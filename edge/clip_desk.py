@@ -1,0 +1,129 @@
+"""Where clips are asked for: answers `gw/v1/{gateway}/ask` from the folder of clips.
+
+A connection of its own, so that a clip never stands in the way of readings. The broker's access
+list says who may ask (the server alone); nothing is sent that wasn't asked for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import ssl
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+
+from contracts import topics
+from contracts.clips import PART_BYTES, ClipAsk, ClipPart, encode
+from edge.clip_folder import ClipFolder
+from edge.settings import BrokerSettings
+
+LISTED = 500
+"""Clips that a list holds at most, the newest."""
+
+log = logging.getLogger("gridwarden.edge.clips")
+_asks = msgspec.json.Decoder(ClipAsk)
+
+
+class ClipDesk:
+    """`start` and `stop`; paho's thread does the rest, and connects again by itself."""
+
+    def __init__(
+        self, folder: ClipFolder, gateway: str, settings: BrokerSettings, port: int
+    ) -> None:
+        self._folder = folder
+        self._gateway = gateway
+        self._settings = settings
+        self._port = port
+        self._client = self._built()
+        self.counts: Counter[str] = Counter()
+
+    def _built(self) -> paho.Client:
+        settings = self._settings
+        client = paho.Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=f"{self._gateway}-clips",
+            protocol=paho.MQTTv5,
+        )
+        if settings.tls:
+            client.tls_set(
+                ca_certs=settings.ca_file or None,
+                certfile=settings.cert_file or None,
+                keyfile=settings.key_file or None,
+                tls_version=ssl.PROTOCOL_TLS_CLIENT,
+            )
+        if settings.username:
+            secret = settings.password_file
+            password = Path(secret).read_text("utf-8").rstrip("\r\n") if secret else None
+            client.username_pw_set(settings.username, password)
+        client.reconnect_delay_set(1, 60)
+        client.on_connect = self._on_connect
+        client.on_message = self._on_message
+        return client
+
+    def start(self) -> None:
+        self._client.connect_async(
+            self._settings.host, self._port, keepalive=self._settings.keepalive_s
+        )
+        self._client.loop_start()
+
+    def stop(self) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def _on_connect(
+        self, client: paho.Client, _data: Any, _flags: Any, code: Any, _properties: Any
+    ) -> None:
+        if code.is_failure:
+            log.warning("clips not reachable gateway=%s why=%s", self._gateway, code)
+            return
+        client.subscribe(topics.ask(self._gateway), qos=1)
+
+    def _on_message(self, client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
+        try:
+            ask = _asks.decode(message.payload)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            self.counts["not_understood"] += 1
+            log.warning("clip not asked for gateway=%s why=%r", self._gateway, str(error)[:200])
+            return
+        try:
+            answer = self._listed(ask) if ask.kind == "list" else self._clip(ask)
+        except OSError as error:
+            log.error("clip can't be read gateway=%s why=%r", self._gateway, str(error))
+            answer = [encode(ClipPart(ask=ask.ask, why=f"can't be read: {error.strerror}"))]
+        self.counts[ask.kind] += 1
+        log.info("clip asked for kind=%s camera=%s at_ms=%d", ask.kind, ask.camera, ask.at_ms)
+        for payload in answer:
+            client.publish(topics.clip(self._gateway), payload, qos=1)
+
+    def _listed(self, ask: ClipAsk) -> list[bytes]:
+        kept = self._folder.kept(ask.camera)[-LISTED:]
+        return [encode(ClipPart(ask=ask.ask), msgspec.json.encode(kept))]
+
+    def _clip(self, ask: ClipAsk) -> list[bytes]:
+        clip = self._folder.nearest(ask.camera, ask.at_ms)
+        if clip is None:
+            return [encode(ClipPart(ask=ask.ask, camera=ask.camera, why="no clip of that moment"))]
+        data = self._folder.file(clip).read_bytes()
+        digest = hashlib.sha256(data).hexdigest()
+        parts = max(1, -(-len(data) // PART_BYTES))
+        return [
+            encode(
+                ClipPart(
+                    ask=ask.ask,
+                    part=n,
+                    parts=parts,
+                    camera=clip.camera,
+                    start_ms=clip.start_ms,
+                    end_ms=clip.end_ms,
+                    size=len(data),
+                    sha256=digest,
+                ),
+                data[n * PART_BYTES : (n + 1) * PART_BYTES],
+            )
+            for n in range(parts)
+        ]
