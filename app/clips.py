@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import queue
 import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
-import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion
 
 from app.settings import MqttSettings, SettingsError
 from contracts import topics
@@ -22,6 +18,10 @@ from contracts.clips import ClipAsk, ClipPart, KeptClip, decode
 from contracts.rejects import Refused
 from ingest.registry import RegistryError
 from ingest.registry import load as load_registry
+from ingest.subscriber import BrokerAddress, Subscriber
+
+POLL_S = 0.02
+MESSAGES = 64
 
 
 class ClipError(Exception):
@@ -83,23 +83,23 @@ def _answers(
     mqtt: MqttSettings, gateway: str, ask: ClipAsk, wait_s: float
 ) -> Iterator[tuple[ClipPart, bytes]]:
     """Answers to an ask, as they come; each is waited for `wait_s`."""
-    heard: queue.Queue[bytes] = queue.Queue()
-    with _connected(mqtt, topics.clip(gateway), heard, wait_s) as client:
-        client.publish(topics.ask(gateway), msgspec.json.encode(ask), qos=1)
+    with _connected(mqtt, topics.clip(gateway), wait_s) as there:
+        there.publish(topics.ask(gateway), msgspec.json.encode(ask), qos=1)
         until = time.monotonic() + wait_s
         while (left := until - time.monotonic()) > 0:
-            try:
-                head, body = decode(heard.get(timeout=left))
-            except queue.Empty:
-                break
-            except Refused as refused:
-                raise ClipError(f"{gateway}: not understood: {refused}") from None
-            if head.ask != ask.ask:
-                continue  # Somebody else's answer.
-            if head.why:
-                raise ClipError(f"{gateway}: {head.why}")
-            until = time.monotonic() + wait_s
-            yield head, body
+            messages = there.take(MESSAGES, max(round(left * 1000), 1), gather_ms=0)
+            there.ack(messages)
+            for message in messages:
+                try:
+                    head, body = decode(message.payload)
+                except Refused as refused:
+                    raise ClipError(f"{gateway}: not understood: {refused}") from None
+                if head.ask != ask.ask:
+                    continue  # Somebody else's answer.
+                if head.why:
+                    raise ClipError(f"{gateway}: {head.why}")
+                until = time.monotonic() + wait_s
+                yield head, body
     raise ClipError(
         f"{gateway}: no answer within {wait_s:g} s; is it online, and does it keep clips "
         "(clips_dir)?"
@@ -107,54 +107,34 @@ def _answers(
 
 
 @contextmanager
-def _connected(
-    mqtt: MqttSettings, topic: str, heard: queue.Queue[bytes], wait_s: float
-) -> Iterator[paho.Client]:
-    """A client that hears `topic`."""
-    client = paho.Client(
-        CallbackAPIVersion.VERSION2,
-        client_id=f"gridwarden-clip-{secrets.token_hex(4)}",
-        protocol=paho.MQTTv5,
+def _connected(mqtt: MqttSettings, topic: str, wait_s: float) -> Iterator[Subscriber]:
+    """A subscriber to `topic`, without a session that outlives it."""
+    address = BrokerAddress(
+        host=mqtt.host,
+        port=mqtt.port,
+        username=mqtt.username,
+        password=_password(mqtt),
+        tls=mqtt.tls,
+        ca_file=str(mqtt.ca_file or ""),
     )
-    if mqtt.tls:
-        client.tls_set(ca_certs=str(mqtt.ca_file) if mqtt.ca_file else None)
-    if mqtt.username:
-        client.username_pw_set(mqtt.username, _password(mqtt))
-    ready: queue.Queue[str] = queue.Queue()
-
-    def on_connect(client: paho.Client, _data: Any, _flags: Any, code: Any, _more: Any) -> None:
-        if code.is_failure:
-            ready.put(str(code))
-        else:
-            client.subscribe(topic, qos=1)
-
-    def on_subscribe(_client: paho.Client, _data: Any, _mid: int, codes: Any, _more: Any) -> None:
-        ready.put(str(codes[0]) if codes and codes[0].is_failure else "")
-
-    client.on_connect = on_connect
-    client.on_subscribe = on_subscribe
-    client.on_message = lambda _client, _data, message: heard.put(bytes(message.payload))
+    name = f"gridwarden-clip-{secrets.token_hex(4)}"
+    there = Subscriber(address, client_id=name, session_s=0, filters=(topic,))
+    there.start()
     try:
-        client.connect(mqtt.host, mqtt.port)
-    except (OSError, ValueError) as error:
-        raise ClipError(f"broker {mqtt.host}:{mqtt.port}: {error}; is it running?") from None
-    client.loop_start()
-    try:
-        try:
-            why = ready.get(timeout=wait_s)
-        except queue.Empty:
-            why = "no answer"
-        if why:
-            raise ClipError(f"broker {mqtt.host}:{mqtt.port}: {why}")
-        yield client
+        until = time.monotonic() + wait_s
+        while not there.connected:
+            if there.last_error or time.monotonic() > until:
+                why = there.last_error or "no answer"
+                raise ClipError(f"broker {mqtt.host}:{mqtt.port}: {why}; is it running?")
+            time.sleep(POLL_S)
+        yield there
     finally:
-        client.disconnect()
-        client.loop_stop()
+        there.stop()
 
 
-def _password(mqtt: MqttSettings) -> str | None:
+def _password(mqtt: MqttSettings) -> str:
     if mqtt.password_file is None:
-        return None
+        return ""
     try:
         return mqtt.password_file.read_text("utf-8").strip()
     except (OSError, UnicodeDecodeError):

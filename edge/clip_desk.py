@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import ssl
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import msgspec
-import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion
 
 from contracts import topics
 from contracts.clips import PART_BYTES, ClipAsk, ClipPart, encode
 from edge.clip_folder import ClipFolder
+from edge.connection import client_for
 from edge.settings import BrokerSettings
 
 LISTED = 500
@@ -42,24 +39,8 @@ class ClipDesk:
         self._client = self._built()
         self.counts: Counter[str] = Counter()
 
-    def _built(self) -> paho.Client:
-        settings = self._settings
-        client = paho.Client(
-            CallbackAPIVersion.VERSION2,
-            client_id=f"{self._gateway}-clips",
-            protocol=paho.MQTTv5,
-        )
-        if settings.tls:
-            client.tls_set(
-                ca_certs=settings.ca_file or None,
-                certfile=settings.cert_file or None,
-                keyfile=settings.key_file or None,
-                tls_version=ssl.PROTOCOL_TLS_CLIENT,
-            )
-        if settings.username:
-            secret = settings.password_file
-            password = Path(secret).read_text("utf-8").rstrip("\r\n") if secret else None
-            client.username_pw_set(settings.username, password)
+    def _built(self) -> Any:
+        client = client_for(self._settings, f"{self._gateway}-clips", reconnects=True)
         client.reconnect_delay_set(1, 60)
         client.on_connect = self._on_connect
         client.on_message = self._on_message
@@ -76,14 +57,14 @@ class ClipDesk:
         self._client.loop_stop()
 
     def _on_connect(
-        self, client: paho.Client, _data: Any, _flags: Any, code: Any, _properties: Any
+        self, client: Any, _data: Any, _flags: Any, code: Any, _properties: Any
     ) -> None:
         if code.is_failure:
             log.warning("clips not reachable gateway=%s why=%s", self._gateway, code)
             return
         client.subscribe(topics.ask(self._gateway), qos=1)
 
-    def _on_message(self, client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
+    def _on_message(self, client: Any, _data: Any, message: Any) -> None:
         try:
             ask = _asks.decode(message.payload)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:

@@ -69,6 +69,31 @@ class _Owed:
     sent_ms: float
 
 
+def client_for(settings: BrokerSettings, client_id: str, *, reconnects: bool) -> paho.Client:
+    """A client with the broker's names and secrets, not connected. reconnects: by itself.
+
+    Raises OSError for a file that can't be read.
+    """
+    client = paho.Client(
+        CallbackAPIVersion.VERSION2,
+        client_id=client_id,
+        protocol=paho.MQTTv5,
+        reconnect_on_failure=reconnects,
+    )
+    if settings.tls:
+        client.tls_set(
+            ca_certs=settings.ca_file or None,
+            certfile=settings.cert_file or None,
+            keyfile=settings.key_file or None,
+            tls_version=ssl.PROTOCOL_TLS_CLIENT,
+        )
+    if settings.username:
+        secret = settings.password_file
+        password = Path(secret).read_text("utf-8").rstrip("\r\n") if secret else None
+        client.username_pw_set(settings.username, password)
+    return client
+
+
 class Connection:
     """gateways: rows of the agent's gateways that speak over it. `mono_ms` is the clock."""
 
@@ -98,24 +123,7 @@ class Connection:
         self._client = self._built()
 
     def _built(self) -> paho.Client:
-        client = paho.Client(
-            CallbackAPIVersion.VERSION2,
-            client_id=self.client_id,
-            protocol=paho.MQTTv5,
-            reconnect_on_failure=False,
-        )
-        settings = self._settings
-        if settings.tls:
-            client.tls_set(
-                ca_certs=settings.ca_file or None,
-                certfile=settings.cert_file or None,
-                keyfile=settings.key_file or None,
-                tls_version=ssl.PROTOCOL_TLS_CLIENT,
-            )
-        if settings.username:
-            secret = settings.password_file
-            password = Path(secret).read_text("utf-8").rstrip("\r\n") if secret else None
-            client.username_pw_set(settings.username, password)
+        client = client_for(self._settings, self.client_id, reconnects=False)
         # Our own windows bound what is on its way; a queue in paho would only hide packs.
         client.max_inflight_messages_set(0)
         client.on_connect = self._on_connect
