@@ -120,6 +120,8 @@ def test_asyncapi_addresses_are_the_topics() -> None:
         "states": topics.state("gw-1"),
         "acks": topics.ack("gw-1"),
         "commands": topics.cmd("gw-1"),
+        "asks": topics.ask("gw-1"),
+        "clips": topics.clip("gw-1"),
         "telemetry": topics.foreign(grid, "smoke", "d-1", "tele"),
         "events": topics.foreign(grid, "smoke", "d-1", "evt"),
         "alerts": topics.alert(grid, "smoke", 1),
