@@ -31,6 +31,7 @@ class Reason(Enum):
     DUPLICATE_READING = "duplicate_reading"
     BAD_RECORDING = "bad_recording"
     STORE_REFUSED = "store_refused"
+    UNDECIDABLE = "undecidable"
 
 
 class Reject(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,6 +11,8 @@ however often the state was saved and restored:
   Workers tell the time each second, so there is none unless nobody worked on the partition; and a
   clock that was years behind must not make millions.
 * A pack that the ledger has doesn't come out again. What can't be read becomes a letter.
+* A bundle with a control record whose content isn't at hand yet ends a call; it comes first in the
+  next one, so that only the time of the answer depends on it.
 """
 
 from __future__ import annotations
@@ -63,13 +65,17 @@ class Letter(NamedTuple):
 class Taken:
     """What bundles came to. records: with positions. offsets: of each record's bundle.
 
-    counts: `duplicate` packs, and records by kind in small letters; marks are those that came out.
+    nths: of each record its place in the bundle, -1 for marks. counts: `duplicate` packs, and
+    records by kind in small letters; marks are those that came out. waits_for: what must be at hand
+    before the next bundle can be taken.
     """
 
     records: list[LogRecord] = field(default_factory=list)
     offsets: list[int] = field(default_factory=list)
+    nths: list[int] = field(default_factory=list)
     letters: list[Letter] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
+    waits_for: Installed | None = None
 
 
 class OffsetsMissing(Exception):
@@ -99,23 +105,37 @@ Proof = Callable[[Installed], None]
 """Raises `Refused` when what a control record names can't be put in force."""
 
 
+Ready = Callable[[Installed], bool]
+"""Whether what a control record names is at hand, be it good or bad."""
+Place = tuple[int, int]
+"""(offset, nth) of a record; nth -1 is the whole bundle."""
+
+
 def _anything(_: Installed) -> None:
     return
+
+
+def always_ready(_: Installed) -> bool:
+    return True
 
 
 class PartitionLog:
     """The log of one partition, from its first record on. Not safe for several threads.
 
     offset: of the last record taken, -1 = none. position: of the last record given. last_ms: its
-    time, or that of a MARK since.
+    time, or that of a MARK since. undecidable: records that nothing can be made of, with the
+    reason: they become letters. Who knows them tells it before they come; they are no state.
     """
 
-    def __init__(self, *, prove: Proof = _anything, first_offset: int = 0) -> None:
+    def __init__(
+        self, *, prove: Proof = _anything, ready: Ready = always_ready, first_offset: int = 0
+    ) -> None:
         """prove: its answer must depend on the content behind the hash only.
 
         first_offset: where the partition begins, when what was before is knowingly left out.
         """
-        self._prove = prove
+        self._prove, self._ready = prove, ready
+        self.undecidable: dict[Place, str] = {}
         self.offset = first_offset - 1
         self.position = 0
         self.last_ms = 0
@@ -127,6 +147,7 @@ class PartitionLog:
     def take(self, bundles: Sequence[Bundle]) -> Taken:
         """The next records of the partition. One that was taken before is passed over.
 
+        Ends early where a bundle `waits_for` something; nothing of that one was taken.
         Raises `OffsetsMissing`: then nothing of the later ones was taken.
         """
         taken = Taken()
@@ -135,7 +156,12 @@ class PartitionLog:
                 continue
             if bundle.offset != self.offset + 1:
                 raise OffsetsMissing(self.offset + 1, bundle.offset)
-            self._take(bundle, taken)
+            records = self._decoded(bundle, taken)
+            taken.waits_for = self._not_ready(records)
+            if taken.waits_for is not None:
+                break
+            for record in records:
+                self._pass(bundle, record, taken)
             self.offset = bundle.offset
             self._keep_losses()
         return taken
@@ -145,18 +171,30 @@ class PartitionLog:
         one, of a log that was made anew."""
         self.offset = offset - 1
 
-    def _take(self, bundle: Bundle, taken: Taken) -> None:
-        if bundle.value is None:
-            reject = Reject(reason=Reason.BAD_STRUCTURE, field="bundle", detail="no value")
-            self._refuse(bundle, -1, "", reject, b"", taken)
-            return
+    def _decoded(self, bundle: Bundle, taken: Taken) -> list[LogRecord]:
+        """Without positions yet: instead each has its place in the bundle."""
+        why = self.undecidable.get((bundle.offset, -1))
+        if bundle.value is None or why is not None:
+            reason = Reason.BAD_STRUCTURE if why is None else Reason.UNDECIDABLE
+            reject = Reject(reason=reason, field="bundle", detail=why or "no value")
+            self._refuse(bundle, -1, "", reject, bundle.value or b"", taken)
+            return []
         try:
-            records = decode_bundle(bundle.value, 0)
+            return decode_bundle(bundle.value, 0)
         except Refused as refused:
             self._refuse(bundle, -1, "", refused.reject, bundle.value, taken)
-            return
+            return []
+
+    def _not_ready(self, records: list[LogRecord]) -> Installed | None:
         for record in records:
-            self._pass(bundle, record, taken)
+            if record.kind is RecordKind.INSTALLED:
+                try:
+                    installed = _decoded(_installed, record)
+                except Refused:
+                    continue  # It becomes a letter in its turn.
+                if not self._ready(installed):
+                    return installed
+        return None
 
     def _pass(self, bundle: Bundle, record: LogRecord, taken: Taken) -> None:
         """position of `record`: its place in the bundle."""
@@ -175,7 +213,13 @@ class PartitionLog:
             taken.counts["duplicate"] += 1
             return
         self._pass_time(bundle, at_ms, taken)
-        self._give(bundle, record.kind, at_ms, taken, record.source, record.payload)
+        why = self.undecidable.get((bundle.offset, record.position))
+        if why is None:
+            self._give(bundle, record, at_ms, taken)
+        else:
+            reject = Reject(reason=Reason.UNDECIDABLE, detail=why)
+            self._refuse(bundle, record.position, record.source, reject, record.payload, taken)
+        # An undecidable one too: it has come, and its gateway must not be asked for it.
         note(self.ledger, found, at_ms)
 
     def _check_control(self, record: LogRecord) -> None:
@@ -193,22 +237,19 @@ class PartitionLog:
         if at_ms <= self._next_mark_ms:
             return
         for mark_ms in marks_of(self._next_mark_ms, at_ms):
-            self._give(bundle, RecordKind.MARK, mark_ms, taken)
+            mark = LogRecord(RecordKind.MARK, mark_ms, "", b"", -1)
+            self._give(bundle, mark, mark_ms, taken)
         self._next_mark_ms = _second_before(at_ms) + SECOND_MS
 
-    def _give(
-        self,
-        bundle: Bundle,
-        kind: RecordKind,
-        at_ms: int,
-        taken: Taken,
-        source: str = "",
-        payload: bytes = b"",
-    ) -> None:
+    def _give(self, bundle: Bundle, record: LogRecord, at_ms: int, taken: Taken) -> None:
+        """position of `record`: its place in the bundle."""
         self.position += 1
-        taken.records.append(LogRecord(kind, at_ms, source, payload, self.position))
+        taken.records.append(
+            LogRecord(record.kind, at_ms, record.source, record.payload, self.position)
+        )
         taken.offsets.append(bundle.offset)
-        taken.counts[kind.name.lower()] += 1
+        taken.nths.append(record.position)
+        taken.counts[record.kind.name.lower()] += 1
 
     def _refuse(
         self,

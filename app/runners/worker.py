@@ -27,22 +27,24 @@ import faust
 import msgspec
 import structlog
 from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
 from yarl import URL
 
-from app.contents import Contents
 from app.logs import logger
 from app.stream import admin
 from app.stream.client import quiet_clients, ssl_context
-from app.stream.contents import ContentTopic
+from app.stream.contents import ContentIndex, Library, read_content
 from app.stream.ends import looker
 from app.stream.lane import Saver, Waiting
 from app.stream.lanes import Lanes, Surroundings
 from app.stream.outlet import Outlet
 from app.stream.post import OutletPost
+from app.stream.ranges import RangeReader, range_reader
 from app.stream.readings import Readings
 from app.stream.settings import KafkaSettings, StreamSettings, secret
-from app.stream.snapshots import snapshot_reader
+from app.stream.snapshots import SnapshotReader
 from app.stream.tails import Tail
+from app.stream.takeover import Takeover
 from app.stream.topics import RECORD_BYTES
 from app.stream.vitals import Vitals
 from app.stream.watch import Facts, stuck
@@ -73,10 +75,15 @@ class _Consumer(driver.Consumer):
     async def perform_seek(self) -> None:
         app = cast(_App, self.app)
         here = {tp.partition: tp for tp in self.assignment() if tp.topic == app.log_topic}
-        for number, offset in app.positions(here).items():
-            tp = here[number]
-            await self.seek(tp, offset)
-            self._committed_offset[tp] = offset or None
+        known = app.positions(here)
+        # Those that are still being taken over are read once they are.
+        self.pause_partitions({tp for number, tp in here.items() if number not in known})
+        for number, offset in known.items():
+            await self.seek_on(here[number], offset)
+
+    async def seek_on(self, tp: TP, offset: int) -> None:
+        await self.seek(tp, offset)
+        self._committed_offset[tp] = offset or None
 
 
 class _Transport(driver.Transport):
@@ -86,6 +93,27 @@ class _Transport(driver.Transport):
 class _App(faust.App):
     log_topic = ""
     positions: Callable[[Iterable[int]], dict[int, int]]
+
+
+class _Reading:
+    """What lanes have of faust's consumer. A rebalance that is under way seeks for itself."""
+
+    def __init__(self, app: _App) -> None:
+        self._app = app
+
+    def _here(self, number: int) -> set[TP]:
+        tp = TP(self._app.log_topic, number)
+        return {tp} & set(self._app.consumer.assignment())
+
+    async def resume(self, number: int, offset: int | None) -> None:
+        consumer = cast(_Consumer, self._app.consumer)
+        for tp in self._here(number):
+            if offset is not None:
+                await consumer.seek_on(tp, offset)
+            consumer.resume_partitions({tp})
+
+    def hold(self, number: int) -> None:
+        self._app.consumer.pause_partitions(self._here(number))
 
 
 def _app(settings: StreamSettings) -> _App:
@@ -186,14 +214,9 @@ class Worker:
         settings, topics = self.settings, self._topics
         self._outlet = Outlet(settings.kafka)
         stack.push_async_callback(self._outlet.close)
-        reader = await stack.enter_async_context(
-            snapshot_reader(settings.kafka, topics.snapshots.name)
-        )
+        reader = SnapshotReader(await self._reader(stack), topics.snapshots.name)
         self._looker = await stack.enter_async_context(looker(settings.kafka, topics.log.name))
-        contents = ContentTopic(topics.content.name)
-        tail = Tail(settings.kafka, topics.content.name, contents.take)
-        self._spawn(stack, "content", tail.run())
-        await tail.caught_up.wait()
+        contents = await self._library(stack)
         post = OutletPost(self._outlet)
         self._readings = Readings(settings, post, clock=now_ms)
         stack.push_async_callback(self._readings.close)
@@ -202,8 +225,17 @@ class Worker:
         self.lanes = Lanes(
             Surroundings(
                 topics=topics,
-                contents=Contents(contents),
+                contents=contents,
+                takeover=Takeover(
+                    log=topics.log.name,
+                    contents=contents,
+                    snapshots=reader,
+                    ranges=await self._reader(stack),
+                    ends=self._looker.look,
+                    from_earliest=settings.worker.from_earliest,
+                ),
                 reader=reader,
+                reading=_Reading(self._app),
                 post=post,
                 saver=Saver(
                     post,
@@ -216,6 +248,7 @@ class Worker:
                     logger=self._logger,
                 ),
                 ends=self._looker.look,
+                troubled=lambda: bool(self._outlet.troubles() or self._kafka_error),
                 telemetry=self._readings.store,
                 metrics=self.metrics,
                 logger=self._logger,
@@ -223,7 +256,6 @@ class Worker:
                 failed=self._fail,
             ),
             waiting_bytes=settings.worker.waiting_bytes,
-            from_earliest=settings.worker.from_earliest,
             marks=settings.worker.marks,
         )
         self._app.positions = self.lanes.positions
@@ -232,6 +264,27 @@ class Worker:
         self._spawn(stack, "seconds", self._seconds())
         self._spawn(stack, "watching", self._beat())
         threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
+
+    async def _reader(self, stack: AsyncExitStack) -> RangeReader:
+        return await stack.enter_async_context(range_reader(self.settings.kafka))
+
+    async def _library(self, stack: AsyncExitStack) -> Library:
+        """Knows where all contents lie that were published up to now."""
+        topic, index = self._topics.content.name, ContentIndex()
+        reader = await self._reader(stack)
+        tail = Tail(self.settings.kafka, topic, index.take)
+        self._spawn(stack, "content", tail.run())
+        await tail.caught_up.wait()
+
+        async def fetch(name: str) -> bytes:
+            while True:
+                content = await read_content(reader, topic, await index.there(name), name)
+                if content is not None:
+                    return content
+                self._logger.error("a content isn't what its hash says", content=name)
+                index.forget(name)
+
+        return Library(fetch)
 
     def _exposition(self) -> bytes:
         if self._readings.store is not None:
@@ -267,11 +320,7 @@ class Worker:
                 for tp in app.consumer.assignment()
                 if tp.topic == self._topics.log.name
             }
-            try:
-                await self.lanes.own(mine)
-            except Exception as error:
-                self._logger.exception("partitions can't be taken over")
-                self._fail(str(error))
+            self.lanes.own(mine)
 
         # Its types want a parameter that it never gives.
         cast(Any, app.on_partitions_revoked).connect(on_revoked)
@@ -332,8 +381,7 @@ class Worker:
             beat_s=self._beat_s,
             kafka_away=bool(self._kafka_error),
             moved_s=lanes.moved_s,
-            loading=bool(lanes.loading),
-            behind={lane.number: (lanes.lag(lane), lane.decided_s) for lane in lanes.all()},
+            behind=lanes.behind(),
         )
 
     @property
@@ -353,7 +401,15 @@ class Worker:
         kafka = self._kafka_error
         lanes = self.lanes
         partitions = lanes.document()
+        standing = lanes.standing()
         problems = [f"kafka: {kafka}"] if kafka else []
+        problems += [f"partition {n} stands: {why}" for n, why in sorted(standing.items())]
+        problems += [f"kafka: {at}: {why}" for at, why in self._outlet.troubles().items()]
+        problems += [
+            f"partition {one['partition']} refused rules: {one['rules_refused']}"
+            for one in partitions
+            if one["rules_refused"]
+        ]
         problems += [
             f"partition {one['partition']} has no rules: run gridwarden publish"
             for one in partitions
@@ -371,11 +427,12 @@ class Worker:
             problems.append(f"telemetry store: {telemetry.problem}")
         return {
             "ok": not problems,
-            "ready": not kafka and not lanes.loading,
+            "ready": not kafka and not lanes.loading - set(standing),
             "problems": problems,
             "group": self.settings.workers,
             "instance": self.settings.worker.instance,
             "loading": sorted(lanes.loading),
+            "standing": {str(number): why for number, why in sorted(standing.items())},
             "partitions": partitions,
             "telemetry": None if telemetry is None else msgspec.to_builtins(telemetry),
         }

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from app.contents import Contents
 from app.stream.client import client_options, quiet_clients
-from app.stream.contents import ContentMissing, ContentTopic
+from app.stream.contents import ContentIndex, ContentMissing, read_content
 from app.stream.partition import prover
+from app.stream.ranges import RangeReader
+from app.stream.records import BadRecord, decode_letter
 from app.stream.settings import StreamSettings
 from contracts.log import LogRecord, RecordKind, decode_bundle
 from contracts.messages import Installed
-from contracts.rejects import Refused
+from contracts.rejects import Reason, Refused
 from ingest.log.dump import Dumped, DumpWriter
-from ingest.partition import Bundle, OffsetsMissing, PartitionLog
-
-POLL_MS = 1_000
-QUIET_S = 30.0
-"""So long without a record that should be there, and it is given up."""
+from ingest.partition import Bundle, OffsetsMissing, PartitionLog, Place
 
 
 class CantDump(Exception):
@@ -66,34 +65,70 @@ async def _dump(
             "without it would give other answers; lengthen topics.log_days"
         )
     end = end if upto is None else min(end, upto)
-    contents = ContentTopic(topics.content.name, patience_s=0)
-    content = TopicPartition(topics.content.name, 0)
-    last = int((await consumer.end_offsets([content]))[content])
-    async for records in _records(consumer, content, last):
-        for record in records:
-            contents.take(record)
-    named = [hash_ async for hash_ in _named(consumer, at, end)]
+    reader = RangeReader(consumer)
+    contents = await _contents(reader, at, end, topics.content.name)
     log = PartitionLog(prove=prover(Contents(contents)))
+    log.undecidable = await _undecidable(reader, topics.letters.name, number)
     with DumpWriter(out) as writer:
-        for name in sorted(set(named) & set(contents.hashes())):
+        for name in sorted(contents.found):
             writer.content(name, contents.get_content(name))
-        async for records in _records(consumer, at, end):
+        async for records in reader.read(at, 0, end):
             taken = log.take([Bundle(one.offset, one.timestamp, one.value) for one in records])
             if taken.records:
                 writer.bundle(taken.records)
     return writer.dumped
 
 
-async def _named(consumer: AIOKafkaConsumer, at: TopicPartition, end: int) -> AsyncIterator[str]:
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """The contents that the control records of a partition name, as far as they are there."""
+
+    topic: str
+    found: dict[str, bytes]
+
+    def get_content(self, content: str) -> bytes:
+        """Raises `ContentMissing`."""
+        if content not in self.found:
+            raise ContentMissing(content, self.topic)
+        return self.found[content]
+
+
+async def _contents(reader: RangeReader, at: TopicPartition, end: int, topic: str) -> _Named:
+    index, content = ContentIndex(), TopicPartition(topic, 0)
+    begins, ends = await reader.first(content), await reader.end(content)
+    async for records in reader.read(content, begins, ends):
+        for record in records:
+            index.take(record)
+    found = _Named(topic, {})
+    for name in [name async for name in _named(reader, at, end)]:
+        span = index.where(name)
+        if span is not None and name not in found.found:
+            held = await read_content(reader, topic, span, name)
+            if held is not None:
+                found.found[name] = held
+    return found
+
+
+async def _undecidable(reader: RangeReader, topic: str, number: int) -> dict[Place, str]:
+    """What the workers have left out of a partition, as their letters say."""
+    at, found = TopicPartition(topic, 0), {}
+    async for records in reader.read(at, await reader.first(at), await reader.end(at)):
+        for record in records:
+            with suppress(BadRecord):
+                letter = decode_letter(record.value or b"")
+                if letter.reason == Reason.UNDECIDABLE.value and letter.partition == number:
+                    found[letter.offset, letter.nth] = letter.detail
+    return found
+
+
+async def _named(reader: RangeReader, at: TopicPartition, end: int) -> AsyncIterator[str]:
     """The contents that control records name: those stand at the head of a dump."""
-    async for records in _records(consumer, at, end):
+    async for records in reader.read(at, 0, end):
         for one in records:
             for record in _decoded(one.value or b""):
                 if record.kind is RecordKind.INSTALLED:
-                    try:
+                    with suppress(msgspec.DecodeError):
                         yield msgspec.json.decode(record.payload, type=Installed).hash
-                    except msgspec.DecodeError:
-                        continue
 
 
 def _decoded(value: bytes) -> list[LogRecord]:
@@ -101,19 +136,3 @@ def _decoded(value: bytes) -> list[LogRecord]:
         return decode_bundle(value, 0)
     except Refused:
         return []
-
-
-async def _records(
-    consumer: AIOKafkaConsumer, at: TopicPartition, end: int
-) -> AsyncIterator[list[ConsumerRecord]]:
-    """From the beginning up to before `end`."""
-    consumer.assign([at])
-    await consumer.seek_to_beginning(at)
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + QUIET_S
-    while await consumer.position(at) < end:
-        for records in (await consumer.getmany(at, timeout_ms=POLL_MS)).values():
-            deadline = loop.time() + QUIET_S
-            yield [record for record in records if record.offset < end]
-        if loop.time() > deadline:
-            raise TimeoutError(f"{at.topic} {at.partition} can't be read up to {end}")

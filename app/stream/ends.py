@@ -34,21 +34,41 @@ class Looker:
         self.answered_s = time.monotonic()
 
     async def look(self, partitions: Iterable[int]) -> Ends:
-        """Tries until a broker answers."""
+        """Tries until a broker answers. Where one doesn't answer for a partition, that is left out:
+        the others don't wait for it."""
         at = [TopicPartition(self._topic, number) for number in partitions]
         while True:
             try:
-                first = await self._consumer.beginning_offsets(at)
-                following = await self._consumer.end_offsets(at)
-            except (KafkaError, OSError) as error:
-                self.last_error = f"{type(error).__name__}: {error}"[:300]
-                await asyncio.sleep(TRY_S)
-                continue
+                found = await self._ask(at)
+            except (KafkaError, OSError):
+                found, errors = await self._ask_each(at)
+                if errors and not found.next:
+                    self.last_error = f"{type(errors[0]).__name__}: {errors[0]}"[:300]
+                    await asyncio.sleep(TRY_S)
+                    continue
             self.last_error, self.answered_s = "", time.monotonic()
-            return Ends(
-                {one.partition: int(first[one]) for one in at},
-                {one.partition: int(following[one]) for one in at},
-            )
+            return found
+
+    async def _ask(self, at: list[TopicPartition]) -> Ends:
+        first = await self._consumer.beginning_offsets(at)
+        following = await self._consumer.end_offsets(at)
+        return Ends(
+            {one.partition: int(first[one]) for one in at},
+            {one.partition: int(following[one]) for one in at},
+        )
+
+    async def _ask_each(self, at: list[TopicPartition]) -> tuple[Ends, list[BaseException]]:
+        found, errors = Ends(), []
+        answers = await asyncio.gather(*(self._ask([one]) for one in at), return_exceptions=True)
+        for answer in answers:
+            if isinstance(answer, Ends):
+                found.first |= answer.first
+                found.next |= answer.next
+            elif isinstance(answer, (KafkaError, OSError)):
+                errors.append(answer)
+            else:
+                raise answer
+        return found, errors
 
 
 @asynccontextmanager

@@ -3,6 +3,9 @@
 A lane is one task, so that the order of things is the order of its lines: a record counts as done
 when Kafka has all that came of it, and a snapshot is taken only then. Deciding itself runs in the
 one deciding thread of the process, lane by lane.
+
+A lane stands when it can't go on: it waits for a content, or takes up an earlier state because the
+engine failed. The others don't notice.
 """
 
 from __future__ import annotations
@@ -18,10 +21,11 @@ from typing import Protocol, TypeVar
 import structlog
 from aiokafka.errors import KafkaError
 
-from app.stream.partition import Frozen, Outputs, Partition
+from app.stream.mending import Mending
+from app.stream.partition import Frozen, Outputs, Partition, Undecidable
 from app.stream.snapshots import VERSION, Manifest, encode, manifest_key, pack
-from contracts.messages import Resend
-from ingest.partition import Bundle
+from contracts.messages import Installed, Resend
+from ingest.partition import Bundle, Place
 
 R = TypeVar("R")
 
@@ -29,6 +33,8 @@ STEP_BYTES = 384 << 10
 """Records of a step, as on one box (proposal): an alarm's event leaves at the end of its step."""
 STEP_RECORDS = 64
 """However small they are (proposal): time marks that they bring cost as much as readings."""
+FLOWS_S = 5.0
+"""With nothing done for so long a lane keeps what waits there (proposal)."""
 BUSY_BYTES = 4 << 20
 BUSY_STEP_BYTES = 2 << 20
 """With so much waiting nothing is on time any more, and big steps cost less (proposal)."""
@@ -41,10 +47,23 @@ class Post(Protocol):
         """(topic, partition, key, value) of each; in order in each partition."""
 
 
-class Deciding(Protocol):
-    """The deciding thread."""
+class Hands(Protocol):
+    """What a lane has others do."""
 
-    def __call__(self, what: Callable[[], R]) -> Awaitable[R]: ...
+    async def decide(self, what: Callable[[], R]) -> R:
+        """In the deciding thread."""
+
+    def work(self, partition: Partition, bundles: Sequence[Bundle], *, careful: bool) -> Outputs:
+        """In the deciding thread. Raises `Undecidable`."""
+
+    async def deliver(self, partition: Partition, outputs: Outputs) -> None:
+        """Returns when Kafka has all of it."""
+
+    async def bring(self, installed: Installed) -> None:
+        """Returns when a content is at hand."""
+
+    async def again(self, number: int, upto: int, undecidable: dict[Place, str]) -> Partition:
+        """The partition's state after the record at `upto`, or a later one, made anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,22 +81,14 @@ class Lane:
     """
 
     def __init__(
-        self,
-        partition: Partition,
-        *,
-        decide: Deciding,
-        work: Callable[[Partition, Sequence[Bundle]], Outputs],
-        deliver: Callable[[Partition, Outputs], Awaitable[None]],
-        saver: Saver,
-        saved: Manifest | None,
+        self, partition: Partition, *, hands: Hands, saver: Saver, saved: Manifest | None
     ) -> None:
         self.partition = partition
         self.expected = partition.offset + 1
-        """work: in the deciding thread. deliver: returns when Kafka has all of it."""
-        self._decide, self._work, self._deliver, self._saver = decide, work, deliver, saver
+        self._hands, self._saver = hands, saver
         self._waiting: deque[Waiting] = deque()
         self.waiting_bytes = 0
-        self._wake = asyncio.Event()
+        self._wake, self._closed = asyncio.Event(), asyncio.Event()
         self._closing = False
         self.offset = partition.offset
         """Of the last record that is done."""
@@ -88,6 +99,16 @@ class Lane:
         """When state was saved last, or taken over."""
         self._saves = [] if saved is None else [saved]
         self._saved_s = time.monotonic()
+        self.stands = ""
+        """Why it doesn't go on at the moment."""
+        self.delivering = False
+        """What came of the last records is on its way to Kafka."""
+        self._spoiled = self._halted = False
+        self.saves = 0
+        """Snapshots that were made here."""
+        self._mending = Mending()
+        self._named: dict[str, int] = {}
+        """Contents named since the oldest snapshot, with the offset at which each is decided."""
         self._saving: asyncio.Task[None] | None = None
         self.task: asyncio.Task[None] | None = None
 
@@ -100,8 +121,32 @@ class Lane:
         return self._saves[-1].offset if self._saves else -1
 
     @property
-    def has_work(self) -> bool:
-        return bool(self._waiting)
+    def kept(self) -> set[str]:
+        """Names of the snapshots that are still good."""
+        return {manifest.id for manifest in self._saves}
+
+    @property
+    def oldest_kept(self) -> int:
+        """The offset of the oldest of them, -1 = none."""
+        return self._saves[0].offset if self._saves else -1
+
+    def flows(self) -> bool:
+        """Whether what waits here gets less by itself."""
+        still_s = time.monotonic() - self.decided_s
+        return not self.stands and (not self._waiting or still_s < FLOWS_S)
+
+    @property
+    def undecidable(self) -> int:
+        """Records that were left out as such."""
+        return len(self._mending.undecidable)
+
+    def needs(self) -> set[str] | None:
+        """Contents without which this partition can't be taken up, by whomever. None = a snapshot
+        doesn't say."""
+        saved = {name for manifest in self._saves for name in manifest.needs or ()}
+        if any(manifest.needs is None for manifest in self._saves):
+            return None
+        return {*saved, *self._named, *self.partition.needs()}
 
     def put(self, waiting: Waiting) -> bool:
         """Take the next record; False for another one: it was seen before, or is out of turn."""
@@ -124,8 +169,11 @@ class Lane:
         self.waiting_bytes = 0
 
     async def run(self) -> None:
-        """Until `close`. Raises what deciding raises: then nothing more is done here."""
+        """Until `close`. Raises what ends the process: what is wrong with it, not with a record."""
         while not self._closing:
+            if self._halted:
+                await self._closed.wait()
+                continue
             if not self._waiting:
                 self._wake.clear()
                 await self._wake.wait()
@@ -133,28 +181,94 @@ class Lane:
             await self._step()
             if self._save_is_due():
                 # All of it is delivered here, and no step is under way.
-                frozen = await self._decide(self.partition.freeze)
+                frozen = await self._hands.decide(self.partition.freeze)
                 self._saving = asyncio.ensure_future(self._save(frozen))
 
     async def _step(self) -> None:
-        part = self._portion()
+        careful = self._mending.careful(self.offset + 1)
+        part = self._portion(1 if careful else STEP_RECORDS)
         bundles = [waiting.bundle for waiting in part]
-        outputs = await self._decide(lambda: self._work(self.partition, bundles))
+        partition, work = self.partition, self._hands.work
+        try:
+            outputs = await self._hands.decide(lambda: work(partition, bundles, careful=careful))
+        except Undecidable as error:
+            self._spoiled = True
+            self._put_back(part)
+            await self._mend(error, part[-1].bundle.offset)
+            return
         self.decided_s = time.monotonic()
-        await self._deliver(self.partition, outputs)
+        self.delivering = True
+        await self._hands.deliver(self.partition, outputs)
+        self.delivering = False
         self.decided_s = time.monotonic()
         self.offset, self.position = outputs.offset, outputs.position
         self.heard_ms = outputs.heard_ms
+        self._named |= dict.fromkeys(outputs.named, outputs.offset)
         for waiting in part:
-            waiting.done()
+            if waiting.bundle.offset <= outputs.offset:
+                waiting.done()
+        if outputs.waits_for is not None:
+            self._put_back([one for one in part if one.bundle.offset > outputs.offset])
+            await self._wait_for(outputs.waits_for)
 
-    def _portion(self) -> list[Waiting]:
+    def _put_back(self, part: list[Waiting]) -> None:
+        self._waiting.extendleft(reversed(part))
+        self.waiting_bytes += sum([len(one.bundle.value or b"") for one in part])
+
+    async def _wait_for(self, installed: Installed) -> None:
+        self.stands = (
+            f"waits for the {installed.what} {installed.hash[:16]}, which the topic content "
+            "doesn't have; publish them again (gridwarden publish)"
+        )
+        await self._or_closed(self._hands.bring(installed))
+        self._goes_on()
+
+    async def _mend(self, error: Undecidable, last: int) -> None:
+        """Take up an earlier state, then go on without what can't be decided."""
+        pause_s = self._mending.failed(error, last)
+        self.stands = f"behind offset {self.offset}: {error.why}"
+        if pause_s:
+            await self._or_closed(asyncio.sleep(pause_s))
+        if not self._closing:
+            again = self._hands.again(self.number, self.offset, self._mending.undecidable)
+            await self._or_closed(self._take_up(again))
+        self._goes_on()
+
+    async def _take_up(self, again: Awaitable[Partition]) -> None:
+        self.partition, self._spoiled = await again, False
+        self.offset = self.partition.offset
+        self.expected = max(self.expected, self.offset + 1)
+        self.position, self.heard_ms = self.partition.log.position, self.partition.log.last_ms
+
+    def halt(self, why: str) -> None:
+        """For good, as far as this life goes."""
+        self.stands, self._halted = why, True
+        self._wake.set()
+
+    def _goes_on(self) -> None:
+        if not self._halted:
+            self.stands = ""
+        self.decided_s = time.monotonic()
+
+    async def _or_closed(self, work: Awaitable[object]) -> None:
+        """Whoever closes doesn't wait for it."""
+        task, closed = asyncio.ensure_future(work), asyncio.ensure_future(self._closed.wait())
+        try:
+            await asyncio.wait((task, closed), return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                task.result()
+        finally:
+            for one in (task, closed):
+                one.cancel()
+            await asyncio.gather(task, closed, return_exceptions=True)
+
+    def _portion(self, most: int) -> list[Waiting]:
         limit = BUSY_STEP_BYTES if self.waiting_bytes > BUSY_BYTES else STEP_BYTES
         part: list[Waiting] = []
         size = 0
         while self._waiting:
             size += len(self._waiting[0].bundle.value or b"")
-            if part and (size > limit or len(part) >= STEP_RECORDS):
+            if part and (size > limit or len(part) >= most):
                 break
             part.append(self._waiting.popleft())
         self.waiting_bytes -= sum([len(one.bundle.value or b"") for one in part])
@@ -177,20 +291,24 @@ class Lane:
             self.safe_s = time.monotonic()
             self._saves.append(manifest)
             del self._saves[:-2]
+            self.saves += 1
+            oldest = self._saves[0].offset
+            self._named = {name: at for name, at in self._named.items() if at > oldest}
 
     async def close(self, *, save: bool) -> None:
         """Finish the step in hand, and save all state. What waits is left to the next worker."""
         self._closing = True
         self._wake.set()
+        self._closed.set()
         if self.task is not None:
             await self.task
         if self._saving is not None:
             await self._saving
-        if save and self.offset > self.saved_offset:
-            await self._save(await self._decide(self.partition.freeze))
+        if save and not self._spoiled and self.offset > self.saved_offset:
+            await self._save(await self._hands.decide(self.partition.freeze))
 
     async def asks(self) -> list[tuple[str, Resend]]:
-        return await self._decide(self.partition.asks)
+        return [] if self.stands else await self._hands.decide(self.partition.asks)
 
 
 class Saver:
@@ -231,6 +349,10 @@ class Saver:
         self.took_s = time.monotonic() - started
         return manifest
 
+    async def forget(self, partition: int, keys: Sequence[bytes]) -> None:
+        """Take back what others have left."""
+        await self._send([(key, None) for key in keys], partition)
+
     async def _write(self, partition: int, frozen: Frozen) -> Manifest:
         name = f"{partition}-{frozen.offset}-{uuid.uuid4().hex[:12]}"
         packed = await asyncio.to_thread(lambda: pack(name, frozen.chunks()))
@@ -247,6 +369,7 @@ class Saver:
             made_ms=self._clock(),
             by=self._by,
             chunks=packed.chunks,
+            needs=tuple(sorted(frozen.needs)),
         )
         # Kafka has all pieces by now, and all that was decided up to here.
         await self._send([(manifest_key(name), encode(manifest))], partition)

@@ -1,58 +1,61 @@
-"""All partitions that are this worker's now: taken over, worked at, handed on."""
+"""All partitions that are this worker's now: taken over, worked at, handed on.
+
+What is wrong with one partition stays with it: it stands, which health and metrics tell, and tries
+again; the others go on.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 import structlog
+from aiokafka.errors import KafkaError
 
+from app.stream.contents import Library
 from app.stream.ends import Ends
 from app.stream.lane import Lane, Post, Saver, Waiting
-from app.stream.partition import Contents, Outputs, Partition
+from app.stream.partition import Outputs, Partition
 from app.stream.records import Ask, Pulse, encode
 from app.stream.routes import by_checksum
 from app.stream.snapshots import SnapshotReader
+from app.stream.takeover import LogCut, Takeover
 from app.stream.topics import Topics
 from app.stream.worker_metrics import WorkerMetrics
 from contracts import topics as mqtt_topics
 from contracts.alerts import encode_event
 from contracts.log import LogRecord, RecordKind, encode_bundle
-from ingest.partition import Bundle
+from contracts.messages import Installed
+from ingest.partition import Bundle, Place
 from ingest.telemetry import TelemetryStore
 
 R = TypeVar("R")
+Record = tuple[str, int, bytes | None, bytes | None]
 
 LIVE_RECORDS = 100
 """With no more than so many records to go gaps are asked for (proposal): behind that, the packs
 that fill them may be on their way."""
+RETRY_S = (1.0, 60.0)
+"""After a partition could not be taken over (proposal)."""
+KEEP_EVERY_S = 60.0
+CLOSE_S = 20.0
+"""For a partition to save its state at the end; one that Kafka doesn't take is left as it is."""
 
 
-class LogShort(Exception):
-    """Records are gone from the log that no snapshot covers."""
+class Reading(Protocol):
+    """The reader of the log, as lanes need it: which partitions it may go on with."""
 
-    def __init__(self, partition: int, wanted: int, first: int) -> None:
-        super().__init__(
-            f"partition {partition}: the log begins at offset {first}, but what is decided ends "
-            f"before {wanted}: lengthen topics.log_days, restore the topic snapshots, or set "
-            "worker.from_earliest = true to go on without what is gone"
-        )
+    async def resume(self, number: int, offset: int | None) -> None:
+        """Read a partition on, from `offset` where one is given."""
 
-
-class LogCut(Exception):
-    """The log ends before what is decided: Kafka has lost its end, or it is another topic."""
-
-    def __init__(self, partition: int, wanted: int, end: int) -> None:
-        super().__init__(
-            f"partition {partition}: the log ends at offset {end}, but is decided up to {wanted}: "
-            "Kafka has lost records, or the topic was made anew; what came since would be passed "
-            "over. Set worker.from_earliest = true to go on from that end"
-        )
+    def hold(self, number: int) -> None:
+        """Read no more of it for now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +63,14 @@ class Surroundings:
     """What lanes need of the world."""
 
     topics: Topics
-    contents: Contents
+    contents: Library
+    takeover: Takeover
     reader: SnapshotReader
+    reading: Reading
     post: Post
     saver: Saver
     ends: Callable[[Iterable[int]], Awaitable[Ends]]
+    troubled: Callable[[], bool]
     telemetry: TelemetryStore | None
     metrics: WorkerMetrics
     logger: structlog.stdlib.BoundLogger
@@ -73,19 +79,23 @@ class Surroundings:
 
 
 class Lanes:
-    """Use within one event loop; deciding has a thread of its own."""
+    """Use within one event loop; deciding has a thread of its own. loading: partitions that are
+    being taken over. parked: why one of those can't be."""
 
-    def __init__(
-        self, around: Surroundings, *, waiting_bytes: int, from_earliest: bool, marks: bool
-    ) -> None:
+    def __init__(self, around: Surroundings, *, waiting_bytes: int, marks: bool) -> None:
         self._around = around
-        self._limit, self._from_earliest, self._marks = waiting_bytes, from_earliest, marks
+        self._limit, self._marks = waiting_bytes, marks
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="deciding")
         self._lanes: dict[int, Lane] = {}
+        self._loads: dict[int, asyncio.Task[None]] = {}
         self._closing: set[asyncio.Task[None]] = set()
+        self._onces: dict[Hashable, asyncio.Task[None]] = {}
         self._closed = False
+        self._held: set[int] = set()
         self._shown: set[str] = set()
-        self.loading: set[int] = set()
+        self._tidied: set[int] = set()
+        self._kept_s = 0.0
+        self.parked: dict[int, str] = {}
         self.ends = Ends()
         self.moved_s = time.monotonic()
         """When partitions came or went last."""
@@ -96,111 +106,45 @@ class Lanes:
     def all(self) -> list[Lane]:
         return list(self._lanes.values())
 
+    @property
+    def loading(self) -> set[int]:
+        return set(self._loads)
+
+    # What a lane has us do
+
     async def decide(self, what: Callable[[], R]) -> R:
         return await asyncio.get_running_loop().run_in_executor(self._thread, what)
 
-    def pause(self) -> None:
-        """The group is being divided anew: what waits isn't decided any more."""
-        self.moved_s = time.monotonic()
-        for lane in self._lanes.values():
-            lane.forget()
+    async def bring(self, installed: Installed) -> None:
+        await self._around.contents.bring(installed.what, installed.hash)
 
-    async def own(self, partitions: set[int]) -> None:
-        """Exactly these are ours from now on. State that is there goes on; other is loaded.
+    async def again(self, number: int, upto: int, undecidable: dict[Place, str]) -> Partition:
+        """Tries until it is there."""
+        around, pause_s = self._around, RETRY_S[0]
+        at = f"partition {number}, behind offset {upto}"
+        around.logger.error("an earlier state is taken up", at=at, left_out=len(undecidable))
+        while True:
+            try:
+                return await around.takeover.again(number, upto, undecidable, lambda _: None)
+            except MemoryError:
+                raise
+            except Exception:
+                around.logger.exception("an earlier state can't be taken up", at=at)
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, RETRY_S[1])
 
-        What was in memory all the time is as good as ever: it depends on the log alone.
-        """
-        if self._closed:
-            return
-        self._around.metrics.rebalances.inc()
-        for number in sorted(set(self._lanes) - partitions):
-            lane = self._lanes.pop(number)
-            self._closing.add(asyncio.ensure_future(self._let_go(lane)))
-        self._closing = {task for task in self._closing if not task.done()}
-        for number in sorted(partitions - set(self._lanes)):
-            await self._load(number)
-        self._around.metrics.partitions.set(len(self._lanes))
-        self.moved_s = time.monotonic()
-
-    async def _let_go(self, lane: Lane) -> None:
-        """Without a last snapshot: the next one reads on by now."""
-        await lane.close(save=False)
-
-    async def _load(self, number: int) -> None:
-        around, started = self._around, time.monotonic()
-        self.loading.add(number)
-        try:
-            saved = await around.reader.load(number)
-            self.ends = await around.ends([number, *self._lanes])
-            first = self.ends.first[number]
-            if saved is None:
-                if first > 0 and not self._from_earliest:
-                    raise LogShort(number, 0, first)
-                partition = Partition(number, around.contents, first_offset=first)
-            else:
-                chunks = saved.chunks
-                partition = await self.decide(
-                    lambda: Partition.restored(number, around.contents, chunks)
-                )
-                self._check(number, partition, first, self.ends.next[number])
-            lane = Lane(
-                partition,
-                decide=self.decide,
-                work=self._work,
-                deliver=self._deliver,
-                saver=around.saver,
-                saved=None if saved is None else saved.manifest,
-            )
-            lane.task = asyncio.ensure_future(self._run(lane))
-            lane.recovered_s = time.monotonic() - started
-            self._lanes[number] = lane
-        finally:
-            self.loading.discard(number)
-        around.metrics.recovery_s.set(lane.recovered_s)
-        around.logger.info(
-            "partition taken over",
-            partition=number,
-            offset=partition.offset,
-            took_s=round(lane.recovered_s, 3),
-        )
-
-    def _check(self, number: int, partition: Partition, first: int, end: int) -> None:
-        """Between what is decided and the log's records nothing is missing, or the settings say
-        that it may be. Raises `LogShort`, `LogCut`."""
-        wanted = partition.offset + 1
-        if first > wanted:
-            if not self._from_earliest:
-                raise LogShort(number, wanted, first)
-            partition.log.skip_to(first)
-        elif end < wanted:
-            if not self._from_earliest:
-                raise LogCut(number, wanted, end)
-            partition.log.skip_to(end)
-
-    async def _run(self, lane: Lane) -> None:
-        """Fails loud: what isn't decided must not count as done."""
-        try:
-            await lane.run()
-        except asyncio.CancelledError:
-            raise
-        except BaseException as error:
-            at = f"partition {lane.number}, behind offset {lane.offset}"
-            self._around.logger.exception("a partition can't be decided", at=at)
-            self._around.failed(f"{at}: {type(error).__name__}: {error}")
-
-    def _work(self, partition: Partition, bundles: Sequence[Bundle]) -> Outputs:
-        """In the deciding thread."""
+    def work(self, partition: Partition, bundles: Sequence[Bundle], *, careful: bool) -> Outputs:
         around = self._around
         with around.metrics.step.time():
-            outputs = partition.work(bundles)
+            outputs = partition.work(bundles, careful=careful)
         if around.telemetry is not None:
             for batch in outputs.batches:
                 around.telemetry.write(batch, partition.engine.directory)
         return outputs
 
-    async def _deliver(self, partition: Partition, outputs: Outputs) -> None:
+    async def deliver(self, partition: Partition, outputs: Outputs) -> None:
         topics = self._around.topics
-        records: list[tuple[str, int, bytes | None, bytes | None]] = [
+        records: list[Record] = [
             (
                 topics.alerts.name,
                 by_checksum(event.gridcode, topics.alerts.partitions),
@@ -221,47 +165,205 @@ class Lanes:
                 "rules", partition=partition.number, state=news.state, why=news.why
             )
 
+    # Partitions come and go
+
+    def pause(self) -> None:
+        """The group is being divided anew: what waits isn't decided any more."""
+        self.moved_s = time.monotonic()
+        self._held.clear()
+        for lane in self._lanes.values():
+            lane.forget()
+
+    def own(self, partitions: set[int]) -> None:
+        """Exactly these are ours from now on. State that is there goes on; other is loaded beside.
+
+        What was in memory all the time is as good as ever: it depends on the log alone.
+        """
+        if self._closed:
+            return
+        self._around.metrics.rebalances.inc()
+        for number in sorted(set(self._lanes) - partitions):
+            self._let_go(self._lanes.pop(number))
+        for number in set(self._loads) - partitions:
+            self._loads.pop(number).cancel()
+            self.parked.pop(number, None)
+        for number in sorted(partitions - set(self._lanes) - set(self._loads)):
+            self._loads[number] = asyncio.ensure_future(self._load(number))
+        self._around.metrics.partitions.set(len(self._lanes))
+        self.moved_s = time.monotonic()
+
+    def _let_go(self, lane: Lane) -> None:
+        """Without a last snapshot: the next one reads on by now."""
+        task = asyncio.ensure_future(lane.close(save=False))
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    async def _load(self, number: int) -> None:
+        """Tries until it is taken over, or is ours no more."""
+        pause_s, started = RETRY_S[0], time.monotonic()
+        while True:
+            try:
+                await self._take_over(number, started)
+            except (asyncio.CancelledError, MemoryError):
+                raise
+            except Exception as error:
+                self.parked[number] = str(error) or type(error).__name__
+                self._around.logger.exception("can't be taken over", partition=number)
+            else:
+                self.parked.pop(number, None)
+                return
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, RETRY_S[1])
+
+    async def _take_over(self, number: int, started: float) -> None:
+        around = self._around
+
+        def tell(why: str) -> None:
+            self.parked[number] = why
+            if not why:
+                del self.parked[number]
+
+        partition, manifest = await around.takeover.state(number, tell)
+        lane = Lane(partition, hands=self, saver=around.saver, saved=manifest)
+        lane.task = asyncio.ensure_future(self._run(lane))
+        lane.recovered_s = time.monotonic() - started
+        self._lanes[number] = lane
+        self._loads.pop(number, None)
+        self._tidied.discard(number)
+        await around.reading.resume(number, lane.expected)
+        self.moved_s = time.monotonic()
+        around.metrics.partitions.set(len(self._lanes))
+        around.metrics.recovery_s.set(lane.recovered_s)
+        around.logger.info(
+            "partition taken over",
+            partition=number,
+            offset=partition.offset,
+            took_s=round(lane.recovered_s, 3),
+        )
+
+    async def _run(self, lane: Lane) -> None:
+        """Fails loud: what isn't decided must not count as done."""
+        try:
+            await lane.run()
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            at = f"partition {lane.number}, behind offset {lane.offset}"
+            self._around.logger.exception("a partition can't be decided", at=at)
+            self._around.failed(f"{at}: {type(error).__name__}: {error}")
+
+    # Records come
+
     async def put(self, partition: int, waiting: Waiting) -> None:
-        """A record of the log has come; waits while too much of them lies here undecided."""
-        while sum([lane.waiting_bytes for lane in self._lanes.values()]) > self._limit:
+        """A record of the log has come; waits while too much of them lies here undecided.
+
+        A partition that doesn't go on keeps its share, and no more of it is read.
+        """
+        while sum([one.waiting_bytes for one in self.all() if one.flows()]) > self._limit:
             await asyncio.sleep(0.005)
         lane = self._lanes.get(partition)
-        if lane is not None:
-            lane.put(waiting)
+        if lane is None:
+            return
+        lane.put(waiting)
+        if not lane.flows() and lane.waiting_bytes > self._limit // max(1, len(self._lanes)):
+            self._held.add(partition)
+            self._around.reading.hold(partition)
+
+    async def _release(self) -> None:
+        share = self._limit // max(1, len(self._lanes))
+        for number in sorted(self._held):
+            lane = self._lanes.get(number)
+            if lane is None:
+                self._held.discard(number)
+            elif lane.flows() and lane.waiting_bytes <= share // 2:
+                self._held.discard(number)
+                await self._around.reading.resume(number, None)
 
     def positions(self, partitions: Iterable[int]) -> dict[int, int]:
-        """The offsets to read on from."""
+        """The offsets to read on from, of those that are taken over."""
         return {n: self._lanes[n].expected for n in partitions if n in self._lanes}
 
+    # Time passes
+
     async def each_second(self) -> None:
-        """Tell the time, say how far we are, ask for what is missing."""
-        around = self._around
+        """Tell the time, say how far we are, ask for what is missing. Nothing waits for another."""
         lanes = self.all()
-        records: list[tuple[str, int, bytes | None, bytes | None]] = []
         if self._marks:
-            mark = encode_bundle([LogRecord(RecordKind.MARK, around.clock(), "", b"")])
-            records += [(around.topics.log.name, lane.number, None, mark) for lane in lanes]
-        records += [(around.topics.pulses.name, 0, _key(lane), _pulse(lane)) for lane in lanes]
-        for lane in lanes:
-            behind = self.ends.next.get(lane.number, 0) - lane.offset - 1
-            if behind <= LIVE_RECORDS:
-                records += await self._asks(lane)
-        if records:
-            await around.post.send(records)
-        if lanes:
-            # What is decided while the question is under way doesn't count.
-            decided = {lane.number: lane.offset for lane in lanes}
-            self.ends = await around.ends(decided)
-            for number, offset in decided.items():
-                if self.ends.next[number] <= offset:
-                    raise LogCut(number, offset + 1, self.ends.next[number])
+            log, now_ms = self._around.topics.log.name, self._around.clock()
+            mark = encode_bundle([LogRecord(RecordKind.MARK, now_ms, "", b"")])
+            for lane in lanes:
+                record = (log, lane.number, None, mark)
+                self._once(("mark", lane.number), self._around.post.send, [record])
+        self._once("tell", self._tell, lanes)
+        self._once("look", self._look, lanes)
         for lane in lanes:
             if not self.lag(lane):
                 # With nothing to do nobody stands still.
                 lane.decided_s = time.monotonic()
+            if lane.saves > 1 and lane.number not in self._tidied:
+                self._tidied.add(lane.number)
+                self._once(("tidy", lane.number), self._tidy, lane)
+        await self._release()
         self._show(lanes)
+        await self._keep_contents(lanes)
 
-    async def _asks(self, lane: Lane) -> list[tuple[str, int, bytes | None, bytes | None]]:
+    def _once(
+        self, name: Hashable, work: Callable[[Any], Awaitable[None]], argument: object
+    ) -> None:
+        """Beside all else, unless it is still at it. Raises what it raised the last time."""
+        before = self._onces.get(name)
+        if before is not None:
+            if not before.done():
+                return
+            before.result()
+        self._onces[name] = asyncio.ensure_future(work(argument))
+
+    async def _tell(self, lanes: list[Lane]) -> None:
+        topics = self._around.topics
+        records: list[Record] = [
+            (topics.pulses.name, 0, _key(lane), _pulse(lane)) for lane in lanes
+        ]
+        for lane in lanes:
+            if self.lag(lane) <= LIVE_RECORDS:
+                records += await self._asks(lane)
+        if records:
+            await self._around.post.send(records)
+
+    async def _look(self, lanes: list[Lane]) -> None:
+        """Where the log ends now."""
+        if not lanes:
+            return
+        # What is decided while the question is under way doesn't count.
+        decided = {lane.number: lane.offset for lane in lanes}
+        found = await self._around.ends(decided)
+        self.ends.first |= found.first
+        self.ends.next |= found.next
+        for lane in lanes:
+            offset, end = decided[lane.number], found.next.get(lane.number)
+            if end is not None and end <= offset and self._lanes.get(lane.number) is lane:
+                lane.halt(str(LogCut(offset + 1, end)))
+
+    async def _tidy(self, lane: Lane) -> None:
+        """Once, after a takeover: what those before have left in the topic."""
+        around = self._around
+        try:
+            keys = await around.reader.leftovers(lane.number, lane.kept, lane.oldest_kept)
+        except (KafkaError, OSError, TimeoutError) as error:
+            around.logger.error("not tidied", partition=lane.number, error=str(error))
+            return
+        if keys:
+            around.logger.info("old snapshots", partition=lane.number, records=len(keys))
+            await around.saver.forget(lane.number, keys)
+
+    async def _keep_contents(self, lanes: list[Lane]) -> None:
+        """Forget rules and registries that nobody here has in force any more."""
+        if time.monotonic() - self._kept_s < KEEP_EVERY_S or self._loads:
+            return
+        self._kept_s = time.monotonic()
+        needed = {name for lane in lanes for name in lane.partition.needs()}
+        await self.decide(lambda: self._around.contents.keep(needed))
+
+    async def _asks(self, lane: Lane) -> list[Record]:
         found = await lane.asks()
         self._around.metrics.asks.inc(len(found))
         return [
@@ -282,14 +384,22 @@ class Lanes:
     def _show(self, lanes: list[Lane]) -> None:
         metrics, now_ms = self._around.metrics, self._around.clock()
         names = {str(lane.number) for lane in lanes}
+        names |= {str(number) for number in self._loads}
         for gone in self._shown - names:
-            metrics.lag.remove(gone)
-            metrics.behind.remove(gone)
+            for gauge in metrics.of_partitions:
+                with suppress(KeyError):  # One that was never taken over hasn't all of them.
+                    gauge.remove(gone)
+        for number in self._loads:
+            metrics.stands.labels(str(number)).set(number in self.parked)
         self._shown = names
         for lane in lanes:
             name = str(lane.number)
             metrics.lag.labels(name).set(self.lag(lane))
             metrics.behind.labels(name).set(max(0, now_ms - lane.heard_ms) / 1000)
+            metrics.stands.labels(name).set(bool(lane.stands))
+            metrics.undecidable.labels(name).set(lane.undecidable)
+            metrics.rules_refused.labels(name).set(bool(lane.partition.refused.why))
+            metrics.missing.labels(name).set(lane.partition.log.ledger.open_gaps)
         metrics.snapshot_s.set(self._around.saver.took_s)
         metrics.snapshot_bytes.set(self._around.saver.bytes)
 
@@ -297,11 +407,32 @@ class Lanes:
         """Records of the log that aren't done, as of the last look at its end."""
         return max(0, self.ends.next.get(lane.number, 0) - lane.offset - 1)
 
+    def standing(self) -> dict[int, str]:
+        """Partition -> why it doesn't go on."""
+        return self.parked | {lane.number: lane.stands for lane in self.all() if lane.stands}
+
+    def behind(self) -> dict[int, tuple[int, float]]:
+        """Partition -> (records to go, when it last got on), of those that have no excuse."""
+        troubled = self._around.troubled()
+        return {
+            lane.number: (self.lag(lane), lane.decided_s)
+            for lane in self.all()
+            if not lane.stands and not (lane.delivering and troubled)
+        }
+
     async def close(self) -> None:
         """Finish what is in hand and save all state. Nothing is taken over after this."""
         self._closed = True
+        for task in (*self._loads.values(), *self._onces.values()):
+            task.cancel()
         lanes, self._lanes = self.all(), {}
-        await asyncio.gather(*(lane.close(save=True) for lane in lanes))
+        ends = [asyncio.wait_for(lane.close(save=True), CLOSE_S) for lane in lanes]
+        for lane, end in zip(
+            lanes, await asyncio.gather(*ends, return_exceptions=True), strict=True
+        ):
+            if isinstance(end, BaseException):
+                error = str(end) or type(end).__name__
+                self._around.logger.error("state not saved", partition=lane.number, error=error)
 
     @staticmethod
     def _unsaved_s(lane: Lane) -> float:
@@ -318,6 +449,10 @@ class Lanes:
                 "waiting_bytes": lane.waiting_bytes,
                 "heard_ms": lane.heard_ms,
                 "snapshot_offset": lane.saved_offset,
+                "stands": lane.stands,
+                "undecidable": lane.undecidable,
+                "open_gaps": lane.partition.log.ledger.open_gaps,
+                "rules_refused": lane.partition.refused.why,
                 "recovered_s": round(lane.recovered_s, 3),
                 "unsaved_s": round(self._unsaved_s(lane), 1),
                 "rules": lane.partition.engine.content.get("rules", ""),
@@ -333,12 +468,24 @@ def _key(lane: Lane) -> bytes:
 
 
 def _pulse(lane: Lane) -> bytes:
+    content, coming, needs = (
+        lane.partition.engine.content,
+        lane.partition.engine.coming,
+        lane.needs(),
+    )
     return encode(
         Pulse(
             partition=lane.number,
             offset=lane.offset,
             position=lane.position,
             heard_ms=lane.heard_ms,
-            rules=lane.partition.engine.content.get("rules", ""),
+            rules=content.get("rules", ""),
+            registry=content.get("registry", ""),
+            settings=content.get("settings", ""),
+            coming=coming.content if coming else "",
+            refused=lane.partition.refused.hash,
+            why=lane.partition.refused.why,
+            stands=lane.stands,
+            needs=None if needs is None else tuple(sorted(needs)),
         )
     )

@@ -3,7 +3,8 @@
 One lane a partition sends what it has, waits for the acknowledgement of all in-sync replicas and
 goes on. The producer is idempotent and tries again by itself as long as a broker may come back.
 When it gives up, it is thrown away, and the lanes send with a new one what was not acknowledged:
-records may repeat then, none is lost.
+records may repeat then, none is lost. A lane that gives up while others get through goes on with a
+producer of its own: a partition without a leader is no trouble of the others.
 """
 
 from __future__ import annotations
@@ -53,12 +54,29 @@ class OutletCounts:
     failures: int = 0
 
 
+Lane = tuple[str, int]
+"""(topic, partition)."""
+
+
 class _Generation:
-    """A producer and the moment of its end: futures of a dead one never come true."""
+    """A producer and the moment of its end: futures of a dead one never come true. taken_s: of each
+    lane, when Kafka took something last."""
 
     def __init__(self, producer: AIOKafkaProducer) -> None:
         self.producer = producer
+        self.taken_s: dict[Lane, float] = {}
         self.dead: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+
+@dataclass(slots=True)
+class _Alone:
+    """A lane with a producer of its own. left: the common one that it failed with; with the next
+    common one it sends again."""
+
+    left: _Generation
+    error: str
+    own: _Generation | None = None
+    pause_s: float = BACKOFF_S[0]
 
 
 class Outlet:
@@ -67,8 +85,9 @@ class Outlet:
     def __init__(self, settings: KafkaSettings, compression: str | None = None) -> None:
         self._settings = settings
         self._compression = compression
-        self._lanes: dict[tuple[str, int], deque[Parcel]] = {}
-        self._wake: dict[tuple[str, int], asyncio.Event] = {}
+        self._lanes: dict[Lane, deque[Parcel]] = {}
+        self._wake: dict[Lane, asyncio.Event] = {}
+        self._alone: dict[Lane, _Alone] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._current: _Generation | None = None
         self._making = asyncio.Lock()
@@ -92,10 +111,18 @@ class Outlet:
     def connected(self) -> bool:
         return self._current is not None
 
+    def troubles(self) -> dict[str, str]:
+        """Partitions that don't take anything while others do, with the reason."""
+        return {
+            f"{topic} {n}": one.error for (topic, n), one in list(self._alone.items()) if one.error
+        }
+
     def oldest_s(self) -> float:
-        """Age of the oldest record that Kafka hasn't acknowledged; 0 without any."""
+        """Age of the oldest record that Kafka hasn't acknowledged, but for `troubles`; 0 = none."""
         born = []
-        for lane in list(self._lanes.values()):
+        for at, lane in list(self._lanes.items()):
+            if at in self._alone:
+                continue
             # Asked from another thread, too: a lane may become empty meanwhile.
             with suppress(IndexError):
                 born.append(lane[0].born_s)
@@ -129,17 +156,20 @@ class Outlet:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._current is not None:
-            await _discard(self._current)
-            self._current = None
+        alone = [one.own for one in self._alone.values()]
+        for generation in (self._current, *alone):
+            if generation is not None:
+                await _discard(generation)
+        self._current = None
+        self._alone.clear()
 
-    async def _lane(self, at: tuple[str, int]) -> None:
+    async def _lane(self, at: Lane) -> None:
         lane, wake = self._lanes[at], self._wake[at]
         while True:
             if not lane:
                 wake.clear()
                 await wake.wait()
-            sent = await self._send(_batch(lane))
+            sent = await self._send(at, _batch(lane))
             for _ in range(sent):
                 parcel = lane.popleft()
                 self.waiting_bytes -= len(parcel.value or b"")
@@ -149,22 +179,53 @@ class Outlet:
             async with self._settled:
                 self._settled.notify_all()
 
-    async def _send(self, batch: list[Parcel]) -> int:
+    async def _send(self, at: Lane, batch: list[Parcel]) -> int:
         """One try; gives how many from the first on Kafka has."""
-        generation = await self._producer()
-        answers = asyncio.ensure_future(_answers(generation.producer, batch))
-        await asyncio.wait((answers, generation.dead), return_when=asyncio.FIRST_COMPLETED)
-        if not answers.done():
-            answers.cancel()
-            return 0
-        results = answers.result()
-        taken = next((n for n, r in enumerate(results) if isinstance(r, BaseException)), len(batch))
-        if taken < len(batch):
-            await self._give_up(generation, results[taken])
+        alone = self._alone.get(at)
+        if alone is not None and self._current not in (None, alone.left):
+            await self._rejoin(at)
+            alone = None
+        if alone is not None:
+            return await self._send_alone(alone, batch)
+        generation, began_s = await self._producer(), time.monotonic()
+        results = await _outcome(generation, batch)
+        taken, error = _taken(results)
+        if taken:
+            generation.taken_s[at] = time.monotonic()
+        if error is None:
+            if results:
+                self._pause_s = BACKOFF_S[0]
+                self.last_error = ""
+        elif any(s > began_s for lane, s in generation.taken_s.items() if lane != at):
+            self.counts.failures += 1
+            self._alone[at] = _Alone(generation, _text(error))
         else:
-            self._pause_s = BACKOFF_S[0]
-            self.last_error = ""
+            await self._give_up(generation, error)
         return taken
+
+    async def _send_alone(self, alone: _Alone, batch: list[Parcel]) -> int:
+        try:
+            if alone.own is None:
+                alone.own = _Generation(await self._made())
+            taken, error = _taken(await _outcome(alone.own, batch))
+        except (KafkaError, OSError) as failed:
+            taken, error = 0, failed
+        if error is None:
+            alone.error, alone.pause_s = "", BACKOFF_S[0]
+            return taken
+        self.counts.failures += 1
+        alone.error = _text(error)
+        if alone.own is not None:
+            self._spawn(_discard(alone.own))
+            alone.own = None
+        await asyncio.sleep(alone.pause_s * random.uniform(0.5, 1.0))  # noqa: S311
+        alone.pause_s = min(alone.pause_s * 2, BACKOFF_S[1])
+        return taken
+
+    async def _rejoin(self, at: Lane) -> None:
+        alone = self._alone.pop(at)
+        if alone.own is not None:
+            await _discard(alone.own)
 
     async def _producer(self) -> _Generation:
         """The producer, a new one where there is none. Tries until it is there."""
@@ -207,7 +268,7 @@ class Outlet:
 
     def _told(self, error: BaseException) -> None:
         self.counts.failures += 1
-        self.last_error = f"{type(error).__name__}: {error}"[:300]
+        self.last_error = _text(error)
 
     async def _back_off(self) -> None:
         # Jitter: many bridges must not come back in the same moment.
@@ -228,6 +289,28 @@ def _batch(lane: deque[Parcel]) -> list[Parcel]:
             break
         batch.append(parcel)
     return batch
+
+
+def _text(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"[:300]
+
+
+def _taken(results: list[Any]) -> tuple[int, BaseException | None]:
+    """How many from the first on Kafka has, and why not more."""
+    for number, result in enumerate(results):
+        if isinstance(result, BaseException):
+            return number, result
+    return len(results), None
+
+
+async def _outcome(generation: _Generation, batch: list[Parcel]) -> list[Any]:
+    """As `_answers`; nothing where the producer was ended by another lane meanwhile."""
+    answers = asyncio.ensure_future(_answers(generation.producer, batch))
+    await asyncio.wait((answers, generation.dead), return_when=asyncio.FIRST_COMPLETED)
+    if not answers.done():
+        answers.cancel()
+        return []
+    return answers.result()
 
 
 async def _answers(producer: AIOKafkaProducer, batch: list[Parcel]) -> list[Any]:

@@ -11,23 +11,39 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import msgspec
+
 from app.changeover import RulesNews
 from app.content import ContentError
-from app.engine import Engine, SnapshotMismatch, Sources, read_head
+from app.engine import Engine, SnapshotMismatch, Sources, Step, read_head
 from app.stream.records import KEPT_BYTES, DeadLetter
 from contracts.alerts import AlertEvent
 from contracts.batch import TaggedBatch
+from contracts.log import LogRecord, RecordKind
 from contracts.messages import Installed, Resend
 from contracts.registry import Registry
 from contracts.rejects import Reason, Refused
 from ingest.admission import AdmissionSettings, RowReject
-from ingest.partition import Bundle, Letter, PartitionLog, Proof, Taken
+from ingest.partition import (
+    Bundle,
+    Letter,
+    OffsetsMissing,
+    PartitionLog,
+    Place,
+    Proof,
+    Ready,
+    Taken,
+    always_ready,
+)
 from ingest.registry import RegistryError
 from rules import RulesInvalid
 from rules.ruleset import RuleSet
 
-LOG_CHUNK = "log"
-"""The name of our own chunk beside those of the engine."""
+LOG_CHUNK, NEWS_CHUNK = "log", "news"
+"""The names of our own chunks beside those of the engine."""
+WHY_LENGTH = 300
+_LEFT_OUT = (RecordKind.PACK, RecordKind.FOREIGN, RecordKind.STATUS)
+"""What can go to the dead letters when nothing can be made of it: each stands for itself."""
 
 
 class Contents(Protocol):
@@ -59,13 +75,38 @@ def prover(contents: Contents) -> Proof:
     return prove
 
 
+class Undecidable(Exception):
+    """The engine failed, and its state is worth nothing any more: take up an earlier one.
+
+    place: the record it failed at, known when records were worked off one by one. separable:
+    without this record the rest can go on. why: the same for the same records.
+    """
+
+    def __init__(self, error: Exception, place: Place | None, *, separable: bool) -> None:
+        self.why = f"{type(error).__name__}: {error}"[:WHY_LENGTH]
+        self.place, self.separable = place, separable
+        super().__init__(self.why)
+
+
+class RefusedRules(msgspec.Struct, frozen=True):
+    """The rules that a partition refused last, and why; both empty = those named last are in
+    force or about to be. hash: "" with a reason = of rules that don't compile."""
+
+    hash: str = ""
+    why: str = ""
+
+
+NOTHING_REFUSED = RefusedRules()
+
+
 @dataclass(slots=True)
 class Outputs:
     """What some bundles came to. offset: of the last; heard_ms: the time of the last record.
 
     events: alert events in order. letters: for dead letters. batches: accepted rows, for the
     telemetry store. rows: how many went which way. records: how many of a kind came, and
-    `duplicate` packs. news: what became of rule sets.
+    `duplicate` packs. news: what became of rule sets. named: hashes of contents that records
+    named. waits_for: what must be at hand before the record behind `offset`.
     """
 
     offset: int
@@ -77,24 +118,39 @@ class Outputs:
     rows: Counter[str] = field(default_factory=Counter)
     records: Counter[str] = field(default_factory=Counter)
     news: list[RulesNews] = field(default_factory=list)
+    named: list[str] = field(default_factory=list)
+    waits_for: Installed | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Frozen:
-    """All state after the record at `offset`. chunks: packs it, later and in any thread."""
+    """All state after the record at `offset`. chunks: packs it, later and in any thread.
+
+    needs: hashes of the contents without which it can't be taken up.
+    """
 
     offset: int
     position: int
     chunks: Callable[[], dict[str, bytes]]
+    needs: frozenset[str] = frozenset()
 
 
 class Partition:
     """Everything that is known of one partition. One thread at a time."""
 
-    def __init__(self, number: int, contents: Contents, *, first_offset: int = 0) -> None:
+    def __init__(
+        self,
+        number: int,
+        contents: Contents,
+        *,
+        ready: Ready = always_ready,
+        first_offset: int = 0,
+    ) -> None:
         self.number = number
         self._contents = contents
-        self.log = PartitionLog(prove=prover(contents), first_offset=first_offset)
+        self.log = PartitionLog(prove=prover(contents), ready=ready, first_offset=first_offset)
+        self.refused = NOTHING_REFUSED
+        """Of the rules that were named last."""
         self.engine = Engine(Registry(), RuleSet.empty(), sources=self._sources())
 
     @property
@@ -106,14 +162,21 @@ class Partition:
         contents = self._contents
         return Sources(rules=contents.rules, registry=contents.registry, settings=contents.settings)
 
-    def work(self, bundles: Sequence[Bundle]) -> Outputs:
+    def work(self, bundles: Sequence[Bundle], *, careful: bool = False) -> Outputs:
         """Carry on with the next records of the partition; known ones are passed over.
 
-        Raises `ingest.partition.OffsetsMissing`.
+        careful: record by record, which costs more and says at which one it failed.
+        Raises `ingest.partition.OffsetsMissing`, `Undecidable`, MemoryError.
         """
-        taken = self.log.take(bundles)
-        step = self.engine.step(taken.records)
-        return Outputs(
+        whole = (bundles[0].offset, -1) if careful and len(bundles) == 1 else None
+        try:
+            taken = self.log.take(bundles)
+        except (OffsetsMissing, MemoryError):
+            raise
+        except Exception as error:
+            raise Undecidable(error, whole, separable=True) from error
+        step = self._careful_step(taken) if careful else self._step(taken.records)
+        outputs = Outputs(
             offset=self.log.offset,
             position=self.log.position,
             heard_ms=self.log.last_ms,
@@ -124,7 +187,40 @@ class Partition:
             rows=step.counts,
             records=taken.counts,
             news=step.news,
+            named=_named(taken.records),
+            waits_for=taken.waits_for,
         )
+        self._note_refusals(taken, outputs)
+        return outputs
+
+    def _step(self, records: list[LogRecord], place: Place | None = None) -> Step:
+        try:
+            return self.engine.step(records)
+        except MemoryError:
+            raise
+        except Exception as error:
+            separable = bool(records) and records[0].kind in _LEFT_OUT
+            raise Undecidable(error, place, separable=separable) from error
+
+    def _careful_step(self, taken: Taken) -> Step:
+        """Cuts change nothing."""
+        whole = Step()
+        for record, offset, nth in zip(taken.records, taken.offsets, taken.nths, strict=True):
+            step = self._step([record], (offset, nth))
+            whole.events += step.events
+            whole.batches += step.batches
+            whole.rejects += step.rejects
+            whole.counts.update(step.counts)
+            whole.news += step.news
+        return whole
+
+    def _note_refusals(self, taken: Taken, outputs: Outputs) -> None:
+        for letter in taken.letters:
+            if letter.reject.field == "rules":
+                self.refused = RefusedRules(hash="", why=letter.reject.detail)
+        for news in outputs.news:
+            refused = RefusedRules(hash=news.content, why=news.why)
+            self.refused = refused if news.state == "refused" else NOTHING_REFUSED
 
     def _refused(self, letter: Letter) -> DeadLetter:
         reject = letter.reject
@@ -138,6 +234,7 @@ class Partition:
             row=reject.row,
             partition=self.number,
             offset=letter.offset,
+            nth=letter.nth,
             size=len(letter.payload),
             payload=letter.payload[:KEPT_BYTES],
         )
@@ -146,7 +243,7 @@ class Partition:
         place = refused.position - taken.records[0].position
         letter = Letter(
             taken.offsets[place],
-            -1,
+            taken.nths[place],
             taken.records[place].accepted_ms,
             refused.source,
             refused.reject,
@@ -158,16 +255,32 @@ class Partition:
         """(gateway, what to ask it for); see `PartitionLog.asks`."""
         return self.log.asks()
 
+    def needs(self) -> frozenset[str]:
+        """Hashes of the contents in force or about to be."""
+        coming = self.engine.coming
+        named = {*self.engine.content.values(), coming.content if coming else ""}
+        return frozenset(named - {""})
+
     def freeze(self) -> Frozen:
         log, engine = self.log.snapshot(), self.engine.freeze()
-        return Frozen(self.log.offset, self.log.position, lambda: {**engine(), LOG_CHUNK: log})
+        own = {LOG_CHUNK: log, NEWS_CHUNK: msgspec.json.encode(self.refused)}
+        return Frozen(self.log.offset, self.log.position, lambda: {**engine(), **own}, self.needs())
 
     @classmethod
-    def restored(cls, number: int, contents: Contents, chunks: dict[str, bytes]) -> Partition:
+    def restored(
+        cls,
+        number: int,
+        contents: Contents,
+        chunks: dict[str, bytes],
+        *,
+        ready: Ready = always_ready,
+    ) -> Partition:
         """As it was when `chunks` were made. Raises `SnapshotMismatch` and kin for another version,
         and what `contents` raise."""
-        partition = cls(number, contents)
+        partition = cls(number, contents, ready=ready)
         head = read_head(chunks)
+        if NEWS_CHUNK in chunks:
+            partition.refused = msgspec.json.decode(chunks[NEWS_CHUNK], type=RefusedRules)
         partition.log.restore(chunks[LOG_CHUNK])
         if partition.log.position != head.position:
             raise SnapshotMismatch(
@@ -181,3 +294,13 @@ class Partition:
         )
         partition.engine.restore(chunks)
         return partition
+
+
+def _named(records: list[LogRecord]) -> list[str]:
+    """Hashes of the contents that records name."""
+    told = [
+        msgspec.json.decode(record.payload, type=Installed)
+        for record in records
+        if record.kind is RecordKind.INSTALLED
+    ]
+    return [installed.hash for installed in told if installed.what != "model"]

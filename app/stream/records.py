@@ -45,7 +45,10 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
 class Pulse(msgspec.Struct, frozen=True, kw_only=True):
     """Value of `pulses`: a partition of `log` is decided up to `offset`, accepted at `heard_ms`.
 
-    position: in the partition's log of records. rules: the hash of those in force.
+    position: in the partition's log of records. rules, registry, settings: hashes of those in
+    force. coming: of rules that are taking over. refused, why: of rules that were refused last
+    ("" with a reason: they don't compile). stands: why it doesn't go on. needs: hashes of all
+    contents that may not be forgotten, None = not known.
     """
 
     partition: Annotated[int, msgspec.Meta(ge=0)]
@@ -53,6 +56,13 @@ class Pulse(msgspec.Struct, frozen=True, kw_only=True):
     position: int
     heard_ms: int
     rules: str = ""
+    registry: str = ""
+    settings: str = ""
+    coming: str = ""
+    refused: str = ""
+    why: str = ""
+    stands: str = ""
+    needs: tuple[str, ...] | None = None
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -60,8 +70,9 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     by: `bridge` or `worker`. at_ms: when, unix ms. source: the MQTT topic, gateway or device.
     reason, field, detail: as in `contracts.rejects`. row: of the message, -1 = all of it.
-    partition, offset: of the record in `log`; -1 = it never entered the log. payload: the bytes,
-    cut at `KEPT_BYTES`; size: how many there were.
+    partition, offset: of the record in `log`; -1 = it never entered the log. nth: which one of the
+    bundle at that offset, -1 = all of it. payload: the bytes, cut at `KEPT_BYTES`; size: how many
+    there were.
     """
 
     by: str
@@ -73,6 +84,7 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     row: int = -1
     partition: int = -1
     offset: int = -1
+    nth: int = -1
     size: int = 0
     payload: bytes = b""
 
@@ -162,7 +174,7 @@ class Assembler:
 
         The hash isn't looked at here: `app.content.content_hash` does.
         """
-        name, index, count = _piece(key)
+        name, index, count = piece_of(key)
         parts = self._parts.setdefault((name, count), {})
         parts[index] = value
         if len(parts) < count:
@@ -171,7 +183,8 @@ class Assembler:
         return name, b"".join([parts[i] for i in range(count)])
 
 
-def _piece(key: bytes) -> tuple[str, int, int]:
+def piece_of(key: bytes) -> tuple[str, int, int]:
+    """(hash, number, count) of a key of `content`. Raises `BadRecord`."""
     try:
         name, index_text, count_text = key.decode().split("/")
         index, count = int(index_text), int(count_text)

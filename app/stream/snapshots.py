@@ -2,8 +2,10 @@
 
 Every snapshot has a name of its own, so that two writers never mix: a worker that was paused and
 comes back writes beside its successor, and what it writes is true as well, since state is a
-function of the partition's records up to its offset. A reader takes the manifest with the
-greatest offset whose pieces are all there. Keys are `{id}/{chunk}/{i}` and `{id}/manifest`.
+function of the partition's records up to its offset. From the topic's end on, `WINDOW` records at
+a time, a reader takes the first window that has a whole snapshot, and of several there the one with
+the greatest offset. A straggler's may hide a newer one: that costs the time to work on from it.
+Keys are `{id}/{chunk}/{i}` and `{id}/manifest`.
 """
 
 from __future__ import annotations
@@ -11,23 +13,19 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import zlib
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 import msgspec
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 
-from app.stream.client import client_options
-from app.stream.settings import KafkaSettings
+from app.stream.ranges import RangeReader
 from app.stream.topics import PIECE_BYTES
 
 VERSION = 1
 MANIFEST = "manifest"
 WINDOW = 64
 """Records that are looked at in one go for a manifest, from the end on."""
-POLL_MS = 1_000
-PATIENCE_S = 30.0
 
 
 class SnapshotTooNew(Exception):
@@ -52,7 +50,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """What makes a snapshot whole.
 
     offset: of the last record of `log` in it. starts_at: no piece lies before this offset of
-    `snapshots`. by, made_ms: who wrote it, and when.
+    `snapshots`. by, made_ms: who wrote it, and when. needs: hashes of the contents that it names,
+    None = written before they were noted.
     """
 
     version: int
@@ -64,6 +63,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     made_ms: int
     by: str
     chunks: dict[str, ChunkInfo]
+    needs: tuple[str, ...] | None = None
 
     def records(self) -> Iterator[bytes]:
         """The keys of all its records."""
@@ -141,26 +141,22 @@ class Saved:
 
 
 class SnapshotReader:
-    """Reads the topic; one connection for as long as it is open."""
+    """Reads the topic."""
 
-    def __init__(self, consumer: AIOKafkaConsumer, topic: str) -> None:
-        self._consumer, self._topic = consumer, topic
-        self._lock = asyncio.Lock()
+    def __init__(self, reader: RangeReader, topic: str) -> None:
+        self._reader, self._topic = reader, topic
 
     async def end(self, partition: int) -> int:
         """The offset of the next record. Raises `KafkaError`."""
-        at = TopicPartition(self._topic, partition)
-        return int((await self._consumer.end_offsets([at]))[at])
+        return await self._reader.end(TopicPartition(self._topic, partition))
 
     async def load(self, partition: int) -> Saved | None:
-        """The newest that is whole. Raises `KafkaError`, `SnapshotTooNew`."""
-        async with self._lock:
+        """The newest that is whole. Raises `KafkaError`, `SnapshotTooNew`, TimeoutError."""
+        async with self._reader.lock:
             return await self._load(TopicPartition(self._topic, partition))
 
     async def _load(self, at: TopicPartition) -> Saved | None:
-        first = int((await self._consumer.beginning_offsets([at]))[at])
-        end = int((await self._consumer.end_offsets([at]))[at])
-        upto = end
+        first, upto = await self._reader.first(at), await self._reader.end(at)
         while upto > first:
             start = max(first, upto - WINDOW)
             found = await self._manifests(at, start, upto)
@@ -176,54 +172,44 @@ class SnapshotReader:
     ) -> list[tuple[Manifest, int]]:
         """With the offset at which each lies; of one that was taken back later, nothing."""
         found: dict[bytes, tuple[Manifest, int]] = {}
-        async for key, value, offset in self._read(at, start, end):
-            if key is None or not key.endswith(f"/{MANIFEST}".encode()):
-                continue
-            if value is None:
-                found.pop(key, None)
-            else:
-                found[key] = decode_manifest(value), offset
+        async for records in self._reader.read(at, start, end):
+            for record in records:
+                key, value = record.key, record.value
+                if key is None or not key.endswith(f"/{MANIFEST}".encode()):
+                    continue
+                if value is None:
+                    found.pop(key, None)
+                else:
+                    found[key] = decode_manifest(value), record.offset
         return list(found.values())
 
     async def _whole(self, at: TopicPartition, manifest: Manifest, offset: int) -> Saved | None:
         mine = f"{manifest.id}/".encode()
-        pieces = {
-            key: value
-            async for key, value, _ in self._read(at, manifest.starts_at, offset)
-            if key is not None and value is not None and key.startswith(mine)
-        }
+        pieces: dict[bytes, bytes] = {}
+        async for records in self._reader.read(at, manifest.starts_at, offset):
+            for record in records:
+                if record.key and record.value is not None and record.key.startswith(mine):
+                    pieces[record.key] = record.value
         chunks = await asyncio.to_thread(unpack, manifest, pieces)
         return None if chunks is None else Saved(manifest, chunks)
 
-    async def _read(
-        self, at: TopicPartition, start: int, end: int
-    ) -> AsyncIterator[tuple[bytes | None, bytes | None, int]]:
-        """The records from `start` up to before `end`; compaction has left gaps."""
-        if start >= end:
-            return
-        consumer = self._consumer
-        consumer.assign([at])
-        consumer.seek(at, start)
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + PATIENCE_S
-        while await consumer.position(at) < end:
-            for records in (await consumer.getmany(at, timeout_ms=POLL_MS)).values():
-                deadline = loop.time() + PATIENCE_S
+    async def leftovers(self, partition: int, kept: Collection[str], before: int) -> list[bytes]:
+        """Keys of what older snapshots have left: of those that are not `kept` and hold no more
+        than the records up to `before`. Raises `KafkaError`, TimeoutError."""
+        at = TopicPartition(self._topic, partition)
+        found: dict[bytes, bool] = {}
+        async with self._reader.lock:
+            start, end = await self._reader.first(at), await self._reader.end(at)
+            async for records in self._reader.read(at, start, end):
                 for record in records:
-                    if record.offset < end:
-                        yield record.key, record.value, record.offset
-            if loop.time() > deadline:
-                raise TimeoutError(f"{at.topic} {at.partition} can't be read up to {end}")
+                    if record.key:
+                        found[record.key] = record.value is not None
+        return [key for key, there in found.items() if there and _is_old(key, kept, before)]
 
 
-@asynccontextmanager
-async def snapshot_reader(settings: KafkaSettings, topic: str) -> AsyncIterator[SnapshotReader]:
-    """Raises `KafkaError`."""
-    consumer = AIOKafkaConsumer(
-        enable_auto_commit=False, auto_offset_reset="earliest", **client_options(settings)
-    )
-    await consumer.start()
-    try:
-        yield SnapshotReader(consumer, topic)
-    finally:
-        await consumer.stop()
+def _is_old(key: bytes, kept: Collection[str], before: int) -> bool:
+    """By its name, `{partition}-{offset}-{random}/...`: pieces tell nothing else."""
+    name = key.decode(errors="replace").split("/")[0]
+    parts = name.split("-")
+    numbered = len(parts) == 3 and parts[1].isdigit()
+    return numbered and name not in kept and int(parts[1]) <= before

@@ -9,14 +9,13 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True)
 class Facts:
     """Monotonic seconds. beat_s: the event loop's last turn. kafka_away: no broker
-    answers now. moved_s: when partitions came or went last. loading: state is being loaded.
-    behind: partition -> (records to go, when it last got on)."""
+    answers now. moved_s: when partitions came or went last.
+    behind: partition -> (records to go, when it last got on), of those that have no excuse."""
 
     now_s: float
     beat_s: float
     kafka_away: bool
     moved_s: float
-    loading: bool
     behind: Mapping[int, tuple[int, float]]
 
 
@@ -28,7 +27,7 @@ def stuck(facts: Facts, limit_s: float) -> str:
     still_s = facts.now_s - facts.beat_s
     if still_s > limit_s:
         return f"the event loop has stood still for {still_s:.0f} s"
-    if facts.loading or facts.kafka_away or facts.now_s - facts.moved_s <= limit_s:
+    if facts.kafka_away or facts.now_s - facts.moved_s <= limit_s:
         return ""
     for partition, (records, since_s) in sorted(facts.behind.items()):
         still_s = facts.now_s - since_s

@@ -59,6 +59,39 @@ class WorkerMetrics:
             ["partition"],
             registry=registry,
         )
+        self.stands = Gauge(
+            "gridwarden_worker_partition_stands",
+            "1 while a partition can't go on: /health says why",
+            ["partition"],
+            registry=registry,
+        )
+        self.undecidable = Gauge(
+            "gridwarden_worker_undecidable_records",
+            "Records that the engine failed on and that are dead letters, since it was taken over",
+            ["partition"],
+            registry=registry,
+        )
+        self.rules_refused = Gauge(
+            "gridwarden_rules_refused",
+            "1 while the rules named last were refused: older rules are in force",
+            ["partition"],
+            registry=registry,
+        )
+        self.missing = Gauge(
+            "gridwarden_boots_with_gaps",
+            "Boots of gateways with packs known to exist and neither here nor given up",
+            ["partition"],
+            registry=registry,
+        )
+        self.of_partitions = (
+            self.lag, self.behind, self.stands, self.undecidable, self.rules_refused, self.missing,
+        )  # fmt: skip
+        self.rules_changes = Counter(
+            "gridwarden_rules_changes",
+            "Rule sets named in the log by what became of them: begun, done, refused",
+            ["state"],
+            registry=registry,
+        )
         self.partitions = Gauge(
             "gridwarden_worker_partitions", "Partitions at work here", registry=registry
         )
@@ -82,6 +115,8 @@ class WorkerMetrics:
             self.records.labels(kind).inc(number)
         for outcome, number in outputs.rows.items():
             self.readings.labels(outcome).inc(number)
+        for news in outputs.news:
+            self.rules_changes.labels(news.state).inc()
         for letter in outputs.letters:
             self.rejected.labels(letter.reason).inc()
         for event in outputs.events:

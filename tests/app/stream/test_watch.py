@@ -9,7 +9,7 @@ import pytest
 from app.stream.watch import Facts, stuck
 
 WELL = Facts(
-    now_s=1000, beat_s=999, kafka_away=False, moved_s=100, loading=False,
+    now_s=1000, beat_s=999, kafka_away=False, moved_s=100,
     behind={0: (0, 100), 1: (5, 995)},
 )  # fmt: skip
 
@@ -29,7 +29,6 @@ WELL = Facts(
         pytest.param(replace(WELL, behind={3: (0, 100)}), "", id="nothing-to-do"),
         pytest.param(replace(WELL, behind={3: (7, 950)}), "", id="not-long"),
         pytest.param(replace(WELL, behind={3: (7, 900)}, kafka_away=True), "", id="kafka-away"),
-        pytest.param(replace(WELL, behind={3: (7, 900)}, loading=True), "", id="loading"),
         pytest.param(replace(WELL, behind={3: (7, 900)}, moved_s=960), "", id="just-divided"),
         pytest.param(
             replace(WELL, beat_s=900, kafka_away=True),
