@@ -22,6 +22,7 @@ from app.content import (
     unpack_rules,
     unpack_settings,
 )
+from app.stream.partition import ContentMissing
 from app.stream.ranges import RangeReader
 from app.stream.records import Assembler, BadRecord, piece_of
 from contracts.messages import Installed
@@ -39,16 +40,6 @@ R = TypeVar("R")
 KEPT_S = 600.0
 """What nobody needs any more is kept for so long (proposal): a record that names it may be about to
 be decided."""
-
-
-class ContentMissing(Exception):
-    """A control record names a content that isn't in the topic."""
-
-    def __init__(self, name: str, topic: str) -> None:
-        super().__init__(
-            f"the log names content {name[:16]}, which {topic} doesn't have; "
-            "publish the same rules or registry again (gridwarden publish)"
-        )
 
 
 @dataclass(slots=True)

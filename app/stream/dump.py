@@ -13,8 +13,8 @@ from aiokafka.errors import KafkaError
 
 from app.contents import Contents
 from app.stream.client import client_options, quiet_clients
-from app.stream.contents import ContentIndex, ContentMissing, read_content
-from app.stream.partition import prover
+from app.stream.contents import ContentIndex, read_content
+from app.stream.partition import ContentMissing, prover
 from app.stream.ranges import RangeReader
 from app.stream.records import BadRecord, decode_letter
 from app.stream.settings import StreamSettings

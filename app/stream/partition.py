@@ -56,6 +56,16 @@ class Contents(Protocol):
     def settings(self, content: str) -> AdmissionSettings: ...
 
 
+class ContentMissing(Exception):
+    """A control record names a content that isn't there."""
+
+    def __init__(self, name: str, where: str) -> None:
+        super().__init__(
+            f"the log names content {name[:16]}, which {where} doesn't have; "
+            "publish the same rules or registry again (gridwarden publish)"
+        )
+
+
 def prover(contents: Contents) -> Proof:
     """Refuses what can't be put in force; the same content always fails alike.
 
@@ -166,12 +176,12 @@ class Partition:
         """Carry on with the next records of the partition; known ones are passed over.
 
         careful: record by record, which costs more and says at which one it failed.
-        Raises `ingest.partition.OffsetsMissing`, `Undecidable`, MemoryError.
+        Raises `ingest.partition.OffsetsMissing`, `Undecidable`, `ContentMissing`, MemoryError.
         """
         whole = (bundles[0].offset, -1) if careful and len(bundles) == 1 else None
         try:
             taken = self.log.take(bundles)
-        except (OffsetsMissing, MemoryError):
+        except (OffsetsMissing, ContentMissing, MemoryError):
             raise
         except Exception as error:
             raise Undecidable(error, whole, separable=True) from error
@@ -196,7 +206,7 @@ class Partition:
     def _step(self, records: list[LogRecord], place: Place | None = None) -> Step:
         try:
             return self.engine.step(records)
-        except MemoryError:
+        except (ContentMissing, MemoryError):
             raise
         except Exception as error:
             separable = bool(records) and records[0].kind in _LEFT_OUT

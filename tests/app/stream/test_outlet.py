@@ -172,3 +172,49 @@ def test_a_tail_reads_on_where_it_was(kafka: str, topic_prefix: str) -> None:
         assert [one.value for one in await read_to_end(log.settings, log.name)] == taken
 
     run(kafka, f"{topic_prefix}t", work)
+
+
+def test_a_partition_that_takes_nothing_is_no_trouble_of_the_others(
+    kafka: str, topic_prefix: str
+) -> None:
+    async def work(log: Log) -> None:
+        await log.make()
+        small = Log(kafka, f"{topic_prefix}small", None)
+        await small.make(**{"max.message.bytes": "1000"})
+        other: list[int] = []
+
+        def others(upto: int) -> None:
+            for number in range(len(other), upto):
+                parcel = Parcel(log.name, 0, b"", b"%d" % number, lambda: None)
+                log.outlet.put(parcel)
+                other.append(number)
+
+        async def all_there() -> None:
+            await until(lambda: log.outlet.counts.records >= len(other), "the others get through")
+
+        others(1)
+        await all_there()
+        big, done = b"x" * 5_000, list[bytes]()
+        log.outlet.put(Parcel(small.name, 0, b"", big, lambda: done.append(big)))
+
+        async def keep_on() -> None:
+            while not log.outlet.troubles():
+                others(len(other) + 1)
+                await all_there()
+
+        await asyncio.wait_for(keep_on(), WAIT_S)
+        [(at, why)] = log.outlet.troubles().items()
+        assert at == f"{small.name} 0"
+        assert "MessageSizeTooLarge" in why
+        producers = log.outlet.counts.producers
+        others(len(other) + 50)
+        await all_there()
+        assert (log.outlet.last_error, log.outlet.oldest_s(), done) == ("", 0, [])
+        await small.change(max_message_bytes="100000")
+        await until(lambda: done, "it is mended")
+        assert log.outlet.troubles() == {}
+        assert await log.read(0) == [b"%d" % number for number in other]
+        assert await small.read(0) == [big]
+        assert log.outlet.counts.producers >= producers
+
+    run(kafka, f"{topic_prefix}t", work)

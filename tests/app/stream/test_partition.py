@@ -9,10 +9,11 @@ import msgspec
 import pytest
 
 from app.content import ContentError
-from app.engine import Engine, SnapshotMismatch
-from app.stream.partition import LOG_CHUNK, Outputs, Partition
+from app.engine import Engine, SnapshotMismatch, Step
+from app.stream.partition import LOG_CHUNK, ContentMissing, Outputs, Partition, Undecidable
 from contracts.alerts import encode_event
-from contracts.log import LogRecord, RecordKind, encode_bundle
+from contracts.log import LogRecord, RecordKind, decode_bundle, encode_bundle
+from contracts.pack import decode as decode_pack
 from contracts.registry import Registry
 from ingest.admission import AdmissionSettings
 from ingest.partition import Bundle
@@ -26,6 +27,8 @@ class Contents:
     def rules(self, content: str) -> RuleSet:
         if content == "broken":
             raise ContentError("damaged")
+        if content == "unheard of":
+            raise ContentMissing(content, "memory")
         return scene.contents().rules[content]
 
     def registry(self, content: str) -> Registry:
@@ -124,8 +127,84 @@ def test_rules_that_are_damaged_stay_out() -> None:
 
 def test_rules_that_nobody_has_are_an_error() -> None:
     record = scene.installed(scene.T0, "rules", "unheard of")
-    with pytest.raises(KeyError):
+    with pytest.raises(ContentMissing, match="publish the same rules or registry again"):
         Partition(0, Contents()).work([Bundle(0, 1 << 60, encode_bundle([record]))])
+
+
+def test_it_waits_for_what_is_not_at_hand_and_loses_nothing() -> None:
+    """Also where the control record stands in a bundle behind others."""
+    whole = Partition(3, Contents()).work(bundles())
+    at_hand: set[str] = set()
+    partition = Partition(3, Contents(), ready=lambda one: one.hash in at_hand)
+    parts, waited = [], []
+    while partition.offset < bundles()[-1].offset:
+        before = partition.offset
+        parts.append(partition.work(bundles()))
+        wanted = parts[-1].waits_for
+        if wanted is None:
+            break
+        assert partition.work(bundles()).offset == parts[-1].offset < whole.offset
+        assert parts[-1].offset >= before
+        waited.append(wanted.what)
+        at_hand.add(wanted.hash)
+    assert told(parts) == told([whole])
+    assert {"rules", "registry"} <= set(waited)
+    assert parts[-1].position == whole.position
+
+
+class Failing:
+    """An engine with a fault: it fails on a pack with these bytes, and has decided by then."""
+
+    def __init__(self, engine: Engine, payload: bytes) -> None:
+        self._engine, self._payload = engine, payload
+
+    def step(self, records: list[LogRecord]) -> Step:
+        step = self._engine.step(records)
+        if any(record.payload == self._payload for record in records):
+            raise ZeroDivisionError("a fault of ours")
+        return step
+
+
+def a_pack() -> tuple[int, int, LogRecord]:
+    """(offset, nth, record) of a pack in the middle that isn't the first of its bundle."""
+    for bundle in bundles()[40:]:
+        for nth, record in enumerate(decode_bundle(bundle.value or b"", 0)):
+            if nth and record.kind is RecordKind.PACK:
+                return bundle.offset, nth, record
+    raise AssertionError
+
+
+def test_what_the_engine_fails_on_is_named_and_can_be_left_out() -> None:
+    offset, nth, record = a_pack()
+    partition = Partition(3, Contents())
+    partition.engine = Failing(partition.engine, record.payload)  # type: ignore[assignment]
+    with pytest.raises(Undecidable) as several:
+        partition.work(bundles())
+    assert several.value.place is None
+    partition = Partition(3, Contents())
+    partition.engine = Failing(partition.engine, record.payload)  # type: ignore[assignment]
+    partition.work(bundles()[:offset])
+    with pytest.raises(Undecidable) as one:
+        partition.work([bundles()[offset]], careful=True)
+    assert (one.value.place, one.value.separable) == ((offset, nth), True)
+    partition = Partition(3, Contents())
+    partition.log.undecidable = {(offset, nth): one.value.why}
+    outputs = partition.work(bundles())
+    [letter] = [one for one in outputs.letters if one.reason == "undecidable"]
+    assert (letter.offset, letter.nth, letter.payload) == (offset, nth, record.payload)
+    assert letter.detail == "ZeroDivisionError: a fault of ours"
+    # Its gateway isn't asked for it.
+    header = decode_pack(record.payload).header
+    assert partition.log.ledger.has(header.gateway, header.boot, header.seq)
+    whole = Partition(3, Contents()).work(bundles())
+    assert outputs.position == whole.position - 1
+
+
+def test_careful_work_comes_to_the_same() -> None:
+    whole = Partition(3, Contents()).work(bundles())
+    careful = Partition(3, Contents()).work(bundles(), careful=True)
+    assert told([careful]) == told([whole])
+    assert (careful.rows, careful.letters) == (whole.rows, whole.letters)
 
 
 def test_chunks_of_two_moments_are_refused() -> None:

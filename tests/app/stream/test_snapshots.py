@@ -16,18 +16,19 @@ from app.stream.lane import Saver
 from app.stream.outlet import Outlet
 from app.stream.partition import Frozen
 from app.stream.post import OutletPost
+from app.stream.ranges import range_reader
 from app.stream.settings import KafkaSettings
 from app.stream.snapshots import (
     VERSION,
     WINDOW,
     Manifest,
     Saved,
+    SnapshotReader,
     SnapshotTooNew,
     decode_manifest,
     encode,
     manifest_key,
     pack,
-    snapshot_reader,
     unpack,
 )
 from app.stream.topics import PIECE_BYTES, TopicPlan, topics_of
@@ -87,7 +88,8 @@ async def _run(bootstrap: str, prefix: str, body: Callable[[Rig], object]) -> No
     async with admin.admin(settings) as client:
         await admin.apply(client, [topic])
     outlet = Outlet(settings)
-    async with snapshot_reader(settings, topic.name) as reader:
+    async with range_reader(settings) as ranges:
+        reader = SnapshotReader(ranges, topic.name)
         post = OutletPost(outlet)
         saver = Saver(
             post, topic.name, every_s=1, by="test", clock=lambda: 1, end=reader.end,

@@ -123,9 +123,10 @@ def test_a_log_that_ends_before_what_is_decided_is_refused(
         cluster.remake_log()
         cluster.put([(0, [mark(T0 + 9 * S)])])
         worker.start()
-        until(lambda: worker.status is not None, WAIT_S, "it ends")
-        assert worker.status == 1
-        assert "partition 0: the log ends at offset 1, but is decided up to 21" in worker.log
+        why = "partition 0 stands: the log ends at offset 1, but is decided up to 21"
+        until(lambda: why in worker.get("/health")[1].decode(), WAIT_S, "it says why")
+        assert cluster.owned() == {}
+        worker.stop()
         cluster.add("other", more="from_earliest = true\n")
         until(lambda: "other" in cluster.owned().get(0, []), WAIT_S, "it goes on when told to")
         cluster.put([(0, [mark(T0 + 10 * S)])])

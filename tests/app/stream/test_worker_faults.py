@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
-from app.content import content_hash
-from app.stream.contents import ContentMissing, ContentTopic
+from app.content import content_hash, pack_files
+from app.stream.contents import ContentIndex
 from app.stream.outlet import Outlet
 from app.stream.post import OutletPost
-from app.stream.records import pieces
+from app.stream.records import decode_letter, pieces
 from app.stream.snapshots import VERSION, Manifest, encode, manifest_key
 from tests.app.stream.cluster import Cluster, until, wait
 from tests.app.stream.town import Cell, S, installed, joined, mark, rules
@@ -26,22 +28,29 @@ T0 = 1_767_225_600_000
 WAIT_S = 180.0
 
 
-def record(key: bytes | None, value: bytes | None) -> ConsumerRecord[bytes, bytes]:
-    return ConsumerRecord("content", 0, 0, 0, 0, key, value, None, 0, 0, ())
+def test_a_content_is_there_when_all_its_pieces_have_come() -> None:
+    async def body() -> None:
+        index, content = ContentIndex(), b"x" * 700_000
+        name = content_hash(content)
+        waiting = asyncio.ensure_future(index.there(name))
+        first, second = pieces(name, content)
+        for offset, (key, value) in enumerate(
+            [first, (b"odd", b"z"), (None, b"z"), (b"k/0/1", None), second]
+        ):
+            assert index.where(name) is None
+            index.take(record(offset, key, value))
+        assert await waiting == index.where(name) == (0, 5)
+        assert index.refused == 2
+        index.take(record(5, first[0], None))
+        assert index.where(name) is None
+        index.take(record(6, second[0], None))
+        assert index.hashes() == []
+
+    asyncio.run(body())
 
 
-def test_content_is_taken_when_it_is_what_its_hash_says() -> None:
-    topic = ContentTopic("content", patience_s=0)
-    content = b"x" * 700_000
-    for key, value in pieces(content_hash(content), content):
-        topic.take(record(key, value))
-    for key, value in [*pieces("0" * 64, b"y"), (b"odd", b"z"), (None, b"z"), (b"k/0/1", None)]:
-        topic.take(record(key, value))
-    assert topic.hashes() == [content_hash(content)]
-    assert topic.get_content(content_hash(content)) == content
-    assert topic.refused == 2
-    with pytest.raises(ContentMissing, match="publish the same rules or registry again"):
-        topic.get_content("0" * 64)
+def record(offset: int, key: bytes | None, value: bytes | None) -> ConsumerRecord[bytes, bytes]:
+    return ConsumerRecord("content", 0, offset, 0, 0, key, value, None, 0, 0, ())
 
 
 def fill(cluster: Cluster, numbers: range) -> None:
@@ -56,13 +65,6 @@ def fill(cluster: Cluster, numbers: range) -> None:
                 (number, [mark(T0 + 9 * S)]),
             ]
         )
-
-
-def ends_with(cluster: Cluster, name: str) -> tuple[int, str]:
-    """Start a worker that ends by itself: its status and its last line."""
-    worker = cluster.add(name)
-    until(lambda: worker.status is not None, WAIT_S, f"{name} ended")
-    return int(worker.status or 0), worker.log.splitlines()[-1]
 
 
 @pytest.mark.kafka
@@ -84,18 +86,53 @@ def test_topics_that_are_otherwise_are_refused(
 
 @pytest.mark.kafka
 @pytest.mark.timeout(600)
-def test_records_that_are_gone_are_missed(tmp_path: Path, kafka: str, topic_prefix: str) -> None:
-    cluster = Cluster(tmp_path, kafka, topic_prefix, partitions=1)
-    fill(cluster, range(1))
+def test_what_is_wrong_with_a_partition_stays_with_it(
+    tmp_path: Path, kafka: str, topic_prefix: str
+) -> None:
+    """One has lost the beginning of its log, one has a snapshot of a newer version, one waits for
+    rules: each stands and says why, the last one is decided, and gets on when the rules come."""
+    cluster = Cluster(tmp_path, kafka, topic_prefix, partitions=4)
+    fill(cluster, range(4))
     wait(_delete(kafka, cluster.topics.log.name, 2))
+    newer = Manifest(
+        version=VERSION + 1, id="x", partition=1, offset=5, position=5, starts_at=0, made_ms=1,
+        by="later", chunks={},
+    )  # fmt: skip
+    wait(_put(cluster, 1, manifest_key("x"), encode(newer)))
+    unknown = pack_files({"a.yml": b"rules: ["})
+    cluster.put([(2, [installed(T0 + 10 * S, "rules", unknown)])])
+    cluster.put([(2, Cell(2, T0).packs(T0 + 2 * S, T0 + 12 * S, 2))])
+    worker = cluster.add("one")
+
+    def health() -> dict[str, Any]:
+        found: dict[str, Any] = msgspec.json.decode(worker.get("/health")[1] or b"{}")
+        return found
+
+    def decided(number: int) -> int:
+        offset: int = worker.partitions().get(number, {"offset": -1})["offset"]
+        return offset
+
     try:
-        status, line = ends_with(cluster, "one")
-        assert status == 1
-        assert line.startswith("gridwarden: partition 0: the log begins at offset 2, but")
-        assert "worker.from_earliest = true" in line
-        cluster.add("two", "from_earliest = true\n")
-        until(lambda: cluster.workers["two"].partitions(), WAIT_S, "it goes on")
-        until(lambda: cluster.workers["two"].partitions()[0]["offset"] >= 3, WAIT_S, "decided")
+        until(lambda: len(health().get("standing", {})) == 3, WAIT_S, "three of them stand")
+        until(lambda: decided(3) >= 3, WAIT_S, "the last one is decided")
+        why = health()["standing"]
+        assert "worker.from_earliest = true" in why["0"]
+        assert "run workers of the newer version" in why["1"]
+        assert content_hash(unknown)[:16] in why["2"]
+        assert "gridwarden publish" in why["2"]
+        assert decided(2) == 3
+        assert b'gridwarden_worker_partition_stands{partition="2"} 1.0' in worker.get("/metrics")[1]
+        assert worker.get("/health")[0] == 503
+        cluster.publish([unknown])
+        until(lambda: decided(2) >= 5, WAIT_S, "it gets on")
+        assert "2" not in health()["standing"]
+        reasons = [decode_letter(one.value or b"").field for one in cluster.read("letters")]
+        assert reasons == ["rules"]
+        assert worker.stop() == 0
+        more = cluster.add("two", "from_earliest = true\n")
+        until(
+            lambda: more.partitions().get(0, {"offset": 0})["offset"] >= 3, WAIT_S, "all the same"
+        )
     finally:
         cluster.discard()
 
@@ -109,28 +146,10 @@ async def _delete(bootstrap: str, topic: str, before: int) -> None:
         await client.close()
 
 
-@pytest.mark.kafka
-@pytest.mark.timeout(600)
-def test_state_of_a_newer_version_is_left_alone(
-    tmp_path: Path, kafka: str, topic_prefix: str
-) -> None:
-    cluster = Cluster(tmp_path, kafka, topic_prefix, partitions=1)
-    newer = Manifest(
-        version=VERSION + 1, id="x", partition=0, offset=5, position=5, starts_at=0, made_ms=1,
-        by="later", chunks={},
-    )  # fmt: skip
-    wait(_put(cluster, manifest_key("x"), encode(newer)))
-    try:
-        status, line = ends_with(cluster, "one")
-        assert (status, "run workers of the newer version" in line) == (1, True)
-    finally:
-        cluster.discard()
-
-
-async def _put(cluster: Cluster, key: bytes, value: bytes) -> None:
+async def _put(cluster: Cluster, number: int, key: bytes, value: bytes) -> None:
     outlet = Outlet(cluster.settings.kafka)
     try:
-        await OutletPost(outlet).send([(cluster.topics.snapshots.name, 0, key, value)])
+        await OutletPost(outlet).send([(cluster.topics.snapshots.name, number, key, value)])
     finally:
         await outlet.close()
 
