@@ -178,8 +178,6 @@ def _asked(reader: Reader, part: WrittenRule, named: Named) -> Question | None:
 
 
 def _check_levels(reader: Reader, written: WrittenRule) -> None:
-    if written.levels and written.group is not None:
-        _fault(reader, written, "levels", "a group has no levels", "write a rule for each")
     for lower, level in pairwise(written.levels):
         if lower.severity and level.severity and level.severity >= lower.severity:
             problem = f"{level.name} isn't more severe than {lower.name} before it"

@@ -106,7 +106,7 @@ class RuleEngine:
         self._expire(machine, watermarks, progress)
         parts.flaps.forget(watermarks)
         told = parts.predicates.on_time(sheet, watermarks, progress.heard_ms)
-        of_groups = parts.episodes.merge(parts.groups.on_time(told, progress))
+        of_groups = parts.groups.on_time(told, progress)
         of_devices = in_time_order(parts.episodes.merge(changes.in_time_order()))
         return self._plain(_merged(of_devices, of_groups))
 
@@ -178,7 +178,9 @@ class RuleEngine:
         parts = self._parts
         for row in true_at(self._public_row == rule_row).tolist():
             if parts.ruleset.rules[row].group is not None:
-                return parts.groups.is_active(row, device_row)
+                if parts.groups.is_active(row, device_row):
+                    return True
+                continue
             slots = parts.members.slots(lane, row)
             if slots[parts.members.rank[device_row]] >= 0:
                 return True

@@ -8,6 +8,7 @@ has passed since the last raise waits for the longer time.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -26,6 +27,10 @@ Times = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 
+Key = tuple[int, int, int]
+"""Machine row, lane, and directory row of a device or row of a group."""
+
+
 @dataclass(slots=True)
 class Raises:
     """at_ms: the last raises, oldest first, of one instance. flaps: since the last of them."""
@@ -39,7 +44,7 @@ class Flaps:
 
     def __init__(self, parameters: Parameters) -> None:
         self._parameters = parameters
-        self.of: dict[tuple[int, int, int], Raises] = {}
+        self.of: dict[Key, Raises] = {}
 
     def widened(self, state: State, index: Index, at_ms: Times) -> Bools:
         """Whether conditions that begin now have to hold longer; one entry for each of `index`."""
@@ -59,7 +64,7 @@ class Flaps:
             found[at] = self._raised(_key(state, int(index[at])), int(at_ms[at]))
         return found
 
-    def _raised(self, key: tuple[int, int, int], at_ms: int) -> bool:
+    def _raised(self, key: Key, at_ms: int) -> bool:
         number = int(self._parameters.flap_raises[key[0]])
         within_ms = int(self._parameters.flap_within_ms[key[0]])
         raises = self.of.setdefault(key, Raises())
@@ -72,20 +77,27 @@ class Flaps:
         raises.flaps = many or (raises.flaps and close)
         return raises.flaps
 
-    def saved(self) -> list[tuple[tuple[int, int, int], Raises]]:
+    def saved(self) -> list[tuple[Key, Raises]]:
         return sorted(self.of.items())
 
     def forget(self, watermarks: Watermarks) -> None:
         """Drop what can't matter any more: no reading on time is older than the watermark."""
-        keys = [key for key in self.of if key[1] == LIVE and self._parameters.flap_ends[key[0]]]
-        if not keys:
-            return
-        behind_ms = watermarks.of(np.array([device for _, _, device in keys], np.int32)).tolist()
+        keys = self.passing()
+        if keys:
+            devices = np.array([device for _, _, device in keys], np.int32)
+            self.drop(keys, watermarks.of(devices).tolist())
+
+    def passing(self) -> list[Key]:
+        """Those that time may make forgotten."""
+        return [key for key in self.of if key[1] == LIVE and self._parameters.flap_ends[key[0]]]
+
+    def drop(self, keys: Sequence[Key], behind_ms: Sequence[int]) -> None:
+        """behind_ms: per key, the time before which nothing more is on time."""
         for key, now_ms in zip(keys, behind_ms, strict=True):
             within_ms = int(self._parameters.flap_within_ms[key[0]])
             if self.of[key].at_ms[-1] + within_ms < now_ms:
                 del self.of[key]
 
 
-def _key(state: State, at: int) -> tuple[int, int, int]:
+def _key(state: State, at: int) -> Key:
     return int(state.rule[at]), int(state.lane[at]), int(state.device[at])

@@ -134,8 +134,6 @@ def _keep(written: Written, when: Truth) -> Iterator[tuple[str, str, str]]:
 def _flapping(written: Written, flapping: Flapping) -> Iterator[tuple[str, str, str]]:
     if written.safety:
         yield "flapping", "a safety rule always raises: flapping is refused", "remove it"
-    if written.group is not None:
-        yield "flapping", "a group doesn't flap, its devices do", "remove it"
     if flapping.for_ms <= written.for_ms:
         problem = f"its for isn't longer than the rule's {duration_text(written.for_ms)}"
         yield "flapping", problem, "make it longer"

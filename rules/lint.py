@@ -31,6 +31,7 @@ from rules.expr.plan import (
     all_of,
     attributes_of,
     bases_of,
+    counts_of,
     readings_of,
     silences_of,
     walk,
@@ -208,6 +209,9 @@ def misses(wide: Truth, narrow: Truth) -> bool:
     """Whether some values fit the first condition and not the second."""
     if silences_of(wide) or silences_of(narrow):
         return silences_of(wide) != silences_of(narrow)
+    if counts_of(wide) or counts_of(narrow):
+        raises, ends = tried(wide, narrow)
+        return ends is None or bool((raises & ~ends).any())
     trial = _Trial((newest_only(wide), newest_only(narrow)))
     first, second = (judge(newest_only(plan), trial)[0] for plan in (wide, narrow))
     return bool((first & ~second).any())

@@ -13,9 +13,10 @@ from contracts.directory import DeviceDirectory
 from contracts.predicates import COLUMNS, PredicateBatch
 from contracts.quantities import FAMILIES, FAMILY_INDEX
 from contracts.where import belongs
+from rules.flapping import Raises
 from rules.group.operator import GroupOperator
 from rules.group.predicates import Predicates
-from rules.instances import NAMES, NEVER_MS, State
+from rules.instances import NAMES, NEVER_MS, Phase, State
 from rules.members import LIVE, NOT_WATCHED, Members
 from rules.saved import SavedColumn, load, save
 
@@ -50,6 +51,25 @@ class SavedQuestions(msgspec.Struct, frozen=True, kw_only=True):
     values: tuple[SavedValues, ...] = ()
 
 
+class SavedStanding(msgspec.Struct, frozen=True, array_like=True):
+    """Of an open alert with levels what its instances don't tell. rule: machine row at which it
+    stands, counted as in the snapshot."""
+
+    rule: int
+    group: str
+    onset_ms: int
+    at_ms: int
+
+
+class SavedFlaps(msgspec.Struct, frozen=True, array_like=True):
+    """The last raises of a group by one machine row."""
+
+    rule: int
+    group: str
+    flaps: bool
+    at_ms: tuple[int, ...]
+
+
 class SavedGroups(msgspec.Struct, frozen=True, kw_only=True):
     """The second stage. questions: names, the predicate column of `waiting` counts them. groups:
     of each active instance, whose rule counts the machine rows of the snapshot. tallies: what was
@@ -63,6 +83,8 @@ class SavedGroups(msgspec.Struct, frozen=True, kw_only=True):
     instances: dict[str, SavedColumn] = {}
     tallies: tuple[tuple[int, ...], ...] = ()
     recount: tuple[int, ...] = ()
+    standing: tuple[SavedStanding, ...] = ()
+    flaps: tuple[SavedFlaps, ...] = ()
     held: bool = False
     floor_ms: int = NEVER_MS
 
@@ -100,6 +122,14 @@ def pack_groups(
         groups=tuple(directory.groups.ids[group] for _, group in keys),
         instances={name: save(getattr(state, name)) for name in NAMES},
         tallies=tuple(operator.tally_of(rule, group) for rule, group in keys),
+        standing=tuple(
+            SavedStanding(one.row, directory.groups.ids[group], one.onset_ms, one.at_ms)
+            for (_, _, group), one in operator.episodes.saved()
+        ),
+        flaps=tuple(
+            SavedFlaps(rule, directory.groups.ids[group], one.flaps, tuple(one.at_ms))
+            for (rule, _, group), one in operator.flaps.saved()
+        ),
         recount=tuple(i for i, key in enumerate(keys) if key in operator.recount),
         held=operator.held,
         floor_ms=operator.floor_ms,
@@ -198,7 +228,10 @@ class Unpacking:
             self._fill_waiting(saved, np.array([*numbers, -1], np.int16))
         self._operator.held = saved.held
         self._operator.floor_ms = max(self._operator.floor_ms, saved.floor_ms)
-        return self._fill_instances(saved, rule_of)
+        left = self._fill_instances(saved, rule_of)
+        self._fill_standing(saved, rule_of)
+        self._fill_flaps(saved, rule_of)
+        return left
 
     def _numbers(self, questions: tuple[str, ...], rule_of: NDArray[np.int16]) -> list[int]:
         """Per saved question its number now, -1 = nobody asks it any more."""
@@ -280,3 +313,33 @@ class Unpacking:
             if moved or i in saved.recount:
                 self._operator.recount.add(key)
         return left
+
+    def _fill_standing(self, saved: SavedGroups, rule_of: NDArray[np.int16]) -> None:
+        """The rows that hold are those of the instances that have arrived."""
+        episodes, state = self._operator.episodes, self._operator.table.state
+        holds = (state.phase == Phase.FIRING) | (state.phase == Phase.CLEARING)
+        for at in np.flatnonzero(holds & episodes.several[state.rule]).tolist():
+            episodes.stand(
+                int(state.rule[at]),
+                LIVE,
+                int(state.device[at]),
+                unknown=bool(state.unknown[at]),
+                onset_ms=int(state.onset[at]),
+            )
+        for one in saved.standing:
+            row, group = int(rule_of[one.rule]), self._directory.groups.row_of.get(one.group, -1)
+            subject = (episodes.public_row(row), LIVE, group)
+            standing = episodes.standing.get(subject) if row >= 0 else None
+            if standing is not None:
+                standing.onset_ms = one.onset_ms
+                standing.at_ms = max(standing.at_ms, one.at_ms)
+
+    def _fill_flaps(self, saved: SavedGroups, rule_of: NDArray[np.int16]) -> None:
+        parameters = self._operator.parameters
+        for one in saved.flaps:
+            row, group = int(rule_of[one.rule]), self._directory.groups.row_of.get(one.group, -1)
+            number = int(parameters.flap_raises[row]) if row >= 0 and group >= 0 else 0
+            if number:
+                self._operator.flaps.of[row, LIVE, group] = Raises(
+                    list(one.at_ms[-number:]), one.flaps
+                )

@@ -19,8 +19,10 @@ from contracts.groups import GroupKind
 from contracts.operator import Progress
 from contracts.predicates import PredicateBatch, Verdict
 from contracts.transitions import MOST_MEMBERS, GroupColumns, TransitionBatch
-from rules.changes import Changes, Revealed
+from rules.changes import Changes, Revealed, in_time_order
+from rules.episodes import Episodes
 from rules.expr.plan import Truth
+from rules.flapping import Flaps
 from rules.group.judge import (
     FALSE,
     LOST_FALSE,
@@ -71,7 +73,8 @@ class GroupOperator:
     held: nothing is counted yet: another engine still has the state. floor_ms: nothing is said to
     have happened before.
     known: by predicate, uint8 by rank: what is known of each device's answer. waiting: changes
-    whose time hasn't come. table: active instances. These are state.
+    whose time hasn't come. table: active instances. episodes: open alerts of rules with levels.
+    flaps: what `flapping` remembers. These are state; `device` is a group in all of them.
     """
 
     def __init__(
@@ -85,7 +88,7 @@ class GroupOperator:
         self.asked: tuple[Predicate, ...] = predicates(ruleset, members)
         self._members = members
         self._directory = directory
-        self._parameters = parameters
+        self.parameters = parameters
         self._of_rule = {
             number: [i for i, one in enumerate(self.asked) if one.rule == number]
             for number in self.rules
@@ -94,6 +97,12 @@ class GroupOperator:
         self.known = [np.zeros(0, np.uint8) for _ in self.asked]
         self.waiting = PredicateBatch.empty()
         self.table = Table()
+        self.episodes = Episodes(ruleset, parameters)
+        self.flaps = Flaps(parameters)
+        self._row_at = {
+            (self.episodes.public_row(number), rule.level): number
+            for number, rule in self.rules.items()
+        }
         self.recount: set[tuple[int, int]] = set()
         self.held = False
         self.floor_ms = NEVER_MS
@@ -143,7 +152,11 @@ class GroupOperator:
         if self.held:
             return None
         state = self.table.state
-        due = int(Machine(self._parameters, Changes()).deadlines(state).min(initial=AFTER_ALL_MS))
+        due = int(
+            Machine(self.parameters, Changes(), self.flaps)
+            .deadlines(state)
+            .min(initial=AFTER_ALL_MS)
+        )
         due = min(due, int(self.waiting.ts_ms.min(initial=AFTER_ALL_MS)))
         return due if due < AFTER_ALL_MS else None
 
@@ -157,9 +170,11 @@ class GroupOperator:
 
     def reset(self, rule: int, group: int) -> None:
         self.table.drop(rule, group)
+        self.episodes.forget(self.episodes.public_row(rule), group)
 
     def on_time(self, told: PredicateBatch, progress: Progress) -> TransitionBatch:
-        """Changes of the first stage, then deadlines; the answer is in order of event time."""
+        """Changes of the first stage, then deadlines; the answer is of public rules, in order of
+        event time."""
         if not self.rules:
             return TransitionBatch.empty()
         self.grow()
@@ -172,13 +187,14 @@ class GroupOperator:
         self.waiting = waiting.take(~due)
         released, group = self._ordered(waiting.take(due))
         changes = Changes()
-        machine = Machine(self._parameters, changes)
+        machine = Machine(self.parameters, changes, self.flaps)
         before = self.known
         if len(released):
             self._play(released, group, progress, machine)
         self._play_again(progress, machine)
         self._expire(machine, progress)
-        found = changes.in_time_order()
+        self._forget_flaps()
+        found = in_time_order(self.episodes.merge(changes.in_time_order()))
         return self._explained(found, before, released, group) if len(found) else found
 
     def tally_of(self, rule: int, group: int) -> tuple[int, ...]:
@@ -361,6 +377,10 @@ class GroupOperator:
             machine.expire(part, np.arange(len(due)), limit[due], _at_mark(progress, len(due)))
             self.table.store(part)
 
+    def _forget_flaps(self) -> None:
+        keys = self.flaps.passing()
+        self.flaps.drop(keys, [int(self._limit[rule][group]) for rule, _, group in keys])
+
     # Evidence
 
     def _explained(
@@ -376,7 +396,9 @@ class GroupOperator:
         columns.group[:] = found.device
         for i in range(n):
             # A change of a group is rare: one alert of many devices.
-            number, one = int(found.rule[i]), int(found.device[i])
+            # It hangs on what the level asks at which the alert stands now.
+            number = self._row_at[int(found.rule[i]), int(found.level[i])]
+            one = int(found.device[i])
             mine = (self._rule_of[told.predicate] == number) & (group == one)
             mine &= told.ts_ms <= found.at_ms[i]
             breached, lost = self._evidence(number, one, before, told.take(np.flatnonzero(mine)))

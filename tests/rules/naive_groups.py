@@ -16,7 +16,7 @@ from contracts.quantities import QUANTITIES, Kind
 from contracts.transitions import Change
 from rules.expr import plan as p
 from rules.ruleset import Rule
-from tests.rules.naive import PAST, Naive, Row, Truth, truth
+from tests.rules.naive import PAST, Naive, Row, Told, Truth, truth
 
 Place = tuple[int, str]
 """(rule, group)."""
@@ -41,6 +41,10 @@ class Said:
     size: int
     lost: int
     breached: tuple[int, ...]
+    severity: int = 0
+    level: int = -1
+    waited: int = 0
+    flapping: int = 0
 
 
 @dataclass
@@ -81,9 +85,15 @@ class Group:
     onset: int = 0
     clock: int = 0
     unknown: bool = False
+    widened: bool = False
+    raises: list[int] = field(default_factory=list)
     reading: Reading = (0.0, 0, 0, 0)
     waiting: list[Changed] = field(default_factory=list)
     known: dict[tuple[int, p.Truth], Known] = field(default_factory=dict)
+
+
+Moment = tuple[dict[tuple[int, p.Truth], Known], list[Changed]]
+"""What was known of a group before a mark, and the changes that came up to it."""
 
 
 @dataclass
@@ -93,10 +103,11 @@ class NaiveGroups(Naive):
     groups: list[dict[str, str]] = field(default_factory=list)
     answers: dict[tuple[int, int, p.Truth], Answer] = field(default_factory=dict)
     open: dict[Place, Group] = field(default_factory=dict)
-    said: list[Said] = field(default_factory=list)
+    rows: list[Told] = field(default_factory=list)
+    moments: dict[Place, Moment] = field(default_factory=dict)
 
     def mark(self, rows: list[Row], watermarks: list[int], position: int, heard: int) -> list[Said]:
-        self.said = []
+        self.rows, self.moments = [], {}
         for row in rows:
             for number, rule in self._of("group"):
                 if row.quantity in rule.quantities and self._group(rule, row.device):
@@ -114,7 +125,9 @@ class NaiveGroups(Naive):
             members = self._members(number, name)
             limit = min(watermarks[self.gateways[device]] for device in members)
             self._advance(number, name, group, limit, (position, heard))
-        return sorted(self.said, key=lambda s: (s.at, s.rule))
+        self.rows.sort(key=lambda told: (told.at, told.rule, told.device))
+        merged = self.levels.told(self.rows)
+        return sorted((self._explained(told) for told in merged), key=lambda s: (s.at, s.rule))
 
     def _group(self, rule: Rule, device: int) -> str:
         return self.groups[device].get(rule.group or "", "") if self._watches(rule, device) else ""
@@ -177,8 +190,10 @@ class NaiveGroups(Naive):
         due.sort(key=lambda c: (c.ts, c.device, c.position, c.row))
         before = {key: Known(known.said, known.lost) for key, known in group.known.items()}
 
+        self.moments[number, name] = before, due
+
         def tell(change: Change, at: int, reading: Reading) -> None:
-            self._tell_group(number, name, change, at, reading, group, before, due, shown)
+            self._tell_group(number, name, change, at, reading, group, shown)
 
         for i, changed in enumerate(due):
             _apply(group.known, changed)
@@ -199,38 +214,101 @@ class NaiveGroups(Naive):
         at: int,
         reading: Reading,
         group: Group,
-        before: dict[tuple[int, p.Truth], Known],
-        due: list[Changed],
         shown: tuple[int, int],
     ) -> None:
         rule = self.ruleset.rules[number]
-        then = {key: Known(known.said, known.lost) for key, known in before.items()}
-        for changed in due:
-            if changed.ts <= at:
-                _apply(then, changed)
-        view = _View(rule, self._members(number, name), then)
-        limit = p.count_limit_of(
-            rule.clear if change is Change.CLEARED and rule.clear is not None else rule.when
-        )
+        limit = _limit(rule, rule.clear if change is Change.CLEARED else None)
         value, decided, flags, heard = reading
-        self.said.append(
-            Said(
+        waited = flapping = 0
+        if change is Change.RAISED and rule.flapping is not None:
+            waited = rule.flapping.for_ms if group.widened else 0
+            group.raises.append(at)
+            flapping = rule.flapping.for_ms if flaps(rule, group, at) else 0
+        self.rows.append(
+            Told(
                 number,
-                name,
+                self._names().index(name),
                 change,
+                0,
                 at,
                 group.onset,
                 value,
-                None if math.isnan(limit) else limit,
+                limit,
+                -1,
                 decided,
                 flags,
                 heard,
                 shown[0],
-                len(view.members),
-                len([d for d in view.members if view.is_lost(d)]),
-                tuple(d for d in view.members if view.is_true(d)),
+                -1,
+                waited=waited,
+                flapping=flapping,
             )
         )
+
+    def _names(self) -> list[str]:
+        return sorted({name for groups in self.groups for name in groups.values()})
+
+    def _explained(self, told: Told) -> Said:
+        """With the devices that its level hangs on."""
+        card, name = self.ruleset.cards[told.rule].id, self._names()[told.device]
+        number = next(
+            i for i, r in enumerate(self.ruleset.rules) if r.id == card and r.level == told.level
+        )
+        rule = self.ruleset.rules[number]
+        before, due = self.moments[number, name]
+        then = {key: Known(known.said, known.lost) for key, known in before.items()}
+        for changed in due:
+            if changed.ts <= told.at:
+                _apply(then, changed)
+        view = _View(rule, self._members(number, name), then)
+        assert told.value is not None
+        return Said(
+            told.rule,
+            name,
+            told.change,
+            told.at,
+            told.onset,
+            told.value,
+            told.threshold,
+            told.decided,
+            told.flags,
+            told.heard,
+            told.position,
+            len(view.members),
+            len([d for d in view.members if view.is_lost(d)]),
+            tuple(d for d in view.members if view.is_true(d)),
+            told.severity,
+            told.level,
+            told.waited,
+            told.flapping,
+        )
+
+    def _level_limit(
+        self, rule: Rule, quantity: int, value: float | None, device: int
+    ) -> float | None:
+        if rule.group is None:
+            return super()._level_limit(rule, quantity, value, device)
+        return _limit(rule, None)
+
+
+def _limit(rule: Rule, clear: p.Truth | None) -> float | None:
+    limit = p.count_limit_of(clear if clear is not None else rule.when)
+    return None if math.isnan(limit) else limit
+
+
+def flaps(rule: Rule, group: Group, at: int) -> bool:
+    """Whether a raise follows so many others that the group flaps from then on."""
+    assert rule.flapping is not None
+    run = group.raises
+    found = near = False
+    for i, now in enumerate(run):
+        if now > at:
+            break
+        near = i > 0 and now - run[i - 1] <= rule.flapping.within_ms
+        first = i - rule.flapping.raises + 1
+        many = first >= 0 and now - run[first] <= rule.flapping.within_ms
+        found = many or (found and near)
+    return found
 
 
 def _questions(rule: Rule) -> list[p.Truth]:
@@ -333,6 +411,16 @@ _COMPARE: dict[str, Callable[[float, float], bool]] = {
 Tell = Callable[[Change, int, Reading], None]
 
 
+def _delay(rule: Rule, at: Group) -> int:
+    return rule.flapping.for_ms if rule.flapping and at.widened else rule.for_ms
+
+
+def _is_widened(rule: Rule, at: Group, ts: int) -> bool:
+    if rule.flapping is None or not at.raises:
+        return False
+    return flaps(rule, at, ts) and 0 <= ts - at.raises[-1] < rule.flapping.within_ms
+
+
 def _event(rule: Rule, at: Group, ts: int, view: _View, reading: Reading, tell: Tell) -> None:
     raises = view.truth(rule.when, ending=False) is True
     still = view.truth(rule.when, ending=True)
@@ -357,8 +445,9 @@ def _event(rule: Rule, at: Group, ts: int, view: _View, reading: Reading, tell: 
         if raises:
             at.since = at.onset = at.clock = ts
             at.reading, at.unknown = reading, lost
-            at.phase = "pending" if rule.for_ms else "firing"
-            if not rule.for_ms:
+            at.widened = _is_widened(rule, at, ts)
+            at.phase = "pending" if _delay(rule, at) else "firing"
+            if not _delay(rule, at):
                 tell(Change.RAISED, ts, reading)
                 if lost:
                     tell(Change.UNKNOWN, ts, reading)
@@ -383,8 +472,8 @@ def _event(rule: Rule, at: Group, ts: int, view: _View, reading: Reading, tell: 
 
 
 def _expire(rule: Rule, at: Group, limit: int, tell: Tell) -> None:
-    if at.phase == "pending" and at.since + rule.for_ms <= limit:
-        due = at.since + rule.for_ms
+    if at.phase == "pending" and at.since + _delay(rule, at) <= limit:
+        due = at.since + _delay(rule, at)
         at.phase, at.clock = "firing", max(at.clock, due)
         tell(Change.RAISED, due, at.reading)
         if at.unknown:

@@ -70,7 +70,8 @@ def conditions(draw: st.DrawFn, *, plain: bool) -> str:
 
 @st.composite
 def written_rules(draw: st.DrawFn) -> RuleSet:
-    return ruleset(*(draw(written_rule(number)) for number in range(draw(st.integers(1, 2)))))
+    kinds = draw(st.lists(st.sampled_from([written_rule, written_levels]), min_size=1, max_size=2))
+    return ruleset(*(draw(kind(number)) for number, kind in enumerate(kinds)))
 
 
 @st.composite
@@ -88,7 +89,26 @@ def written_rule(draw: st.DrawFn, number: int) -> str:
         "class": ["safety" if safety else ""],
     }
     drawn = {key: draw(st.sampled_from(values)) for key, values in options.items()}
+    if not safety and draw(st.integers(0, 2)) == 0:
+        parts.append("flapping: {raises: 2, within: 60s, for: 25s500ms}")
     return ", ".join(parts + [f'{key}: "{value}"' for key, value in drawn.items() if value])
+
+
+@st.composite
+def written_levels(draw: st.DrawFn, number: int) -> str:
+    levels = []
+    safety = draw(st.booleans())
+    for severity in draw(st.sampled_from([(3, 2), (4, 3, 1)])):
+        said = [f"name: l{severity}", f"severity: {severity}"]
+        said.append(f'when: "{draw(conditions(plain=safety))}"')
+        for key, values in {"for": ["", "10s", "25s"], "clear_for": ["", "10s"]}.items():
+            value = draw(st.sampled_from(values))
+            said += [f"{key}: {value}"] if value else []
+        levels.append(f"{{{', '.join(said)}}}")
+    parts = [f"id: efire.g{number}", "on: {family: efire}", f"levels: [{', '.join(levels)}]"]
+    parts.append(f"group: {draw(st.sampled_from(['building', 'grid', 'gateway']))}")
+    parts += draw(st.sampled_from([[], ["missing: unknown after 26s"]]))
+    return ", ".join(parts + (["class: safety"] if safety else []))
 
 
 @st.composite
@@ -138,6 +158,10 @@ def told(batch: TransitionBatch, directory: DeviceDirectory) -> list[Said]:
                 int(groups.size[i]),
                 int(groups.lost[i]),
                 members,
+                int(batch.severity[i]),
+                int(batch.level[i]),
+                int(batch.waited_ms[i]),
+                int(batch.flapping_ms[i]),
             )
         )
     return found
