@@ -4,7 +4,9 @@ Kafka is the one that `KAFKA_BOOTSTRAP` names, else one node of our own on this 
 copy of everything: its CPU stands beside ours.
 
 * throughput: packs of 1 000 readings of 10 000 devices wait in the log; one worker with the shipped
-  rules works them off, with snapshots on. Then the same with one rule, and with two workers.
+  rules works them off, with snapshots on. Then the same with one rule, and with two workers, with
+  ten and thirty times as many devices, and in four times as many partitions.
+* bridge: packs from an MQTT broker to the acknowledged log, beside no worker.
 * recovery: a worker takes over a partition with the state of a million devices.
 * latency: at half of that load, a fire from the MQTT publish through bridge, worker and dispatch
   to the webhook.
@@ -25,7 +27,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from importlib import metadata
 from importlib.util import find_spec
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -36,6 +38,7 @@ from aiokafka import AIOKafkaProducer
 
 from app import broker as brokers
 from app.bench.document import document
+from app.bench.kafka_bridge import carried
 from app.bench.kafka_part import Kafka, named_bootstrap
 from app.bench.kafka_site import DEADLINE_S, PACK_READINGS, Gateways, Site, fill, town
 from app.bench.probe import BEATING, Prober, Webhook
@@ -49,6 +52,9 @@ from contracts.pack import decode
 DEVICES = 10_000
 MANY, QUICK_MANY = 1_000_000, 20_000
 READINGS, QUICK_READINGS = 24_000_000, 6_000_000
+GROWN_DEVICES, GROWN_PARTITIONS = (100_000, 300_000), 16
+BRIDGED_PACKS, QUICK_BRIDGED_PACKS = 8_000, 2_000
+"""At most 80 MB, of the 256 MB that the broker queues."""
 PEER_READINGS, QUICK_PEER_READINGS = 200_000, 20_000
 FILLED_PER_S = 1_500_000
 """Readings a second at which the log is filled, each stamped as it is put in."""
@@ -73,12 +79,22 @@ def run(*, quick: bool, seed: int) -> dict[str, Any]:
         if not quick:
             figures |= bench.throughput("one_rule_", one_rule, readings, workers=1)
             figures |= bench.throughput("two_workers_", shipped_rules(), readings, workers=2)
+            for many in GROWN_DEVICES:
+                grown = bench.of(town(folder, many, seed))
+                name = f"devices_{many}_"
+                figures |= grown.throughput(name, shipped_rules(), readings, workers=1)
+            name = f"partitions_{GROWN_PARTITIONS}_"
+            figures |= bench.throughput(
+                name, shipped_rules(), readings, workers=1, partitions=GROWN_PARTITIONS
+            )
             figures |= bench.latency(figures["readings_per_s"] / 2)
+        figures |= bench.bridge(QUICK_BRIDGED_PACKS if quick else BRIDGED_PACKS)
         figures |= bench.recovery(QUICK_MANY if quick else MANY)
         if find_spec("quixstreams"):
             figures |= bench.peer(QUICK_PEER_READINGS if quick else PEER_READINGS)
     how = {
         "devices": DEVICES,
+        "bridged_packs": QUICK_BRIDGED_PACKS if quick else BRIDGED_PACKS,
         "pack_readings": PACK_READINGS,
         "readings": readings,
         "partitions": PARTITIONS,
@@ -103,17 +119,28 @@ class _Bench:
     def __init__(self, folder: Path, bootstrap: str, registry: Path, seed: int) -> None:
         self._folder, self._bootstrap, self._registry = folder, bootstrap, registry
         self._seed = seed
-        self._sites = 0
+        self._sites = count(1)
+
+    def of(self, registry: Path) -> _Bench:
+        """The same on another town."""
+        other = _Bench(self._folder, self._bootstrap, registry, self._seed)
+        other._sites = self._sites
+        return other
 
     def _site(self, partitions: int, more: str = "") -> Site:
-        self._sites += 1
-        prefix = f"b{self._sites}-{os.getpid()}."
+        prefix = f"b{next(self._sites)}-{os.getpid()}."
         return Site.make(self._folder, self._bootstrap, prefix, partitions, more + SNAPSHOT)
 
     def throughput(
-        self, name: str, rules: Path, readings: int, *, workers: int
+        self,
+        name: str,
+        rules: Path,
+        readings: int,
+        *,
+        workers: int,
+        partitions: int = PARTITIONS,
     ) -> dict[str, float]:
-        site = self._site(PARTITIONS)
+        site = self._site(partitions)
         site.prepare(rules, self._registry)
         gateways = Gateways(self._registry, self._seed)
         begins = site.ends()
@@ -158,6 +185,20 @@ class _Bench:
             "recovery_with_start_s": wall,
             "recovered_peak_mb": peak,
         }
+
+    def bridge(self, packs: int) -> dict[str, float]:
+        """Packs that a bridge carries into the log, while nobody reads it."""
+        broker = brokers.start("auto", 0, self._folder / "bridged")
+        try:
+            site = self._site(PARTITIONS, f"[mqtt]\nport = {broker.port}\n")
+            site.prepare(shipped_rules(), self._registry)
+            gateways = Gateways(self._registry, self._seed)
+            with site.child("bridge") as child:
+                _until_connected(site, child)
+                live = gateways.live(FILLED_PER_S, DEADLINE_S)
+                return carried(site, child, list(islice(live, packs)), broker.port)
+        finally:
+            broker.stop()
 
     def latency(self, per_s: float) -> dict[str, float]:
         """Probes through everything, beside packs that come at `per_s` readings a second."""

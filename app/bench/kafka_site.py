@@ -99,7 +99,7 @@ class Site:
 
     def health(self, child: Child) -> dict[str, Any]:
         """What a worker or bridge says of itself."""
-        url = self._url(child)
+        url = self.url(child)
         try:
             with urllib.request.urlopen(f"{url}/health", timeout=10) as answer:  # noqa: S310
                 found: dict[str, Any] = msgspec.json.decode(answer.read())
@@ -107,7 +107,8 @@ class Site:
             found = msgspec.json.decode(error.read())
         return found
 
-    def _url(self, child: Child) -> str:
+    def url(self, child: Child) -> str:
+        """Where it answers, as it says when it starts. Raises `RigError`."""
         deadline = time.monotonic() + START_S
         while time.monotonic() < deadline:
             child.check()
