@@ -116,7 +116,25 @@ class FallingCameras:
         self.counts["not_admitted"] += len(batch) - len(rows)
         self.counts["judged"] += len(rows)
         moved = _moved(batch, np.array([shift or 0 for shift in shifts], np.int64))
-        return self._operator.on_tracklets(moved.take(rows))
+        before = self._operator.beside
+        events = self._operator.on_tracklets(moved.take(rows), self._buildings(batch.cameras))
+        self.counts["told_by_another_camera"] += self._operator.beside - before
+        return events
+
+    def _buildings(self, cameras: Sequence[str]) -> dict[str, int]:
+        """The building of each camera, and of those that it shares it with."""
+        directory = self._directory
+        if directory is None:
+            return {}
+        group = directory.groups.of("building")
+        rows = [directory.subject_row(name) for name in cameras]
+        wanted = {int(group[row]) for row in rows if row is not None} - {-1}
+        if not wanted:
+            return {}
+        return {
+            directory.ids[row]: int(group[row])
+            for row in np.flatnonzero(np.isin(group, list(wanted))).tolist()
+        }
 
     def _give_up(self, heard_ms: int) -> None:
         old = [p for p, one in self._waiting.items() if heard_ms - one.accepted_ms > KEPT_MS]

@@ -4,11 +4,14 @@ A tracklet whose score reaches the threshold is an event. Another of the same ca
 at the same time is the same event: a reflection in the glass beside it, or the next piece of a
 track that was lost behind a tree. It changes the event only by making it longer or surer, and
 that is told again under the event's id. So the first word is never held back for a second one.
+
+What another camera of the same building sees at the same moment is the same event too, and isn't
+told a second time, unless the first camera saw too little of it for an alarm.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -26,6 +29,11 @@ EVENT = 0.6
 """Scores from here on are events; the shipped rules say the same."""
 TOGETHER_MS = 700
 """Tracklets of one camera less than this apart are one event (a proposal)."""
+BESIDE_MS, BESIDE_STOREYS = 2000, 3.0
+"""Events of two cameras of one building are one when they are no farther apart in time (clocks of
+gateways differ) and, where both have camera files, in height (proposals)."""
+ALARM_STOREYS = 2.0
+"""Past more than these it is an alarm: the shipped rules say the same."""
 SCORE_STEPS = 1000
 STOREY_STEPS = 100
 VERSION = 1
@@ -37,7 +45,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     start_ms, end_ms: camera time. score: 0.6 is the threshold. storeys: crossed, from the highest
     point seen. start_storey: where it was let go. start, end: pixels (x, y) of the best tracklet.
     tracklets: how many make up the event. calibrated: storeys come from a camera file.
-    revision: 0, then counted up with each change.
+    revision: 0, then counted up with each change. beside: another camera of the building that has
+    told it already, "" = none.
     """
 
     camera: str
@@ -54,6 +63,11 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     tracklets: int = 1
     calibrated: bool = False
     revision: int = 0
+    beside: str = ""
+
+    @property
+    def is_alarm(self) -> bool:
+        return self.storeys > ALARM_STOREYS
 
 
 class FallingObjects:
@@ -64,9 +78,13 @@ class FallingObjects:
         self._infer = infer
         self._threshold = threshold
         self._last: dict[str, Event] = {}
+        self.beside = 0
 
-    def on_tracklets(self, batch: TrackletBatch) -> list[Event]:
-        """New events, and known ones that have changed, in order."""
+    def on_tracklets(
+        self, batch: TrackletBatch, buildings: Mapping[str, object] | None = None
+    ) -> list[Event]:
+        """New events, and known ones that have changed, in order. buildings: that of each camera
+        which is known to watch one; those with the same look at the same things."""
         if not len(batch):
             return []
         scores = self.scores(batch)
@@ -75,9 +93,8 @@ class FallingObjects:
             return []
         told = []
         for one in _seen(batch.take(rows), scores[rows]):
-            event = self._merged(one)
+            event = self._news(one, buildings or {})
             if event is not None:
-                self._last[one.camera] = event
                 told.append(event)
         return told
 
@@ -85,6 +102,34 @@ class FallingObjects:
         """Of each tracklet, rounded to thousandths: what differs between machines stays out."""
         p = self._infer(describe(batch).matrix).astype(np.float64)
         return rounded_scores(p, self._threshold)
+
+    def _news(self, one: Event, buildings: Mapping[str, object]) -> Event | None:
+        """What is to be told of a tracklet; None when it says nothing new."""
+        last = self._last.get(one.camera)
+        event = self._merged(one)
+        if event is None:
+            return None
+        was_told = event.revision > 0 and last is not None and not last.beside
+        if not (was_told and last is not None and last.is_alarm >= event.is_alarm):
+            beside = self._neighbour(event, buildings)
+            event = msgspec.structs.replace(event, beside=beside)
+        self._last[one.camera] = event
+        if event.beside:
+            self.beside += 1
+            return None
+        return event
+
+    def _neighbour(self, event: Event, buildings: Mapping[str, object]) -> str:
+        """A camera of the building that has told of this, and of no less than this."""
+        here = buildings.get(event.camera)
+        if here is None:
+            return ""
+        for camera, other in self._last.items():
+            if camera == event.camera or other.beside or buildings.get(camera) != here:
+                continue
+            if other.is_alarm >= event.is_alarm and _are_one(event, other):
+                return camera
+        return ""
 
     def _merged(self, one: Event) -> Event | None:
         """The event with this tracklet in it; None when it says nothing new."""
@@ -103,6 +148,7 @@ class FallingObjects:
             score=max(one.score, last.score),
             tracklets=last.tracklets + 1,
             revision=last.revision + 1,
+            beside=last.beside,
         )
         if merged.score == last.score and best is last:
             # Longer in time, but nothing that a rule or a person would look at.
@@ -119,6 +165,18 @@ class FallingObjects:
         if state.version != VERSION:
             raise ValueError(f"state of version {state.version}, this is {VERSION}")
         self._last = {event.camera: event for event in state.last}
+
+
+def _are_one(one: Event, two: Event) -> bool:
+    """Whether two cameras may have seen the same thing."""
+    if one.start_ms > two.end_ms + BESIDE_MS or two.start_ms > one.end_ms + BESIDE_MS:
+        return False
+    if not (one.calibrated and two.calibrated):
+        return True
+    return (
+        one.end_storey <= two.start_storey + BESIDE_STOREYS
+        and two.end_storey <= one.start_storey + BESIDE_STOREYS
+    )
 
 
 class _State(msgspec.Struct, frozen=True, kw_only=True):

@@ -104,6 +104,20 @@ def test_a_fall_becomes_score_and_storeys_of_its_camera() -> None:
     assert {row[0] for row in second} == {"cam-2"}
 
 
+def test_two_cameras_of_one_building_tell_of_a_fall_once() -> None:
+    both = [record(1), record(2, "cam-2", gateway="gw-2", at_ms=T0 + 400), mark(3, T0 + 1300)]
+    assert [{row[0] for row in rows} for rows in told([both])] == [{"cam-1", "cam-2"}]
+    plain = FILES["devices.csv"]
+    FILES["devices.csv"] = "device,family,gateway,grid,building\n" + "".join(
+        f"cam-{n},camera,gw-{n},340199009001001,7\n" for n in (1, 2)
+    )
+    try:
+        for steps in ([both], [[one] for one in both]):
+            assert [{row[0] for row in rows} for rows in told(steps, restart=True)] == [{"cam-1"}]
+    finally:
+        FILES["devices.csv"] = plain
+
+
 @pytest.mark.parametrize("restart", [False, True])
 def test_cuts_and_restarts_change_nothing(restart: bool) -> None:
     whole = told([LOG])

@@ -160,6 +160,51 @@ def test_a_weaker_second_tracklet_says_nothing_new() -> None:
     assert len(found) == 1
 
 
+BUILDINGS = {"cam-1": 3, "cam-2": 3, "cam-3": 4}
+
+
+def told_of_building(*batches: TrackletBatch) -> list[tuple[str, int]]:
+    judge = FallingObjects(gain_model, 0.5)
+    events = [event for batch in batches for event in judge.on_tracklets(batch, BUILDINGS)]
+    state = judge.snapshot()
+    again = FallingObjects(gain_model, 0.5)
+    again.restore(state)
+    assert again.snapshot() == state
+    return [(event.camera, event.revision) for event in events]
+
+
+@pytest.mark.parametrize(
+    ("second", "told_too"),
+    [
+        pytest.param(track("cam-2", T0 + 300, number=1), False, id="same"),
+        pytest.param(track("cam-2", T0 + 3300, number=1), False, id="clocks-differ"),
+        pytest.param(track("cam-2", T0 + 3500, number=1), True, id="later"),
+        pytest.param(track("cam-3", T0 + 300, number=1), True, id="other-building"),
+        pytest.param(track("cam-9", T0 + 300, number=1), True, id="no-building"),
+        pytest.param(track("cam-2", T0 + 300, top=21.0, number=1), True, id="higher"),
+        pytest.param(track("cam-2", T0 + 300, top=12.0, number=1), False, id="a-bit-higher"),
+    ],
+)
+def test_what_two_cameras_of_a_building_see_is_one_event(
+    second: TrackletBatch, told_too: bool
+) -> None:
+    first = ("cam-1", 0)
+    assert told_of_building(track(), second) == [first, (second.cameras[0], 0)][: 1 + told_too]
+    whole = TrackletBatch.join([track(), second])
+    assert told_of_building(whole) == told_of_building(track(), second)
+
+
+def test_a_camera_that_saw_enough_for_an_alarm_is_heard_after_one_that_did_not() -> None:
+    little, more = track(seconds=1.0), track("cam-2", T0 + 100, number=1)
+    assert told_of_building(little, more) == [("cam-1", 0), ("cam-2", 0)]
+    # The first sees more of it after all: the building has its alarm already.
+    rest = track(start_ms=T0 + 200, seconds=1.5, number=2)
+    assert told_of_building(little, more, rest) == [("cam-1", 0), ("cam-2", 0)]
+    # The second saw little at first, and only then enough.
+    part = track("cam-2", T0 + 50, seconds=0.9, number=3)
+    assert told_of_building(little, part, more) == [("cam-1", 0), ("cam-2", 1)]
+
+
 @pytest.mark.parametrize(("apart", "events"), [(TOGETHER_MS, 1), (TOGETHER_MS + 1, 2)])
 def test_two_things_apart_in_time_are_two_events(apart: int, events: int) -> None:
     later = track(number=2, start_ms=T0 + 1400 + apart, seconds=1.6)
