@@ -165,8 +165,8 @@ class Engine:
 
     def next_ms(self) -> int | None:
         """The earliest time at which a mark would change something; None when nothing waits."""
-        due = [at for at in (self.admission.next_ms(), self._deadline_ms()) if at is not None]
-        return min(due, default=None)
+        waiting = (self.admission.next_ms(), self._deadline_ms(), self.lifecycle.next_ms())
+        return min((at for at in waiting if at is not None), default=None)
 
     def _deadline_ms(self) -> int | None:
         """Deadlines are event times; a mark reveals one `slack_ms` later at the earliest."""
@@ -187,7 +187,7 @@ class Engine:
     def _on_mark(self, record: LogRecord, step: Step) -> None:
         released, progress = self.admission.mark(record)
         transitions = self.rules.on_time(released, progress)
-        step.events.extend(self.lifecycle.apply(transitions))
+        step.events.extend(self.lifecycle.apply(transitions, record.accepted_ms))
         if self.coming is not None:
             step.events.extend(self.coming.settle())
             if self.coming.switch.done:

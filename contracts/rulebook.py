@@ -43,11 +43,13 @@ class Text(msgspec.Struct, frozen=True):
 class Inhibition(msgspec.Struct, frozen=True, kw_only=True):
     """What keeps a rule's alerts back: an open alert of `by` at the same place of the kind `on`.
 
-    by: id of a rule, or `family.*` for every other rule whose id begins so.
+    by: id of a rule, or `family.*` for every other rule whose id begins so. linger_ms: for how long
+    it goes on holding back when it has ended, by the log's time, 0 = not at all.
     """
 
     by: str
     on: Spot
+    linger_ms: int = 0
 
     def names(self, rule: str) -> bool:
         """Whether `by` means this rule."""

@@ -10,8 +10,11 @@ from contracts.alert_data import AlertState, Disposition, ModelRef
 from contracts.registry import Place
 from contracts.rulebook import Level, RuleCard, Text
 
-SNAPSHOT_VERSION = 2
-"""1, before alerts could be held back, can still be read: all of its alerts were delivered."""
+SNAPSHOT_VERSION = 3
+"""1, before alerts could be held back, can still be read: all of its alerts were delivered. So can
+2, before inhibitors lingered: none did."""
+
+NEVER_MS = -(2**62)
 
 OVER_BUDGET_SEVERITY = 4
 
@@ -143,6 +146,8 @@ class _Kept(msgspec.Struct, frozen=True, array_like=True):
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """All of a lifecycle's state. alerts: open ones and remembered closed ones, in order.
 
+    heard_ms: how far the log's time has got. lingering: (id of a closed alert that still holds
+    others back, when its end was known). due: (when it lets some of them go, its id).
     version: that it was read from.
     """
 
@@ -151,6 +156,9 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     verdicts: tuple[tuple[str, str], ...]
     counts: tuple[tuple[str, int], ...]
     budgets: tuple[BudgetUse, ...] = ()
+    heard_ms: int = NEVER_MS
+    due: tuple[tuple[int, str], ...] = ()
+    lingering: tuple[tuple[str, int], ...] = ()
     version: int = SNAPSHOT_VERSION
 
 
@@ -162,6 +170,9 @@ class _Packed(msgspec.Struct, frozen=True, array_like=True):
     verdicts: tuple[tuple[str, str], ...]
     counts: tuple[tuple[str, int], ...]
     budgets: tuple[BudgetUse, ...] = ()
+    heard_ms: int = NEVER_MS
+    due: tuple[tuple[int, str], ...] = ()
+    lingering: tuple[tuple[str, int], ...] = ()
 
 
 _NO_CARD = RuleCard(id="", hash="", family="", condition="", severity=4, title=Text())
@@ -183,6 +194,9 @@ def pack(snapshot: Snapshot) -> bytes:
             snapshot.verdicts,
             snapshot.counts,
             snapshot.budgets,
+            snapshot.heard_ms,
+            snapshot.due,
+            snapshot.lingering,
         )
     )
 
@@ -204,5 +218,8 @@ def unpack(blob: bytes) -> Snapshot:
         verdicts=packed.verdicts,
         counts=packed.counts,
         budgets=packed.budgets,
+        heard_ms=packed.heard_ms,
+        due=packed.due,
+        lingering=packed.lingering,
         version=packed.version,
     )

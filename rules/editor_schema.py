@@ -145,7 +145,7 @@ def _rule() -> dict[str, Any]:
         "reason": _texts("Why it rang; {value} {limit} {unit} {device} {place} … are filled in"),
         "condition": {"type": "string", "pattern": f"^{schema.CONDITION.pattern}$"},
         "owner": text,
-        "inhibit": _inhibit(),
+        "inhibit": _inhibit(duration),
         "shadow": {"type": "boolean", "description": "On trial: recorded, nobody is told"},
         "budget": {
             "type": "string",
@@ -218,7 +218,7 @@ def _override() -> dict[str, Any]:
     }
 
 
-def _inhibit() -> dict[str, Any]:
+def _inhibit(duration: dict[str, Any]) -> dict[str, Any]:
     return {
         "type": "array",
         "minItems": 1,
@@ -234,6 +234,8 @@ def _inhibit() -> dict[str, Any]:
                     "examples": ["gateway.offline", "gateway.*"],
                 },
                 "on": {"enum": list(SPOTS)},
+                "linger": duration
+                | {"description": "How long it goes on holding back when it has ended"},
             },
         },
     }

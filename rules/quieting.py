@@ -15,10 +15,14 @@ import yaml
 from contracts.rulebook import Inhibition, RuleCard
 from contracts.spots import SPOTS
 from rules.document import Reader
+from rules.durations import duration_text, parse_duration
 from rules.finding import Finding, suggest
 
 KEYS = ("inhibit", "shadow", "budget")
 BY = re.compile(r"[a-z][a-z0-9_]*\.(?:[a-z][a-z0-9_]*|\*)", re.ASCII)
+LONGEST_LINGER_MS = 24 * 3_600_000
+"""A proposal: what is still there a day later has nothing to do with it any more."""
+
 BUDGET = re.compile(r"([1-9][0-9]{0,3}) per grid and day", re.ASCII)
 
 
@@ -43,7 +47,7 @@ def read_inhibit(reader: Reader, node: yaml.Node, path: str) -> tuple[Inhibition
     found: list[Inhibition] = []
     for at, item in _listed(reader, node, path):
         one = _inhibition(reader, item, at)
-        if one is not None and one in found:
+        if one is not None and (one.by, one.on) in ((two.by, two.on) for two in found):
             reader.fault(item, at, f"{one.by} on {one.on} is there twice", "remove one")
         elif one is not None:
             found.append(one)
@@ -59,7 +63,7 @@ def _listed(reader: Reader, node: yaml.Node, path: str) -> list[tuple[str, yaml.
 
 def _inhibition(reader: Reader, node: yaml.Node, path: str) -> Inhibition | None:
     found = reader.mapping(node, path)
-    reader.known(found, path, ("by", "on"))
+    reader.known(found, path, ("by", "on", "linger"))
     for word in ("by", "on"):
         if found and word not in found:
             mend = "write {by: gateway.offline, on: gateway}"
@@ -75,7 +79,20 @@ def _inhibition(reader: Reader, node: yaml.Node, path: str) -> Inhibition | None
         return None
     if spot is None and on:
         reader.fault(found["on"][1], f"{path}.on", f"unknown place {on}", suggest(on, SPOTS))
-    return Inhibition(by=by, on=spot) if by and spot else None
+    linger_ms = 0
+    if "linger" in found:
+        linger_ms = _linger(reader, found["linger"][1], f"{path}.linger")
+    return Inhibition(by=by, on=spot, linger_ms=linger_ms) if by and spot else None
+
+
+def _linger(reader: Reader, node: yaml.Node, path: str) -> int:
+    word = reader.text(node, path)
+    span_ms = parse_duration(word) if word else 0
+    if word and (span_ms is None or not 1 <= span_ms <= LONGEST_LINGER_MS):
+        mend = f"write a duration of at most {duration_text(LONGEST_LINGER_MS)}, as 2m"
+        reader.fault(node, path, f"{word!r} is no time to linger", mend)
+        return 0
+    return span_ms or 0
 
 
 def read_budget(reader: Reader, node: yaml.Node, path: str) -> int:

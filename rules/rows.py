@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from contracts.quantities import QUANTITIES
-from contracts.rulebook import Level, RuleCard
+from contracts.rulebook import Inhibition, Level, RuleCard
 from rules.durations import duration_text
 from rules.expr.composed import During
 from rules.expr.plan import (
@@ -218,7 +218,7 @@ def _meaning(
     if written.late != "annotate":
         said["late"] = written.late
     if card.inhibit:
-        said["inhibit"] = [f"{one.by} on {one.on}" for one in card.inhibit]
+        said["inhibit"] = [_inhibition(one) for one in card.inhibit]
     if card.shadow:
         said["shadow"] = True
     if card.budget:
@@ -230,6 +230,11 @@ def _meaning(
         for one in asked
     ]
     return said | {"levels": levels}
+
+
+def _inhibition(one: Inhibition) -> str:
+    linger = f" linger {duration_text(one.linger_ms)}" if one.linger_ms else ""
+    return f"{one.by} on {one.on}{linger}"
 
 
 def _question(one: Question) -> dict[str, Any]:

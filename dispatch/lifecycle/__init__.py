@@ -114,21 +114,44 @@ class Lifecycle:
 
     # Changes of rule instances
 
-    def apply(self, transitions: TransitionBatch) -> list[AlertEvent]:
-        """The events of the changes, in their order."""
+    def apply(self, transitions: TransitionBatch, mark_ms: int | None = None) -> list[AlertEvent]:
+        """The events of the changes, in their order.
+
+        mark_ms: when the time mark was accepted at which they became known; None = rows said them.
+        Behind them comes what an ended inhibitor lets go by then.
+        """
+        events = self._apply(transitions, mark_ms)
+        if mark_ms is not None:
+            for due_ms, ended in self._inhibitors.over():
+                events += self._let_go(ended, due_ms)
+        return events
+
+    def next_ms(self) -> int | None:
+        """The log's time from which on a mark would change something; None = never."""
+        return self._inhibitors.next_ms()
+
+    def _apply(self, transitions: TransitionBatch, mark_ms: int | None) -> list[AlertEvent]:
         events: list[AlertEvent] = []
+        self._hear(mark_ms)
         if not len(transitions):
             return events
         columns = (getattr(transitions, name).tolist() for name in COLUMNS)
         for number, values in enumerate(zip(*columns, strict=True)):
             about = self._subject(transitions, number)
             row = dict(zip(COLUMNS, values, strict=True))
+            if mark_ms is None:
+                self._hear(int(row["heard_ms"]))
             if self._switching is not None and not self._has_say(
                 about.id, row, self._switching, events
             ):
                 continue
             events += self._change(about, row)
         return events
+
+    def _hear(self, at_ms: int | None) -> None:
+        """How far the log's time has got."""
+        if at_ms is not None:
+            self._inhibitors.now_ms = max(self._inhibitors.now_ms, at_ms)
 
     def _subject(self, transitions: TransitionBatch, number: int) -> _Subject:
         """What one change is about."""
@@ -313,7 +336,7 @@ class Lifecycle:
         if alert.card.latched:
             alert.state = "latched"
             return [self._tell(alert, "updated", "latched", at_ms)]
-        return [self._close(alert, "cleared", at_ms), *self._let_go(alert, at_ms)]
+        return [self._close(alert, "cleared", at_ms), *self._let_go(alert.id, at_ms)]
 
     def _set_unknown(
         self, alert: Alert, unknown: bool, row: dict[str, int | float]
@@ -327,9 +350,9 @@ class Lifecycle:
 
     # What was held back
 
-    def _let_go(self, ended: Alert, at_ms: int) -> list[AlertEvent]:
+    def _let_go(self, ended: str, at_ms: int) -> list[AlertEvent]:
         """Tell what only this alert has held back, in the order of raising."""
-        held = [self._alerts[name] for name in self._held.pop(ended.id, ())]
+        held = [self._alerts[name] for name in self._held.pop(ended, ())]
         held.sort(key=lambda alert: (alert.onset_ms, alert.id))
         return [event for alert in held for event in self._look_again(alert, at_ms)]
 
@@ -367,8 +390,9 @@ class Lifecycle:
         if alert is None or verdict is not Verdict.ACCEPTED:
             return [], []
         if cmd.action == "reset":
+            self._hear(heard_ms)
             event = self._close(alert, "reset", heard_ms, cmd)
-            return [event, *self._let_go(alert, heard_ms)], list(self._instance(alert))
+            return [event, *self._let_go(alert.id, heard_ms)], list(self._instance(alert))
         if cmd.action == "acknowledge":
             alert.acknowledged = True
             return [self._tell(alert, "updated", "acknowledged", heard_ms, cmd=cmd)], []
@@ -400,8 +424,19 @@ class Lifecycle:
     def _take_cards(self, cards: tuple[RuleCard, ...]) -> None:
         self._cards = cards
         self._row_of_rule = {card.id: row for row, card in enumerate(cards)}
-        self._inhibitors = Inhibitors(cards)
+        before, self._inhibitors = self._inhibitors, Inhibitors(cards)
         self._inhibitors.restore(self._open.values())
+        self._linger(before.now_ms, before.due, before.lingering())
+
+    def _linger(
+        self, now_ms: int, due: Sequence[tuple[int, str]], ended: Sequence[tuple[str, int]]
+    ) -> None:
+        """Take over what had ended and still held others back."""
+        self._inhibitors.now_ms, self._inhibitors.due = now_ms, list(due)
+        for name, ended_ms in ended:
+            alert = self._alerts.get(name)
+            if alert is not None and name in self._closed:
+                self._inhibitors.linger(alert, ended_ms)
 
     def _has_say(
         self,
@@ -437,7 +472,7 @@ class Lifecycle:
     ) -> list[AlertEvent]:
         """Its rule is another one now."""
         event = self._settle(alert, card, "rule_changed", at_ms, goes_on=goes_on)
-        return [event, *(self._let_go(alert, at_ms) if alert.state == "cleared" else [])]
+        return [event, *(self._let_go(alert.id, at_ms) if alert.state == "cleared" else [])]
 
     def settle_moved(
         self, moved: Callable[[str], bool], goes_on: Callable[[Alert, RuleCard], bool]
@@ -462,7 +497,7 @@ class Lifecycle:
             elif not alert.removed:
                 events.append(self._settle(alert, alert.card, "rule_removed", change.at_ms))
                 if alert.state == "cleared":
-                    events += self._let_go(alert, change.at_ms)
+                    events += self._let_go(alert.id, change.at_ms)
         return events
 
     def settle(self, heard_ms: int) -> list[AlertEvent]:
@@ -522,6 +557,9 @@ class Lifecycle:
                 verdicts=tuple(self._verdicts.items()),
                 counts=tuple(self.counts.items()),
                 budgets=self._budgets.state(),
+                heard_ms=self._inhibitors.now_ms,
+                due=tuple(self._inhibitors.due),
+                lingering=self._inhibitors.lingering(),
             )
         )
 
@@ -539,6 +577,7 @@ class Lifecycle:
         if snapshot.version == 1:
             self._find_places()
         self._inhibitors.restore(self._open.values())
+        self._linger(snapshot.heard_ms, snapshot.due, snapshot.lingering)
         self._held.clear()
         for alert in self._open.values():
             if alert.held_by:
@@ -563,6 +602,7 @@ class Lifecycle:
         if len(self._closed) > CLOSED_KEPT:
             oldest = next(iter(self._closed))
             del self._closed[oldest], self._alerts[oldest]
+            self._inhibitors.forget(oldest)
             self.counts["closed_forgotten"] += 1
         return self._tell(alert, "cleared", change, at_ms, cmd=cmd)
 

@@ -48,6 +48,10 @@ OFFLINE = rule("gateway.offline")
         pytest.param("inhibit: [{on: grid}]", "inhibit[0].by", "by is missing", "", id="no-rule"),
         pytest.param("inhibit: [{by: gateway.offline, on: grid, until: 5m}]", "inhibit[0].until",
                      "unknown key until", "", id="unknown-key"),
+        pytest.param("inhibit: [{by: gateway.offline, on: grid, linger: 2 days}]",
+                     "inhibit[0].linger", "'2 days' is no time to linger", "at most", id="no-time"),
+        pytest.param("inhibit: [{by: gateway.offline, on: grid, linger: 25h}]",
+                     "inhibit[0].linger", "'25h' is no time to linger", "at most", id="too-long"),
         pytest.param("inhibit: [{by: gateway.offline, on: bilding}]", "inhibit[0].on",
                      "unknown place bilding", "did you mean building?", id="place"),
         pytest.param("inhibit: [{by: gateway, on: grid}]", "inhibit[0].by",
@@ -144,16 +148,17 @@ def test_the_schema_for_editors_agrees(spot: str) -> None:
     good = {
         "id": "smoke.silent", "title": {"zh": "题", "en": "t"}, "on": {"family": "smoke"},
         "when": "online < 1", "severity": 2,
-        "inhibit": [{"by": "gateway.*", "on": spot}], "shadow": True,
+        "inhibit": [{"by": "gateway.*", "on": spot, "linger": "2m"}], "shadow": True,
         "budget": "2 per grid and day",
     }  # fmt: skip
     check.validate({"rules": [good]})
-    wrong: dict[str, object]
+    wrong: object
     for wrong in (
         {"inhibit": []},
         {"inhibit": [{"by": "gateway", "on": spot}]},
         {"inhibit": [{"by": "gateway.*"}]},
         {"inhibit": [{"by": "gateway.*", "on": "street"}]},
+        {"inhibit": [{"by": "gateway.*", "on": spot, "linger": 120}]},
         {"shadow": "yes"},
         {"budget": 2},
     ):

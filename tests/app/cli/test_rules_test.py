@@ -166,3 +166,41 @@ def test_logs_can_be_kept(tmp_path: Path) -> None:
     status, _ = run(tmp_path, TESTS, "--keep", str(tmp_path / "logs"))
     assert status == 0
     assert [path.name for path in (tmp_path / "logs").iterdir()] == ["a-4.dump"]
+
+
+LINGER = """\
+rules:
+  - {id: efire.cut, title: {zh: 停电, en: Cut}, on: {family: efire}, when: fault != 0, severity: 2}
+  - id: smoke.quiet
+    title: {zh: 无数据, en: Silent}
+    on: {family: smoke}
+    when: absent(5m)
+    severity: 3
+    inhibit: [{by: efire.cut, on: building, linger: 2m}]
+"""
+LINGER_TEST = """\
+tests:
+  - name: devices report again after a power cut
+    devices:
+      e1: {family: efire, building: "1", grid: "340199001001001"}
+      s1: {family: smoke, building: "1", grid: "340199001001001"}
+      s2: {family: smoke, building: "1", grid: "340199001001001"}
+    series:
+      - {device: e1, fault: 0x2 1x56 0x40}
+      - {device: s1, rssi: -50x2 _x65 -50x30}
+      - {device: s2, rssi: -50x2}
+    expect:
+      - {at: 30s, rule: efire.cut, device: e1, is: raised}
+      - {at: 10m, rule: efire.cut, device: e1, is: cleared}
+      - {at: 5m20s, rule: smoke.quiet, device: s1, is: raised, delivery: inhibited}
+      - {at: 5m20s, rule: smoke.quiet, device: s2, is: raised, delivery: inhibited}
+      - {at: 11m20s, rule: smoke.quiet, device: s1, is: cleared, delivery: inhibited}
+      - {at: 12m, rule: smoke.quiet, device: s2, is: released, known_at: 12m}
+"""
+
+
+def test_an_inhibitor_that_lingers(tmp_path: Path) -> None:
+    (tmp_path / "a.yml").write_text(LINGER)
+    (tmp_path / "a.test.yml").write_text(LINGER_TEST)
+    result = CliRunner().invoke(app, ["test", str(tmp_path)])
+    assert (result.exit_code, result.output) == (0, f"{tmp_path}: 1 tests, 0 failed\n")
