@@ -43,6 +43,7 @@ from rules.group.predicates import questions
 from rules.lint_layers import weakened
 from rules.lint_levels import level_findings
 from rules.lint_overlap import overlaps
+from rules.lint_ranges import range_findings
 from rules.lint_registry import attribute_findings, selection_findings
 from rules.lint_schedules import schedule_findings
 from rules.lint_texts import limit_findings, text_findings
@@ -105,6 +106,7 @@ def _of_row(rule: Rule, attributes: Mapping[str, Set[str]] | None, today: date |
 def _of_question(rule: Rule, today: date | None) -> _Said:
     yield from _safety(rule)
     yield from _signals(rule)
+    yield from range_findings(rule)
     if rule.mode == "group":
         yield from _counts(rule)
     elif rule.mode != "silence":

@@ -20,6 +20,7 @@ from ingest.registry import load as load_registry
 from rules import Finding, RulesInvalid, compile_rules
 from rules.lint import lint
 from rules.lint_layers import unmet
+from rules.lint_ranges import sensor_findings
 from rules.lint_registry import valueless
 from rules.placeless import placeless
 
@@ -88,6 +89,7 @@ def _checked(files: dict[str, str], registry: Registry | None) -> tuple[int, lis
             *found,
             *placeless(ruleset, registry),
             *valueless(ruleset, registry),
+            *sensor_findings(ruleset, registry),
             *unmet(ruleset, registry),
         ]
     )
