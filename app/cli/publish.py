@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
@@ -18,11 +18,11 @@ from app.content import ContentError, pack_rules, pack_settings, unpack_rules
 from app.runners.install import admission_settings
 from app.settings import SettingsError
 from app.stream import admin
-from app.stream.cells import Cell, Plan, cells_of, partition_of_devices, plan
+from app.stream.cells import Cell, Plan, between, cells_of, partition_of_devices, plan
 from app.stream.client import quiet_clients
-from app.stream.publishing import Done, Known, publisher
+from app.stream.publishing import BATCH_RECORDS, Done, Known, publisher
 from app.stream.settings import StreamSettings, load
-from app.stream.shares import shares
+from app.stream.shares import share_of, shares
 from contracts.alerts import timestamp
 from contracts.registry import Registry
 from ingest.registry import Finding, RegistryError, load_with_findings
@@ -34,6 +34,10 @@ app = typer.Typer(
 
 Config = Annotated[Path | None, typer.Option(help="settings file (TOML)")]
 AsJson = Annotated[bool, typer.Option("--json", help="one JSON document")]
+Wait = Annotated[
+    float, typer.Option("--wait", help="seconds for the workers to say what they made of it")
+]
+WAIT_S = 30.0
 T = TypeVar("T")
 
 
@@ -41,6 +45,7 @@ T = TypeVar("T")
 def rules(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="holds *.yml rule files")],
     config: Config = None,
+    wait: Wait = WAIT_S,
     as_json: AsJson = False,
 ) -> None:
     """Rules for every partition, in force at one event time."""
@@ -48,21 +53,25 @@ def rules(
     content = _checked_rules(folder, settings)
 
     async def work() -> Done:
-        async with publisher(settings, _now_ms) as there:
-            return await there.rules(content)
+        async with publisher(settings, _now_ms, _progress) as (there, reader):
+            done = await there.rules(content)
+            await there.wait(done, wait, reader)
+            return done
 
     _tell(_run(work()), as_json=as_json)
 
 
 @app.command("settings")
-def put_settings(config: Config = None, as_json: AsJson = False) -> None:
+def put_settings(config: Config = None, wait: Wait = WAIT_S, as_json: AsJson = False) -> None:
     """What event time tolerates, as `[engine]` of the settings says: at once."""
     settings = _settings(config)
     content = pack_settings(admission_settings(settings.engine))
 
     async def work() -> Done:
-        async with publisher(settings, _now_ms) as there:
-            return await there.settings(content)
+        async with publisher(settings, _now_ms, _progress) as (there, reader):
+            done = await there.settings(content)
+            await there.wait(done, wait, reader)
+            return done
 
     _tell(_run(work()), as_json=as_json)
 
@@ -75,6 +84,7 @@ def registry(
         bool, typer.Option("--move", help="bring cells together that stand in several partitions")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what would be done")] = False,
+    wait: Wait = WAIT_S,
     as_json: AsJson = False,
 ) -> None:
     """Grids and devices: each partition gets those of its cells, and bridges learn who goes where.
@@ -88,23 +98,36 @@ def registry(
     planned = plan(cells, known.routes.assigned(), settings.topics.partitions, move=move)
     if planned.joined and not move:
         _refuse(planned)
-    contents = _shares(folder, loaded, cells, planned, settings)
+    contents, passing = _shares(folder, loaded, cells, planned, settings, known)
     done = Done("registry", assigned=len(planned.changes))
     if not dry_run:
-        done = _run(_put(settings, known, contents, planned))
+        done = _run(_put(settings, known, contents, planned, passing, wait))
     _tell(done, as_json=as_json, more=_about(loaded, cells, planned, findings, dry_run=dry_run))
 
 
 async def _known(settings: StreamSettings) -> Known:
-    async with publisher(settings, _now_ms) as there:
+    async with publisher(settings, _now_ms) as (there, _):
         return await there.known()
 
 
 async def _put(
-    settings: StreamSettings, known: Known, contents: list[bytes], planned: Plan
+    settings: StreamSettings,
+    known: Known,
+    contents: list[bytes],
+    planned: Plan,
+    passing: dict[int, bytes],
+    wait: float,
 ) -> Done:
-    async with publisher(settings, _now_ms) as there:
-        return await there.registry(known, contents, planned.changes)
+    async with publisher(settings, _now_ms, _progress) as (there, reader):
+        done = await there.registry(known, contents, planned.changes, passing)
+        await there.wait(done, wait, reader)
+        return done
+
+
+def _progress(what: str, done: int, of: int) -> None:
+    """Of what takes long enough to be asked about."""
+    if of > BATCH_RECORDS:
+        typer.echo(f"{what}: {done} of {of}", err=True)
 
 
 def _settings(config: Path | None) -> StreamSettings:
@@ -153,8 +176,14 @@ def _refuse(planned: Plan) -> NoReturn:
 
 
 def _shares(
-    folder: Path, loaded: Registry, cells: list[Cell], planned: Plan, settings: StreamSettings
-) -> list[bytes]:
+    folder: Path,
+    loaded: Registry,
+    cells: list[Cell],
+    planned: Plan,
+    settings: StreamSettings,
+    known: Known,
+) -> tuple[list[bytes], dict[int, bytes]]:
+    """Of each partition; and of those that get cells and give some up, for the time between."""
     partitions = settings.topics.partitions
     of_device = partition_of_devices(loaded, cells, planned.partitions, partitions)
     of_grid = {
@@ -162,8 +191,12 @@ def _shares(
         for cell, partition in zip(cells, planned.partitions, strict=True)
         for code in cell.grids
     }
+    passing = between(loaded, of_device, known.routes.assigned(), planned)
     try:
-        return shares(folder, loaded, of_device, of_grid, partitions)
+        return shares(folder, loaded, of_device, of_grid, partitions), {
+            partition: share_of(folder, loaded, rows, of_grid, partition)
+            for partition, rows in passing.items()
+        }
     except (ContentError, RegistryError) as error:
         fail(str(error), FINDINGS)
 
@@ -198,7 +231,7 @@ def _tell(done: Done, *, as_json: bool, more: dict[str, Any] | None = None) -> N
     else:
         for line in _lines(done, more):
             typer.echo(line)
-    if done.late:
+    if any(one.state == "refused" for one in done.answers.values()):
         raise typer.Exit(FINDINGS)
 
 
@@ -221,12 +254,29 @@ def _lines(done: Done, more: dict[str, Any]) -> list[str]:
     )
     if done.activate_ms is not None:
         lines.append(f"in force for readings from {timestamp(done.activate_ms)} on")
-    if done.late:
+    if done.earlier:
+        others = sorted({timestamp(at_ms) for at_ms in done.earlier.values()})
         lines.append(
-            f"too late for partitions {', '.join(map(str, done.late))}: they may refuse it; raise "
-            "engine.activate_after_ms, change the rules a little and publish them again"
+            f"partitions {_named(done.earlier)} have them in force from {', '.join(others)} on: a "
+            "publisher was cut short, and its time is over"
         )
-    return lines
+    return [*lines, *_answers(done)]
+
+
+def _answers(done: Done) -> list[str]:
+    """What the workers said, those of the same answer together."""
+    said: dict[tuple[str, str], list[int]] = {}
+    for partition, one in sorted(done.answers.items()):
+        said.setdefault((one.state, one.why), []).append(partition)
+    words = {"taken": "in force", "begun": "taken, in force at their time"}
+    return [
+        f"partitions {_named(partitions)}: {words.get(state, state)}{f': {why}' if why else ''}"
+        for (state, why), partitions in said.items()
+    ]
+
+
+def _named(partitions: Iterable[int]) -> str:
+    return ", ".join(map(str, partitions))
 
 
 def _now_ms() -> int:

@@ -140,13 +140,35 @@ def partition_of_devices(
     """int32 per device of the registry. One with neither gateway nor grid goes by the checksum of
     its own id: nobody can tell where its messages come in."""
     of = {key: p for cell, p in zip(cells, chosen, strict=True) for key in cell.keys}
+    by_grid, by_gateway = _places(registry, of)
+    found = np.where(registry.devices.grid >= 0, by_grid, by_gateway)
+    for row in np.flatnonzero(found < 0).tolist():
+        found[row] = by_checksum(registry.devices.ids[row], partitions)
+    return found.astype(np.int32)
+
+
+def _places(
+    registry: Registry, of: Mapping[bytes, int]
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Per device where its grid and where its gateway stands, -1 = nowhere."""
     table = registry.devices
     by_gateway = _column(of.get(gateway_key(name), -1) for name in table.gateways)
     by_grid = _column(of.get(grid_key(grid.code), -1) for grid in registry.grids)
-    found = np.where(table.grid >= 0, by_grid[table.grid], by_gateway[table.gateway])
-    for row in np.flatnonzero(found < 0).tolist():
-        found[row] = by_checksum(table.ids[row], partitions)
-    return found.astype(np.int32)
+    return by_grid[table.grid], by_gateway[table.gateway]
+
+
+def between(
+    registry: Registry, of_device: NDArray[np.int32], known: Mapping[bytes, int], planned: Plan
+) -> dict[int, NDArray[np.bool_]]:
+    """Of each partition that gets cells and gives some up: the devices that it must know as long as
+    both goes on. of_device: where each goes. known: what `assignments` says now."""
+    gaining = set(planned.changes.values())
+    losing = {known[key] for key, p in planned.changes.items() if known.get(key, p) != p}
+    by_grid, by_gateway = _places(registry, known)
+    return {
+        partition: (of_device == partition) | (by_grid == partition) | (by_gateway == partition)
+        for partition in sorted(gaining & losing)
+    }
 
 
 def _column(values: Iterable[int]) -> NDArray[np.int32]:

@@ -27,12 +27,15 @@ class Published(msgspec.Struct, frozen=True, kw_only=True):
     """Also a value of `assignments`, under `published/{what}/{partition}`: what publishing has put
     into force in a partition last, so that it needn't be put there again.
 
-    at_ms: Kafka's time of its record in `log`. activate_ms: as in `contracts.messages.Installed`.
+    at_ms: Kafka's time of its record in `log`, offset: where that lies, -1 = not known.
+    activate_ms: as in `contracts.messages.Installed`. Partition -1 is a plan for all, see
+    `app.stream.publication`.
     """
 
     hash: str
     at_ms: int
     activate_ms: int | None = None
+    offset: int = -1
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True):

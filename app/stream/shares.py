@@ -32,6 +32,38 @@ def shares(
 ) -> list[bytes]:
     """The content of each partition. of_device: partition of each row of the device table.
     of_grid: grid code -> partition. Raises `ContentError`."""
+    contents = [
+        pack_files(share) for share in _files(folder, registry, of_device, of_grid, partitions)
+    ]
+    for partition, content in enumerate(contents):
+        _prove(registry, np.flatnonzero(of_device == partition), unpack_registry(content))
+    return contents
+
+
+def share_of(
+    folder: Path, registry: Registry, chosen: NDArray[np.bool_], of_grid: dict[str, int], own: int
+) -> bytes:
+    """The content of these devices alone, of their grids and of those that stand in `own`.
+
+    Raises `ContentError`."""
+    table = registry.devices
+    rows = np.flatnonzero(chosen)
+    codes = {code for code, partition in of_grid.items() if partition == own}
+    codes |= {registry.grids[grid].code for grid in set(table.grid[rows].tolist()) if grid >= 0}
+    of_device = np.where(chosen, 0, 1).astype(np.int32)
+    files, _ = _files(folder, registry, of_device, dict.fromkeys(codes, 0), 2)
+    content = pack_files(files)
+    _prove(registry, rows, unpack_registry(content))
+    return content
+
+
+def _files(
+    folder: Path,
+    registry: Registry,
+    of_device: NDArray[np.int32],
+    of_grid: dict[str, int],
+    partitions: int,
+) -> list[dict[str, bytes]]:
     files: list[dict[str, bytes]] = [{} for _ in range(partitions)]
     for name in (options.FILE, areas.FILE):
         if (folder / name).exists():
@@ -45,10 +77,7 @@ def shares(
     if (folder / geojson.FILE).exists():
         for share, text in zip(files, _features(folder, of_grid, partitions), strict=True):
             share[geojson.FILE] = text
-    contents = [pack_files(share) for share in files]
-    for partition, content in enumerate(contents):
-        _prove(registry, np.flatnonzero(of_device == partition), unpack_registry(content))
-    return contents
+    return files
 
 
 def _devices(

@@ -10,6 +10,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
 from app.stream.client import client_options, goodbye
+from app.stream.ranges import range_reader
 from app.stream.settings import KafkaSettings
 
 Take = Callable[[ConsumerRecord], None]
@@ -66,21 +67,14 @@ class Tail:
 
 
 async def read_to_end(settings: KafkaSettings, topic: str) -> list[ConsumerRecord]:
-    """All that stands in the one partition of a topic now. Raises `KafkaError`, `OSError`."""
-    at = TopicPartition(topic, 0)
-    consumer = AIOKafkaConsumer(
-        enable_auto_commit=False, auto_offset_reset="earliest", **client_options(settings)
-    )
-    found: list[ConsumerRecord] = []
-    try:
-        await consumer.start()
-        consumer.assign([at])
-        await consumer.seek_to_beginning(at)
-        end = (await consumer.end_offsets([at]))[at]
-        while await consumer.position(at) < end:
-            found += (await consumer.getmany(at, timeout_ms=POLL_MS)).get(at, [])
-    finally:
-        await goodbye(consumer.stop())
+    """All that stands in the one partition of a topic now.
+
+    Raises `KafkaError`, `OSError`, TimeoutError when it doesn't get on.
+    """
+    at, found = TopicPartition(topic, 0), list[ConsumerRecord]()
+    async with range_reader(settings) as reader:
+        async for records in reader.read(at, await reader.first(at), await reader.end(at)):
+            found += records
     return found
 
 

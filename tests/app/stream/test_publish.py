@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -13,11 +14,13 @@ import pytest
 from typer.testing import CliRunner
 
 from app.cli.publish import app
-from app.content import ContentError, content_hash, shipped_rules
+from app.content import ContentError, content_hash, pack_rules, shipped_rules
 from app.contents import Contents
 from app.stream.partition import Partition
-from app.stream.records import Assembler, Assigned, encode, gateway_key
+from app.stream.publishing import Done, Known, publisher
+from app.stream.records import Assembler, Assigned, Pulse, encode, gateway_key, grid_key
 from app.stream.routes import Routes, by_checksum
+from app.stream.settings import load
 from contracts.log import RecordKind, decode_bundle
 from contracts.messages import Installed
 from ingest.partition import Bundle
@@ -160,6 +163,62 @@ def test_other_rules_come_into_force_everywhere_at_one_event_time(site: Site) ->
     assert {one.activate_ms for one in last} == {told["activate_ms"]}
     appended = max(record.timestamp for record in site.read(site.topics.log))
     assert told["activate_ms"] > appended
+
+
+def test_a_publisher_that_died_is_carried_on_at_the_same_event_time(site: Site) -> None:
+    assert site.publish("rules", site.rules)[0] == 0
+    site.write_rules(600)
+    (site.folder / "stream.toml").write_text(
+        site.settings(more="[engine]\nactivate_after_ms = 600000\n")
+    )
+    _, first, _ = site.publish("rules", site.rules)
+    # As if it had died before the last partition.
+    site.write(site.topics.assignments, b"published/rules/2", b'{"hash":"other","at_ms":1}')
+    status, told, _ = site.publish("rules", site.rules)
+    assert (status, told["installed"], told["earlier"]) == (0, [2], {})
+    assert told["activate_ms"] == first["activate_ms"]
+    times = {found[-1].activate_ms for found in site.installed("rules").values()}
+    assert times == {first["activate_ms"]}
+
+
+def test_what_became_of_it_is_told_by_partition(site: Site) -> None:
+    """And what was refused is put there again."""
+    _, told, _ = site.publish("rules", site.rules)
+    assert {one["state"] for one in told["answers"].values()} == {"not yet"}
+    name = content_hash(pack_rules(site.rules))
+    for number, more in enumerate(
+        ({"rules": name}, {"rules": "old", "refused": name, "why": "judged already"}, {})
+    ):
+        pulse = Pulse(partition=number, offset=-1, position=0, heard_ms=1, **more)
+        site.write(site.topics.pulses, b"%d" % number, encode(pulse))
+    status, told, _ = site.publish("rules", site.rules, "--wait", "1")
+    assert (status, told["installed"], told["unchanged"]) == (1, [1], [0, 2])
+    said = {number: (one["state"], one["why"]) for number, one in told["answers"].items()}
+    assert said == {"0": ("taken", ""), "1": ("refused", "judged already"), "2": ("not yet", "")}
+
+
+def test_who_gets_and_gives_up_cells_knows_both_for_a_while(site: Site) -> None:
+    settings = load(site.folder / "stream.toml")
+    known = Known(Routes(PARTITIONS), {}, {})
+    known.routes.learn(grid_key("1"), encode(Assigned(partition=1)))
+    known.routes.learn(grid_key("2"), encode(Assigned(partition=2)))
+
+    async def work() -> Done:
+        async with publisher(settings, lambda: 1_780_000_000_000) as (there, _):
+            changes = {grid_key("1"): 0, grid_key("2"): 1}
+            return await there.registry(known, [b"0", b"1", b"2"], changes, {1: b"both"})
+
+    done = asyncio.run(work())
+    assert (done.installed, done.unchanged, done.assigned) == ([0, 1, 2], [], 2)
+    names = {
+        number: [one.hash for one in found] for number, found in site.installed("registry").items()
+    }
+    assert names == {
+        0: [content_hash(b"0")],
+        1: [content_hash(b"both"), content_hash(b"1")],
+        2: [content_hash(b"2")],
+    }
+    assert site.routes().assigned() == {grid_key("1"): 0, grid_key("2"): 1}
 
 
 def test_a_new_device_touches_only_its_partition(site: Site) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from app.content import ContentError, content_hash, unpack_registry
-from app.stream.cells import cells_of, partition_of_devices, plan
-from app.stream.shares import shares
+from app.stream.cells import Plan, between, cells_of, partition_of_devices, plan
+from app.stream.shares import share_of, shares
 from contracts.registry import Registry
 from ingest.registry import load
 
@@ -101,3 +101,19 @@ def test_a_share_that_would_differ_is_refused(folder: Path) -> None:
     (folder / "devices.csv").write_text(text.replace("3栋", "4栋"))
     with pytest.raises(ContentError, match="pump-3 would look otherwise"):
         cut(folder, whole)
+
+
+def test_a_share_for_the_time_between_holds_the_devices_of_both(folder: Path) -> None:
+    """One partition gets the second grid's cell and gives the first one up."""
+    whole = load(folder)
+    cells = cells_of(whole)
+    of_grid = {code: n for n, cell in enumerate(cells) for code in cell.grids}
+    known = {key: n for n, cell in enumerate(cells) for key in cell.keys}
+    changes = dict.fromkeys(cells[1].keys, 0) | dict.fromkeys(cells[0].keys, 3)
+    chosen = (3, 0, *range(2, len(cells)))
+    of_device = partition_of_devices(whole, cells, chosen, len(cells))
+    passing = between(whole, of_device, known, Plan(chosen, changes, ()))
+    assert list(passing) == [0]
+    content = share_of(folder, whole, passing[0], of_grid, 0)
+    ids = unpack_registry(content).devices.ids
+    assert set(ids) == {f"{kind}-{n}" for kind in ("pump", "placed", "own") for n in (0, 1)}
