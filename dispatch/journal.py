@@ -32,6 +32,13 @@ class Switched(msgspec.Struct, frozen=True, kw_only=True, tag="switched"):
     at_ms: int
 
 
+class Added(msgspec.Struct, frozen=True, kw_only=True, tag="added"):
+    """A receiver is delivered to from now on: what was over by then isn't for it."""
+
+    receiver: str
+    at_ms: int
+
+
 class Reminded(msgspec.Struct, frozen=True, kw_only=True, tag="reminded"):
     """A reminder went out: its event as it was recorded, and its number."""
 
@@ -40,7 +47,7 @@ class Reminded(msgspec.Struct, frozen=True, kw_only=True, tag="reminded"):
     at_ms: int
 
 
-Mark = Over | Switched | Reminded
+Mark = Over | Switched | Added | Reminded
 
 
 class BadMark(Exception):
@@ -70,4 +77,6 @@ def key(mark: Mark) -> bytes:
         return f"over/{mark.receiver}/{mark.event}".encode()
     if isinstance(mark, Switched):
         return f"switched/{mark.receiver}".encode()
+    if isinstance(mark, Added):
+        return f"added/{mark.receiver}".encode()
     return f"reminded/{mark.event.id}".encode()

@@ -8,9 +8,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from dispatch.journal import Mark, Over, Switched
+from dispatch.journal import Added, Mark, Over, Switched
 from dispatch.retry import Attempts, Next, Outcome, Plan
 
+FRESH_MS = 15 * 60_000
+"""Of what was there before the receiver, all that is no older is delivered (proposal)."""
 RECOVERED_AFTER = 3
 """Failures in a row after which a success counts as "the receiver is back"."""
 
@@ -159,15 +161,33 @@ class Outbox:
             self.journal(Switched(receiver=receiver, disabled="", at_ms=now_ms))
         return known
 
-    def note(self, mark: Over | Switched) -> None:
+    def note(self, mark: Over | Switched | Added) -> None:
         """Keep what another copy has done; known marks change nothing."""
         with self._transaction() as db:
             if isinstance(mark, Over):
                 _over(db, mark)
+            elif isinstance(mark, Added):
+                _added(db, mark.receiver, mark.at_ms)
             elif mark.disabled:
                 _disable(db, mark.receiver, mark.disabled)
             else:
                 _enable(db, mark.receiver, mark.at_ms)
+
+    def welcome(self, receiver: str, now_ms: int) -> int:
+        """Before delivering from a store that was filled from streams: a receiver that nothing was
+        ever delivered to gets of the past what is still open, and the last `FRESH_MS`. Gives how
+        many deliveries are left out."""
+        with self._transaction() as db:
+            row = db.execute(
+                "SELECT added_ms FROM receivers WHERE name = ?", (receiver,)
+            ).fetchone()
+            known_ms = None if row is None else row["added_ms"]
+            added_ms = now_ms if known_ms is None else int(known_ms)
+            _added(db, receiver, added_ms)
+            left_out = _leave_out(db, receiver, added_ms - FRESH_MS)
+        if known_ms is None:
+            self.journal(Added(receiver=receiver, at_ms=added_ms))
+        return left_out
 
     def resume(self, receiver: str, now_ms: int) -> None:
         """After a start: whatever waits is tried at once, urgent ones with their fast lane."""
@@ -212,8 +232,35 @@ def _enable(db: sqlite3.Connection, receiver: str, now_ms: int) -> bool:
     return cursor.rowcount == 1
 
 
+def _added(db: sqlite3.Connection, receiver: str, at_ms: int) -> None:
+    db.execute(
+        "UPDATE receivers SET added_ms = ? WHERE name = ? AND added_ms IS NULL", (at_ms, receiver)
+    )
+
+
+def _leave_out(db: sqlite3.Connection, receiver: str, before_ms: int) -> int:
+    """Deliveries that wait, of events recorded before then; not the latest of an open alert."""
+    gone = db.execute(
+        "DELETE FROM deliveries WHERE receiver = ? AND state IN ('pending', 'blocked')"
+        " AND seq IN (SELECT seq FROM events WHERE recorded_ms < ?)"
+        " AND seq NOT IN (SELECT e.seq FROM alerts a JOIN events e ON e.id = a.event"
+        " WHERE a.state <> 'cleared')",
+        (receiver, before_ms),
+    ).rowcount
+    if gone:
+        db.execute(
+            "UPDATE deliveries SET state = 'pending' WHERE receiver = ? AND state = 'blocked'"
+            " AND seq = (SELECT MIN(seq) FROM deliveries d WHERE d.receiver = deliveries.receiver"
+            " AND d.alert = deliveries.alert AND d.state IN ('pending', 'blocked'))",
+            (receiver,),
+        )
+    return gone
+
+
 def _over(db: sqlite3.Connection, mark: Over) -> None:
     """The delivery is over here too; when its event hasn't come yet, it will be when it does."""
+    # It has been delivered to before anybody noted since when.
+    _added(db, mark.receiver, 0)
     row = db.execute("SELECT seq, alert FROM events WHERE id = ?", (mark.event,)).fetchone()
     if row is None:
         db.execute(

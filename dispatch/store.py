@@ -87,6 +87,10 @@ class Store:
                 db.execute("INSERT OR IGNORE INTO receivers (name) VALUES (?)", (name,))
         self._filters = dict(filters)
 
+    def welcome(self, now_ms: int) -> int:
+        """See `Outbox.welcome`, of all receivers."""
+        return sum([self.outbox.welcome(name, now_ms) for name in self._filters])
+
     def subscribe(self, listener: Callable[[Sequence[Stored]], None]) -> None:
         """`listener` is called after each commit with new events, in the recording thread.
 
@@ -105,13 +109,14 @@ class Store:
         position: int,
         *,
         now_ms: int | None = None,
+        times_ms: Sequence[int] = (),
         cursors: Sequence[Cursor] = (),
     ) -> Recorded:
         """Keep events of the log up to `position`, in one transaction; known ids are counted.
 
-        cursors: how far the streams have been read that brought them, kept with them. An event
-        without `recordedtime` gets it. Raises `sqlite3.OperationalError` when the disk is full:
-        then nothing of the call is kept.
+        cursors: how far the streams have been read that brought them, kept with them. times_ms:
+        when each event was recorded there, else now. An event without `recordedtime` gets it.
+        Raises `sqlite3.OperationalError` when the disk is full: then nothing of the call is kept.
         """
         if not events and not cursors:
             return Recorded(())
@@ -119,17 +124,17 @@ class Store:
         new: list[Stored] = []
         repeats = conflicts = 0
         with self._transaction() as db:
-            for event in events:
+            for event, at_ms in zip(events, times_ms or [now] * len(events), strict=True):
                 notice = is_notice(event)
                 kind = "notice" if notice else "event"
-                seq = self._insert(db, event, kind, position, now)
+                seq = self._insert(db, event, kind, position, at_ms, now)
                 if seq is None:
                     repeats += 1
                     conflicts += _conflicts(db, event)
                 else:
                     new.append(seq)
                     if not notice:
-                        _project(db, event, seq.seq, now)
+                        _project(db, event, seq.seq, at_ms)
             _count(db, "events_repeated", repeats)
             _count(db, "events_conflicting", conflicts)
             _keep_cursors(db, cursors)
@@ -153,7 +158,7 @@ class Store:
                 return None
             event = reminding(msgspec.json.decode(row["body"], type=AlertEvent), reminder)
             event = msgspec.structs.replace(event, recordedtime="")
-            stored = self._insert(db, event, "reminder", row["position"], now)
+            stored = self._insert(db, event, "reminder", row["position"], now, now)
             db.execute(
                 "UPDATE alerts SET told_ms = ?, reminders = ? WHERE alert = ?",
                 (now, reminder.number, reminder.alert),
@@ -181,7 +186,7 @@ class Store:
 
     def _note_reminder(self, mark: Reminded) -> None:
         with self._transaction() as db:
-            stored = self._insert(db, mark.event, "reminder", 0, mark.at_ms)
+            stored = self._insert(db, mark.event, "reminder", 0, mark.at_ms, mark.at_ms)
             db.execute(
                 "UPDATE alerts SET told_ms = MAX(told_ms, ?), reminders = MAX(reminders, ?)"
                 " WHERE alert = ?",
@@ -196,17 +201,24 @@ class Store:
         return {row["partition"]: row["next"] for row in rows}
 
     def _insert(
-        self, db: sqlite3.Connection, event: AlertEvent, kind: str, position: int, now_ms: int
+        self,
+        db: sqlite3.Connection,
+        event: AlertEvent,
+        kind: str,
+        position: int,
+        at_ms: int,
+        now_ms: int,
     ) -> Stored | None:
-        """The stored event with its deliveries; None when its id is known."""
+        """The stored event with its deliveries, due now; None when its id is known. at_ms: when it
+        was recorded."""
         if not event.recordedtime:
-            event = msgspec.structs.replace(event, recordedtime=timestamp(now_ms))
+            event = msgspec.structs.replace(event, recordedtime=timestamp(at_ms))
         body = encode_event(event)
         severity = int(event.data["severity"])
         cursor = db.execute(
             "INSERT OR IGNORE INTO events (id, alert, kind, severity, body, position, recorded_ms)"
             " VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (event.id, event.subject, kind, severity, body, position, now_ms),
+            (event.id, event.subject, kind, severity, body, position, at_ms),
         )
         if cursor.rowcount == 0:
             return None

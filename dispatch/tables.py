@@ -80,7 +80,8 @@ CREATE TABLE IF NOT EXISTS receivers (
     failures INTEGER NOT NULL DEFAULT 0, -- in a row
     failing_since_ms INTEGER,
     last_ok_ms INTEGER,
-    error TEXT NOT NULL DEFAULT ''
+    error TEXT NOT NULL DEFAULT '',
+    added_ms INTEGER                     -- beside Kafka: delivered to since; 0 = longer than known
 ) WITHOUT ROWID;
 
 CREATE TABLE IF NOT EXISTS commands (
@@ -138,6 +139,10 @@ def open_tables(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.executescript(_TABLES)
         known = {row["name"] for row in connection.execute("PRAGMA table_info(alerts)")}
+        receivers = {row["name"] for row in connection.execute("PRAGMA table_info(receivers)")}
+        if "added_ms" not in receivers:
+            # Who doesn't know it passes it over.
+            connection.execute("ALTER TABLE receivers ADD COLUMN added_ms INTEGER")
         for column, kind in _ADDED.items():
             if column not in known:
                 connection.execute(f"ALTER TABLE alerts ADD COLUMN {column} {kind}")

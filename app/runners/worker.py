@@ -35,6 +35,7 @@ from app.stream import admin
 from app.stream.client import quiet_clients, ssl_context
 from app.stream.contents import ContentIndex, Library, read_content
 from app.stream.ends import looker
+from app.stream.forgetting import forget_contents
 from app.stream.lane import Saver, Waiting
 from app.stream.lanes import Lanes, Surroundings
 from app.stream.outlet import Outlet
@@ -58,6 +59,7 @@ SLOW_S = 5.0
 """A record that Kafka hasn't taken for so long is a problem to tell of (proposal)."""
 BUFFER_RECORDS = 64
 """Records between faust and the lanes (proposal)."""
+FORGET_EVERY_S = 3600.0
 UNSAVED_TIMES = 5
 """So many intervals without a snapshot are a problem (proposal): recovery grows, and the log may
 forget what only it has."""
@@ -217,7 +219,7 @@ class Worker:
         reader = SnapshotReader(await self._reader(stack), topics.snapshots.name)
         self._looker = await stack.enter_async_context(looker(settings.kafka, topics.log.name))
         contents = await self._library(stack)
-        post = OutletPost(self._outlet)
+        post = self._post = OutletPost(self._outlet)
         self._readings = Readings(settings, post, clock=now_ms)
         stack.push_async_callback(self._readings.close)
         self._app = _app(settings)
@@ -262,6 +264,7 @@ class Worker:
         self._wire()
         self._opened = True
         self._spawn(stack, "seconds", self._seconds())
+        self._spawn(stack, "forgetting", self._forget())
         self._spawn(stack, "watching", self._beat())
         threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
 
@@ -271,6 +274,7 @@ class Worker:
     async def _library(self, stack: AsyncExitStack) -> Library:
         """Knows where all contents lie that were published up to now."""
         topic, index = self._topics.content.name, ContentIndex()
+        self._index = index
         reader = await self._reader(stack)
         tail = Tail(self.settings.kafka, topic, index.take)
         self._spawn(stack, "content", tail.run())
@@ -351,6 +355,20 @@ class Worker:
         while True:
             await asyncio.sleep(TURN_S - time.time() % TURN_S + 0.005)
             await self.lanes.each_second()
+
+    async def _forget(self) -> None:
+        """Now and then, by whoever has the first partition."""
+        while True:
+            await asyncio.sleep(FORGET_EVERY_S)
+            if 0 not in {lane.number for lane in self.lanes.all()}:
+                continue
+            try:
+                names = await forget_contents(self.settings, self._index, self._post, now_ms())
+            except (admin.KafkaError, OSError, TimeoutError) as error:
+                self._logger.error("contents not looked through", error=str(error))
+                continue
+            if names:
+                self._logger.info("contents nobody needs", forgotten=len(names))
 
     async def _beat(self) -> None:
         """Shows that the loop turns, and looks at what must never end."""

@@ -248,7 +248,8 @@ class Desk:
     async def _keep(
         self, one: TopicPartition, records: list[ConsumerRecord[bytes | None, bytes | None]]
     ) -> None:
-        values = [record.value for record in records if record.value is not None]
+        full = [record for record in records if record.value is not None]
+        values = [record.value for record in full]
         reached = records[-1].offset + 1
         if one.topic == self._topics.pulses.name:
             self._take_pulses(values)
@@ -259,13 +260,22 @@ class Desk:
             if any(isinstance(mark, journal.Switched) for mark in marks):
                 await asyncio.to_thread(self._switched)
         else:
-            events = [event for event in map(self._alert, values) if event is not None]
+            found = [(self._alert(record.value), int(record.timestamp)) for record in full]
+            events = [(event, at_ms) for event, at_ms in found if event is not None]
             cursors = [Cursor(ALERTS, one.partition, reached)]
             await self._kept(lambda: self._record(events, reached - 1, cursors))
         self._kept_to[one] = reached
 
-    def _record(self, events: list[AlertEvent], offset: int, cursors: list[Cursor]) -> None:
-        recorded = self._store.record(events, offset, cursors=cursors)
+    def _record(
+        self, events: list[tuple[AlertEvent, int]], offset: int, cursors: list[Cursor]
+    ) -> None:
+        """With Kafka's times: a store that is filled again knows what is old."""
+        recorded = self._store.record(
+            [event for event, _ in events],
+            offset,
+            times_ms=[at_ms for _, at_ms in events],
+            cursors=cursors,
+        )
         self.counts["events"] += len(recorded.new)
         self.counts["events_repeated"] += recorded.repeats
         self.counts["events_conflicting"] += recorded.conflicts
@@ -358,6 +368,8 @@ class Desk:
                 async with self._turn:
                     if member.assignment():
                         self.leads = True
+                        left_out = await asyncio.to_thread(self._store.welcome, self._clock())
+                        self.counts["deliveries_left_out"] += left_out
                         await asyncio.to_thread(self._lead)
                         self._log.info("this copy delivers")
 

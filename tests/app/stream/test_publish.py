@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,11 +17,17 @@ from typer.testing import CliRunner
 from app.cli.publish import app
 from app.content import ContentError, content_hash, pack_rules, shipped_rules
 from app.contents import Contents
+from app.stream.contents import ContentIndex
+from app.stream.forgetting import forget_contents
+from app.stream.outlet import Outlet
 from app.stream.partition import Partition
+from app.stream.post import OutletPost
 from app.stream.publishing import Done, Known, publisher
 from app.stream.records import Assembler, Assigned, Pulse, encode, gateway_key, grid_key
 from app.stream.routes import Routes, by_checksum
 from app.stream.settings import load
+from app.stream.tails import read_to_end
+from app.stream.topics import DAY_MS
 from contracts.log import RecordKind, decode_bundle
 from contracts.messages import Installed
 from ingest.partition import Bundle
@@ -104,7 +111,7 @@ class Site(BridgeScene):
     def get_content(self, content: str) -> bytes:
         assembler = Assembler()
         for record in self.read(self.topics.content):
-            whole = assembler.add(record.key, record.value)
+            whole = record.value and assembler.add(record.key, record.value)
             if whole is not None and whole[0] == content:
                 assert content_hash(whole[1]) == content
                 return whole[1]
@@ -195,6 +202,42 @@ def test_what_became_of_it_is_told_by_partition(site: Site) -> None:
     assert (status, told["installed"], told["unchanged"]) == (1, [1], [0, 2])
     said = {number: (one["state"], one["why"]) for number, one in told["answers"].items()}
     assert said == {"0": ("taken", ""), "1": ("refused", "judged already"), "2": ("not yet", "")}
+
+
+def test_contents_that_nobody_can_want_again_leave_the_topic(site: Site) -> None:
+    settings = load(site.folder / "stream.toml")
+    old = content_hash(pack_rules(site.rules))
+    assert site.publish("rules", site.rules)[0] == 0
+    site.write_rules(600)
+    new = content_hash(pack_rules(site.rules))
+    assert site.publish("rules", site.rules)[0] == 0
+
+    async def forgotten(days: float) -> list[str]:
+        index = ContentIndex()
+        for record in await read_to_end(settings.kafka, site.topics.content.name):
+            index.take(record)
+        outlet = Outlet(settings.kafka)
+        now_ms = int(time.time() * 1000 + days * DAY_MS)
+        try:
+            return await forget_contents(settings, index, OutletPost(outlet), now_ms)
+        finally:
+            await outlet.close()
+
+    assert asyncio.run(forgotten(8)) == []
+    for number in range(PARTITIONS):
+        pulse = Pulse(partition=number, offset=-1, position=0, heard_ms=1, rules=new, needs=(new,))
+        site.write(site.topics.pulses, b"%d" % number, encode(pulse))
+    assert asyncio.run(forgotten(6)) == []
+    assert asyncio.run(forgotten(8)) == [old]
+    assert asyncio.run(forgotten(8)) == []
+    left = ContentIndex()
+    for record in site.read(site.topics.content):
+        left.take(record)
+    assert left.hashes() == [new]
+    # It may be published again.
+    site.write_rules(500)
+    assert site.publish("rules", site.rules)[0] == 0
+    assert site.get_content(old)
 
 
 def test_who_gets_and_gives_up_cells_knows_both_for_a_while(site: Site) -> None:
