@@ -16,6 +16,7 @@ DEFAULT_ZONE = "Asia/Shanghai"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MS = timedelta(milliseconds=1)
+_FIRST_MS, _LAST_MS = -62_000_000_000_000, 253_000_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,15 @@ class Zone:
     name: str
     digest: str
     info: ZoneInfo = field(compare=False, repr=False)
+
+    def told(self, ms: int) -> str:
+        """ISO 8601 in whole seconds with the offset from UTC: `2026-03-01T08:00:05+08:00`."""
+        return self.at(ms).isoformat(timespec="seconds")
+
+    def at(self, ms: int) -> datetime:
+        """The moment with this zone's offset; what no calendar holds becomes the nearest day."""
+        inside = min(max(ms, _FIRST_MS), _LAST_MS)
+        return (_EPOCH + inside * _MS).astimezone(self.info)
 
     def first_ms(self, local: datetime) -> int:
         """Epoch ms of the first moment at which the local clock shows `local` or later.

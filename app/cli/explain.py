@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from app.cli.outcome import FINDINGS, fail
+from app.cli.zone import zone_named
 from dispatch.queries import Queries
 from dispatch.tables import connect
+from rules.zones import DEFAULT_ZONE, Zone
 
 
 def command(
@@ -22,9 +25,13 @@ def command(
     events: Annotated[
         Path | None, typer.Option(help="alert events as JSON lines, as `replay` writes them")
     ] = None,
+    zone: Annotated[
+        str, typer.Option(help="time zone of the times shown, that of the rules by default")
+    ] = DEFAULT_ZONE,
     as_json: Annotated[bool, typer.Option("--json", help="its events as one document")] = False,
 ) -> None:
     """Print the rule, the readings, the limits, the place and the history of one alert."""
+    local = zone_named(zone)
     name = alert.split("-", 1)[0]
     found = list(_from_file(events, name) if events is not None else _from_store(data, name))
     if not found:
@@ -32,7 +39,7 @@ def command(
     if as_json:
         print(json.dumps({"alert": name, "events": found}, ensure_ascii=False))
         return
-    for line in _told(name, found):
+    for line in _told(name, found, local):
         print(line)
 
 
@@ -64,7 +71,7 @@ def _from_store(data: Path, name: str) -> Iterator[dict[str, Any]]:
         queries.close()
 
 
-def _told(name: str, events: list[dict[str, Any]]) -> Iterator[str]:
+def _told(name: str, events: list[dict[str, Any]], local: Zone) -> Iterator[str]:
     last = events[-1]["data"]
     rule, place, timing = last["rule"], last["place"], last["timing"]
     yield f"alert     {name}   {last['title']['zh']} / {last['title']['en']}"
@@ -81,7 +88,8 @@ def _told(name: str, events: list[dict[str, Any]]) -> Iterator[str]:
             yield f"          {rule['why']['zh']} / {rule['why']['en']}"
     for sample in last["samples"]:
         unit = "" if sample["unit"] == "1" else f" {sample['unit']}"
-        yield f"reading   {sample['quantity']} = {sample['value']}{unit} at {sample['ts']}"
+        at = _local(sample["ts"], local)
+        yield f"reading   {sample['quantity']} = {sample['value']}{unit} at {at}"
     if last.get("threshold") is not None:
         unit = "" if last["unit"] == "1" else f" {last['unit']}"
         yield f"limit     {last['threshold']}{unit}"
@@ -93,7 +101,8 @@ def _told(name: str, events: list[dict[str, Any]]) -> Iterator[str]:
     if events[-1].get("dataref"):
         yield f"clip      {events[-1]['dataref']}   (gridwarden clip fetch)"
     yield (
-        f"time      happened {timing['happened']}, heard {timing['heard']}, "
+        f"time      happened {_local(timing['happened'], local)}, "
+        f"heard {_local(timing['heard'], local)}, "
         f"clock {timing['clock']}{', late' if timing['late'] else ''}"
     )
     if last.get("annotations"):
@@ -105,7 +114,17 @@ def _told(name: str, events: list[dict[str, Any]]) -> Iterator[str]:
         what = event["data"]["change"]
         kept = event["data"].get("delivery", {}).get("state", "deliver")
         note = "" if kept == "deliver" else f"   ({kept}: not delivered)"
-        yield f"  {event['time']}  {phase:8} {what}   {event['id']}{note}"
+        yield f"  {_local(event['time'], local)}  {phase:8} {what}   {event['id']}{note}"
+
+
+def _local(text: str, local: Zone) -> str:
+    """RFC 3339 in that zone, to the millisecond that it has."""
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        return text  # Events of other programs: shown as they are.
+    whole = at.microsecond == 0
+    return at.astimezone(local.info).isoformat(timespec="seconds" if whole else "milliseconds")
 
 
 def _held(data: dict[str, Any]) -> Iterator[str]:

@@ -22,7 +22,10 @@ from rules import RulesInvalid
 
 def command(
     source: Annotated[
-        Path, typer.Option("--input", help="JSON lines, a folder of packs, or a dumped log")
+        Path,
+        typer.Option(
+            "--input", help="JSON lines, a folder of packs, a dumped log, or a folder of dumps"
+        ),
     ],
     out: Annotated[Path, typer.Option(help="alert events as JSON lines")],
     rules: Annotated[

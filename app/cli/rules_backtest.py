@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,8 +12,10 @@ from rich.console import Console
 from rich.table import Table
 
 from app.cli.outcome import FINDINGS, fail
+from app.cli.zone import zone_named
 from app.runners.backtest import BacktestError, Past, backtest
 from rules.backtest import Comparison, Episode, compare, picture
+from rules.zones import DEFAULT_ZONE, Zone
 
 DAY_MS = 86_400_000
 SHOWN = 20
@@ -24,7 +25,10 @@ def command(
     old: Annotated[Path, typer.Option(help="folder of the rules in force")],
     new: Annotated[Path, typer.Option(help="folder of the changed rules")],
     source: Annotated[
-        Path, typer.Option("--input", help="JSON lines, a folder of packs, or a dumped log")
+        Path,
+        typer.Option(
+            "--input", help="JSON lines, a folder of packs, a dumped log, or a folder of dumps"
+        ),
     ],
     registry: Annotated[
         Path | None, typer.Option(help="folder of the registry; a dump brings its own")
@@ -39,6 +43,9 @@ def command(
     out: Annotated[
         Path | None, typer.Option(help="write every alert with its verdict as JSON lines")
     ] = None,
+    zone: Annotated[
+        str, typer.Option(help="time zone of the times shown, that of the rules by default")
+    ] = DEFAULT_ZONE,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON document")] = False,
 ) -> None:
     """Alerts added, lost and moved by a change / 规则改动会增加、丢失、变动哪些告警.
@@ -46,6 +53,7 @@ def command(
     Exit status: 0 within the limits, 1 past one, or an alert of a safety rule is lost; 2
     unreadable input.
     """
+    local = zone_named(zone)
     try:
         before, after = backtest(source, old, new, registry, on_progress=_Progress().show)
     except BacktestError as error:
@@ -59,7 +67,9 @@ def command(
     title = f"{old} → {new} · {source.name}"
     try:
         if svg is not None:
-            svg.write_text(picture(found, title=title, span_ms=before.span_ms), encoding="utf-8")
+            svg.write_text(
+                picture(found, title=title, span_ms=before.span_ms, local=local), encoding="utf-8"
+            )
         if out is not None:
             out.write_bytes(b"".join(line + b"\n" for line in _lines(found)))
     except OSError as error:
@@ -67,7 +77,7 @@ def command(
     if as_json:
         print(msgspec.json.encode(_document(found, before, after, problems)).decode())
     else:
-        _show(Console(), found, before, after, problems)
+        _show(Console(), found, before, after, problems, local)
     raise typer.Exit(FINDINGS if problems else 0)
 
 
@@ -146,7 +156,12 @@ def _load(past: Past) -> dict[str, Any]:
 
 
 def _show(
-    console: Console, found: Comparison, before: Past, after: Past, problems: list[str]
+    console: Console,
+    found: Comparison,
+    before: Past,
+    after: Past,
+    problems: list[str],
+    local: Zone,
 ) -> None:
     old, new = _load(before), _load(after)
     console.print(
@@ -162,12 +177,18 @@ def _show(
     for verdict, episodes in (("lost 丢失", found.lost), ("added 新增", found.added)):
         for one in episodes[:SHOWN]:
             said = f", marked {one.disposition}" if one.disposition else ""
-            console.print(f"{verdict}: {one.rule} {one.device} {_at(one)}{said}", highlight=False)
+            console.print(
+                f"{verdict}: {one.rule} {one.device} {local.told(one.raised_ms)}{said}",
+                highlight=False,
+            )
         _more(console, verdict, len(episodes))
     for one_moved in found.moved[:SHOWN]:
         one = one_moved.new
         why = ", ".join(one_moved.why)
-        console.print(f"moved 变动: {one.rule} {one.device} {_at(one)}: {why}", highlight=False)
+        console.print(
+            f"moved 变动: {one.rule} {one.device} {local.told(one.raised_ms)}: {why}",
+            highlight=False,
+        )
     _more(console, "moved 变动", len(found.moved))
     for problem in problems:
         console.print(f"[bold red]{problem}[/]")
@@ -176,7 +197,3 @@ def _show(
 def _more(console: Console, verdict: str, count: int) -> None:
     if count > SHOWN:
         console.print(f"{verdict}: {count - SHOWN} more; see --out or --json", highlight=False)
-
-
-def _at(episode: Episode) -> str:
-    return datetime.fromtimestamp(episode.raised_ms / 1000, UTC).isoformat(timespec="seconds")

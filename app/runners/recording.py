@@ -1,4 +1,4 @@
-"""Recordings as log records: JSON lines, a folder of packs, or a dumped log.
+"""Recordings as log records: JSON lines, a folder of packs, a dumped log or a folder of dumps.
 
 A plain recording counts as accepted at its own times, in file order; a dump carries the times at
 which it was accepted, its time marks and its commands.
@@ -18,11 +18,12 @@ from typing import Any
 
 import msgspec
 
+from app.runners.dumps import Dumps, DumpsError, dumps_in
 from contracts import pack
 from contracts.log import LogRecord, RecordKind
 from contracts.rejects import Reason, Refused, Reject
 from contracts.telemetry import Time, time_ms
-from ingest.log.dump import DUMP_MAGIC, DumpError, read_dump
+from ingest.log.dump import DUMP_MAGIC, DumpError
 
 MARK_EVERY_MS = 1_000
 LINES_AT_ONCE = 20_000
@@ -61,7 +62,7 @@ class Recording:
     """
 
     path: Path
-    dumped: bool
+    dumps: Dumps | None = None
     contents: Mapping[str, bytes] = field(default_factory=dict)
     broken: list[Broken] = field(default_factory=list)
     rejected: Counter[str] = field(default_factory=Counter)
@@ -70,20 +71,25 @@ class Recording:
     _origins: array[int] = field(default_factory=lambda: array("q", [0]))
     _packs_read: list[str] = field(default_factory=list)
 
+    @property
+    def dumped(self) -> bool:
+        """Whether it brings its own times of acceptance, marks, rules and commands."""
+        return self.dumps is not None
+
     def records(self) -> Iterator[list[LogRecord]]:
         """Records in order; positions count from 1, or are those of the dump.
 
         Raises `RecordingError` where the file can't be read, or nothing in it is a recording.
         """
-        if self.dumped:
-            yield from self._dump()
+        if self.dumps is not None:
+            yield from self._dump(self.dumps)
             return
         source = self._packs() if self.path.is_dir() else self._lines()
         yield from self._marked(source)
         if self.broken and not self.read and not self.passed:
             raise RecordingError(
                 f"{self.path}: nothing in it is a reading ({self.broken[0]}); "
-                "name JSON lines, a folder of packs, or a dumped log"
+                "name JSON lines, a folder of packs, a dumped log or a folder of dumps"
             )
 
     def place_of(self, position: int) -> tuple[str, int]:
@@ -93,12 +99,13 @@ class Recording:
         origin = self._origins[position]
         return (self._packs_read[origin - 1], 0) if self._packs_read else (self.path.name, origin)
 
-    def _dump(self) -> Iterator[list[LogRecord]]:
+    def _dump(self, dumps: Dumps) -> Iterator[list[LogRecord]]:
         try:
-            with read_dump(self.path) as dump:
-                yield from dump.bundles()
+            yield from dumps.bundles()
         except DumpError as error:
             raise RecordingError(f"{error}; dump the log again") from None
+        except DumpsError as error:
+            raise RecordingError(str(error)) from None
 
     def _packs(self) -> Iterator[LogRecord]:
         # By name: a long history is many files, and paths are slow to compare.
@@ -198,17 +205,41 @@ _head = msgspec.json.Decoder(_Head)
 def open_recording(path: Path) -> Recording:
     """Find out what `path` is. Raises `RecordingError`."""
     if path.is_dir():
-        if not any(path.glob("*.gwpk")):
-            raise RecordingError(f"{path}: holds no *.gwpk pack; name a file or a folder of packs")
-        return Recording(path, dumped=False)
+        return _open_folder(path)
     try:
         with path.open("rb") as handle:
             start = handle.read(len(DUMP_MAGIC))
         if start != DUMP_MAGIC:
-            return Recording(path, dumped=False)
-        with read_dump(path) as dump:
-            return Recording(path, dumped=True, contents=dump.contents)
+            return Recording(path)
+        return _open_dumps(path, [path])
+    except OSError as error:
+        raise RecordingError(f"{path}: can't be read ({error.strerror}); check --input") from None
+
+
+def _open_folder(folder: Path) -> Recording:
+    packs = any(folder.glob("*.gwpk"))
+    try:
+        dumps = dumps_in(folder)
+    except OSError as error:
+        raise RecordingError(f"{folder}: can't be read ({error.strerror}); check --input") from None
+    if packs and dumps:
+        raise RecordingError(
+            f"{folder}: holds packs and dumped logs ({dumps[0].name}); keep them in two folders"
+        )
+    if dumps:
+        return _open_dumps(folder, dumps)
+    if not packs:
+        raise RecordingError(
+            f"{folder}: holds no *.gwpk pack and no dumped log; name a file or a folder of them"
+        )
+    return Recording(folder)
+
+
+def _open_dumps(path: Path, files: list[Path]) -> Recording:
+    try:
+        dumps = Dumps(files)
     except OSError as error:
         raise RecordingError(f"{path}: can't be read ({error.strerror}); check --input") from None
     except DumpError as error:
         raise RecordingError(f"{error}; dump the log again") from None
+    return Recording(path, dumps, dumps.contents)

@@ -7,11 +7,11 @@ many there are beyond that. Colours are told apart by position and label too.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from html import escape
 
 from rules.backtest.compare import Comparison
 from rules.backtest.episode import Episode
+from rules.zones import DEFAULT_ZONE, Zone, zone
 
 MAX_LINES = 60
 _LEFT, _RIGHT, _TOP, _LINE, _WIDTH = 330, 30, 84, 20, 1_240
@@ -25,8 +25,16 @@ _NAMES = {
 _Bar = tuple[Episode, str, bool]
 
 
-def picture(comparison: Comparison, *, title: str, span_ms: tuple[int, int]) -> str:
-    """The whole SVG document. span_ms: first and last event time of the input."""
+def picture(
+    comparison: Comparison,
+    *,
+    title: str,
+    span_ms: tuple[int, int],
+    local: Zone | None = None,
+) -> str:
+    """The whole SVG document. span_ms: first and last event time of the input. local: the zone of
+    its times, None = that of rules that name none."""
+    local = local or zone(DEFAULT_ZONE)
     lines = _lines(comparison)
     shown = sorted(lines.items(), key=lambda line: (-_weight(line[1]), line[0]))[:MAX_LINES]
     shown.sort(key=lambda line: line[0])
@@ -39,12 +47,12 @@ def picture(comparison: Comparison, *, title: str, span_ms: tuple[int, int]) -> 
         f'<rect width="{_WIDTH}" height="{height}" fill="#ffffff"/>',
         f'<text x="16" y="26" font-size="17" font-weight="600">{escape(title)}</text>',
         *_legend(comparison),
-        *_axis(scale, height),
+        *_axis(scale, height, local),
     ]
     if not shown:
         parts.append(f'<text x="16" y="{_TOP + 14}">没有变化 nothing changed</text>')
     for number, ((rule, device), bars) in enumerate(shown):
-        parts.extend(_row(number, f"{rule} · {device}", bars, scale))
+        parts.extend(_row(number, f"{rule} · {device}", bars, scale, local))
     if len(lines) > len(shown):
         more = len(lines) - len(shown)
         parts.append(
@@ -108,17 +116,19 @@ def _legend(comparison: Comparison) -> Iterator[str]:
     )
 
 
-def _axis(scale: _Scale, height: int) -> Iterator[str]:
+def _axis(scale: _Scale, height: int, local: Zone) -> Iterator[str]:
     steps = 6
     for number in range(steps + 1):
         at = scale.start + (scale.end - scale.start) * number // steps
         x = scale.x(at)
-        told = datetime.fromtimestamp(at / 1000, UTC).strftime("%m-%d %H:%M")
+        told = f"{local.at(at):%m-%d %H:%M}"
         yield f'<line x1="{x}" y1="{_TOP - 8}" x2="{x}" y2="{height - 34}" stroke="#e5e5e5"/>'
         yield f'<text x="{x}" y="{_TOP - 12}" text-anchor="middle" fill="#555">{told}</text>'
+    name = f"{local.name} (UTC{local.told(scale.end)[-6:]})"
+    yield f'<text x="16" y="{_TOP - 12}" fill="#555">{escape(name)}</text>'
 
 
-def _row(number: int, label: str, bars: list[_Bar], scale: _Scale) -> Iterator[str]:
+def _row(number: int, label: str, bars: list[_Bar], scale: _Scale, local: Zone) -> Iterator[str]:
     y = _TOP + number * _LINE
     short = label if len(label) <= 50 else label[:49] + "…"
     yield f'<text x="16" y="{y + 13}"><title>{escape(label)}</title>{escape(short)}</text>'
@@ -128,11 +138,11 @@ def _row(number: int, label: str, bars: list[_Bar], scale: _Scale) -> Iterator[s
         top = y + (2 if old else 10)
         yield (
             f'<rect x="{x}" y="{top}" width="{width}" height="7" fill="{_COLOURS[verdict]}">'
-            f"<title>{escape(_told(episode, verdict, old))}</title></rect>"
+            f"<title>{escape(_told(episode, verdict, old, local))}</title></rect>"
         )
 
 
-def _told(episode: Episode, verdict: str, old: bool) -> str:
-    raised = datetime.fromtimestamp(episode.raised_ms / 1000, UTC).isoformat(timespec="seconds")
+def _told(episode: Episode, verdict: str, old: bool, local: Zone) -> str:
+    raised = local.told(episode.raised_ms)
     side = "旧 old" if old else "新 new"
     return f"{episode.rule} {episode.device} {side} {_NAMES[verdict]} {raised}"

@@ -7,6 +7,7 @@ fed from it has exactly those for its receivers that a reader of the events pick
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from functools import cache
 from itertools import pairwise
@@ -310,6 +311,9 @@ def test_explain_says_who_holds_it_back(tmp_path: Path, capsys: pytest.CaptureFi
     held = explained("smoke.offline", "sd-back")
     assert f"held back by alert {gateway} of rule gateway.offline" in held
     assert held.count("(inhibited: not delivered)") == 2
+    times = re.findall(r"\d{4}-\d\d-\d\dT\S*?(?=[,\s])", held)
+    assert len(times) >= 4
+    assert {time[-6:] for time in times} == {"+08:00"}
     assert "nobody is told" in explained("smoke.trial", "sd-same")
     assert "held back" not in explained("smoke.offline", "sd-dead")
 

@@ -18,6 +18,7 @@ from contracts.batch import ReadingBatch
 from contracts.log import LogRecord, RecordKind
 from contracts.pack import Pack, PackHeader, encode
 from ingest.admission import AdmissionSettings
+from ingest.log.dump import DumpWriter
 from rules import compile_rules
 from rules.ruleset import RuleSet
 from tests.app.scene import T0, S
@@ -270,3 +271,73 @@ def test_an_alert_of_a_window_says_what_was_asked(tmp_path: Path) -> None:
 
 def _instant(ts_ms: int) -> str:
     return f"{datetime.fromtimestamp(ts_ms / 1000, UTC):%Y-%m-%dT%H:%M:%S.000Z}"
+
+
+# A folder of dumps
+
+
+def dumped(path: Path, first: int, last: int, *, begins_ms: int = T0) -> Path:
+    """Records first..last of one log, one a second: readings, and a mark behind each."""
+    with DumpWriter(path) as writer:
+        writer.content("cafe", b"rules")
+        writer.begins_at(first)
+        writer.bundle(
+            [
+                LogRecord(
+                    RecordKind.FOREIGN if number % 2 else RecordKind.MARK,
+                    begins_ms + number * 1_000,
+                    "",
+                    json.dumps(line("sd-1", T0 + number * 1_000, fire=int(number == 5))).encode()
+                    if number % 2
+                    else b"",
+                    number,
+                )
+                for number in range(first, last + 1)
+            ]
+        )
+    return path
+
+
+def test_a_folder_of_dumps_is_one_log(tmp_path: Path, shipped: RuleSet) -> None:
+    """By position, not by name; what overlaps is there once."""
+    dumped(tmp_path / "b.dump", 1, 4)
+    dumped(tmp_path / "a.dump", 3, 9)
+    (tmp_path / "notes.txt").write_text("kept beside them")
+    whole = dumped(tmp_path.parent / f"{tmp_path.name}.dump", 1, 9)
+    recording = open_recording(tmp_path)
+    assert recording.dumped
+    assert recording.contents == {"cafe": b"rules"}
+    assert [record.position for record in records(recording)] == list(range(1, 10))
+    assert run(tmp_path, shipped) == run(whole, shipped)
+    assert raised(run(tmp_path, shipped)[1]) == [("smoke.fire", 5_000)]
+
+
+@pytest.mark.parametrize(
+    ("first", "begins_ms", "problem"),
+    [
+        pytest.param(6, T0, r"begins at position 6, .*a.dump ends at 4; dump what is", id="hole"),
+        pytest.param(4, T0 + 7, r"position 4 is another record in .*two logs", id="two-logs"),
+    ],
+)
+def test_dumps_that_make_no_log_are_refused(
+    tmp_path: Path, first: int, begins_ms: int, problem: str
+) -> None:
+    dumped(tmp_path / "a.dump", 1, 4)
+    dumped(tmp_path / "b.dump", first, 9, begins_ms=begins_ms)
+    with pytest.raises(RecordingError, match=problem):
+        records(open_recording(tmp_path))
+
+
+def test_a_damaged_dump_among_others_is_named(tmp_path: Path) -> None:
+    dumped(tmp_path / "a.dump", 1, 4)
+    cut = dumped(tmp_path / "b.dump", 5, 9)
+    cut.write_bytes(cut.read_bytes()[:-3])
+    with pytest.raises(RecordingError, match=r"b\.dump: byte .*dump the log again"):
+        records(open_recording(tmp_path))
+
+
+def test_packs_and_dumps_in_one_folder_are_refused(tmp_path: Path) -> None:
+    dumped(tmp_path / "a.dump", 1, 4)
+    (tmp_path / "x.gwpk").write_bytes(b"")
+    with pytest.raises(RecordingError, match="keep them in two folders"):
+        open_recording(tmp_path)

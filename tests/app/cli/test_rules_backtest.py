@@ -111,3 +111,15 @@ def test_what_can_not_be_read_is_one_line_and_status_2(tmp_path: Path, past: Pat
     nothing = run("--old", old, "--new", old, "--input", tmp_path / "none.jsonl")
     assert nothing.returncode == 2
     assert "none.jsonl" in nothing.stderr
+
+
+def test_times_are_local_with_their_offset(tmp_path: Path, past: Path) -> None:
+    old, new = rules(tmp_path / "old", 300), rules(tmp_path / "new", 500)
+    svg = tmp_path / "change.svg"
+    sides = ("--old", old, "--new", new, "--input", past)
+    assert "lost 丢失: efire.high e1 2026-05-29T04:28:50+08:00" in run(*sides, "--svg", svg).stdout
+    assert "Asia/Shanghai (UTC+08:00)" in svg.read_text(encoding="utf-8")
+    assert "e1 2026-05-28T22:28:50+02:00" in run(*sides, "--zone", "Europe/Berlin").stdout
+    wrong = run(*sides, "--zone", "Asia/Shanghia")
+    assert wrong.returncode == 2
+    assert "did you mean Asia/Shanghai?" in wrong.stderr
