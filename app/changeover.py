@@ -9,7 +9,8 @@ from contracts.alerts import AlertEvent
 from contracts.directory import DeviceDirectory
 from contracts.rulebook import RuleCard
 from dispatch.alert import Alert
-from dispatch.lifecycle import Lifecycle, RulesChange
+from dispatch.lifecycle import Lifecycle
+from dispatch.lifecycle.succession import RulesChange
 from rules.compared import Carried
 from rules.engine import RuleEngine
 from rules.ruleset import RuleSet

@@ -16,6 +16,7 @@ from contracts.notices import BudgetNotice, is_notice
 from contracts.rulebook import Inhibition, Level
 from contracts.schema import schemas
 from contracts.transitions import Change, Episode
+from dispatch.alert import unpack
 from dispatch.lifecycle.budgets import DAYS_KEPT
 from dispatch.receivers import Filter
 from dispatch.store import Store
@@ -210,7 +211,7 @@ def test_days_are_forgotten_within_a_bound() -> None:
     play = Play()
     for day in range(3 * DAYS_KEPT):
         assert severities(play, day * DAY, day * DAY + 60, day * DAY + 120) == [2, 2, 4]
-    assert len(play.life._budgets.state()) == DAYS_KEPT
+    assert len(unpack(play.life.snapshot()).budgets) == DAYS_KEPT
     # Of a day that is long over, nothing is counted any more.
     assert severities(play, 5, 65, 125) == [2, 2, 2]
     assert sum(map(is_notice, play.events)) == 3 * DAYS_KEPT

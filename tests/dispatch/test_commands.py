@@ -7,7 +7,7 @@ import pytest
 
 from contracts.rulebook import Text
 from contracts.transitions import Change
-from dispatch.lifecycle import Verdict
+from dispatch.lifecycle.verdicts import Verdict
 from tests.dispatch import scene
 from tests.dispatch.scene import BATTERY, CARDS, FIRE, HYDRANT, PRESSURE, SMOKE, T0, S
 

@@ -100,7 +100,7 @@ def play_of(moves: list[tuple[str, int, int, bool]], book: Bookkeeper) -> Play:
             book.turn(rule, device, on=False)
         else:
             alert = CARDS[rule].id, play.life._directory.ids[device], 0
-            known = play.life._open.get(alert)
+            known = next((one for one in play.life.open_alerts() if one.key == alert), None)
             if known is not None:
                 play.order("reset", known.id, second)
             book.reset(rule, device)
