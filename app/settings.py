@@ -177,6 +177,12 @@ class DetectSettings(Section):
             raise ValueError(f"{value!r} is no time zone; e.g. Asia/Shanghai")
         return value
 
+    def beside(self, base: Path) -> DetectSettings:
+        """The same, its folders beside the settings file."""
+        folders = {name: getattr(self, name) for name in ("inactivity_model", "falling_model")}
+        found = {name: base / folder for name, folder in folders.items() if folder is not None}
+        return self.model_copy(update=found)
+
 
 class Settings(BaseSettings):
     """Everything a server needs to know. Paths are relative to the file that names them."""
@@ -296,12 +302,7 @@ def _resolved(settings: Settings, base: Path) -> Settings:
             "registry": at(settings.registry),
             "rules": at(settings.rules),
             "webhook": hooks,
-            "detect": settings.detect.model_copy(
-                update={
-                    "inactivity_model": at(settings.detect.inactivity_model),
-                    "falling_model": at(settings.detect.falling_model),
-                }
-            ),
+            "detect": settings.detect.beside(base),
             "mqtt": mqtt,
             "telemetry": settings.telemetry.beside(base),
         }

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from contracts import senml
 from contracts.batch import Flag, ReadingBatch
+from contracts.detector import INNER_PREFIX
 from contracts.log import LogRecord, RecordKind
 from contracts.messages import GatewayStatus
 from contracts.pack import RawPack, decode_raw
@@ -127,7 +128,8 @@ class Decoder:
         else:
             named, counted = self._binding.nobody, NO_MEASURANDS
         sample = ClockSample(header.wall_ms, header.mono_ms, record.accepted_ms)
-        if honest:
+        # What a detector stamps was judged before; how late it says so tells nothing of a clock.
+        if honest and not record.source.startswith(INNER_PREFIX):
             timing = self.clocks.observe(gateway, header.boot, sample)
         else:
             timing = self.clocks.distrust(sample)

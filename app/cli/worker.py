@@ -22,6 +22,7 @@ def command(
     """Decide partitions of the log on Kafka, beside other workers of the group, until stopped."""
     logs.setup(pretty=sys.stderr.isatty())
     try:
+        from app.models import ModelError
         from app.runners.worker import Worker
         from app.stream import admin
     except ModuleNotFoundError as error:
@@ -30,7 +31,8 @@ def command(
         settings = load(config)
         asyncio.run(_run(Worker, settings))
     except (
-        SettingsError, StoreError, admin.KafkaAway, admin.KafkaError, admin.TopicsWrong,
+        SettingsError, StoreError, ModelError,
+        admin.KafkaAway, admin.KafkaError, admin.TopicsWrong,
     ) as error:  # fmt: skip
         fail(str(error))
     _say("stopped")

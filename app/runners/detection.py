@@ -29,6 +29,7 @@ from ingest.storage import StoreError
 
 STATE_VERSION = 1
 BOOT = 1
+"""Of states of before it was kept; a detector that begins with a log has it, too."""
 CHUNK = "detector-"
 """A detector's state stands in a snapshot under this and its name."""
 FULL_PAUSE_S = 0.5
@@ -38,20 +39,28 @@ Append = Callable[[list[Message]], None]
 
 
 class _Kept(msgspec.Struct, frozen=True):
-    """What is saved of a detector. seq: of its next pack."""
+    """What is saved of a detector. seq: of its next pack, in `boot`."""
 
     version: int
     seq: int
     state: bytes
+    boot: int = BOOT
 
 
 @dataclass(slots=True)
-class _Fed:
+class Fed:
     """One step: its records, what it accepted, and the directory that its rows refer to."""
 
     records: Sequence[LogRecord]
     batches: Sequence[TaggedBatch]
     directory: DeviceDirectory
+
+    @property
+    def first_position(self) -> int:
+        """Of records and rows, the least."""
+        firsts = [one.position for one in self.records[:1]]
+        firsts += [int(batch.position[0]) for batch in self.batches[:1]]
+        return min(firsts, default=0)
 
 
 @dataclass(slots=True)
@@ -63,18 +72,24 @@ class _Token:
 
 
 class Speaker:
-    """One detector and its sequence of packs. Used by whoever feeds it, one thread at a time."""
+    """One detector and its sequence of packs. Used by whoever feeds it, one thread at a time.
+
+    Its boot is the position of the first record that it was fed: where it has to begin anew later,
+    without what it knew, its packs aren't taken for those of before.
+    """
 
     def __init__(self, detector: Detector) -> None:
         self.detector = detector
-        self._seq = 1
+        self._seq, self._boot = 1, 0
         self._directory: DeviceDirectory | None = None
         self._kept: bytes | None = None
 
-    def work(self, fed: _Fed) -> list[Message]:
+    def work(self, fed: Fed) -> list[Message]:
         """The packs that a step leads to."""
         if fed.directory is not self._directory:
             self._settle(fed.directory)
+        if not self._boot:
+            self._boot = fed.first_position
         detector = self.detector
         found: list[Message] = []
         rows = iter(fed.batches)
@@ -103,20 +118,20 @@ class Speaker:
 
     def _pack(self, scores: ReadingBatch, at_ms: int) -> Message:
         gateway = self.detector.gateway
-        header = PackHeader(gateway=gateway, boot=BOOT, seq=self._seq, wall_ms=at_ms, mono_ms=at_ms)
+        header = PackHeader(gateway, self._boot, self._seq, at_ms, at_ms)
         self._seq += 1
         return Message(topics.pack(gateway), pack.encode(Pack(header, scores)))
 
     def snapshot(self) -> bytes:
         state = self.detector.snapshot() if self._kept is None else self._kept
-        return msgspec.msgpack.encode(_Kept(STATE_VERSION, self._seq, state))
+        return msgspec.msgpack.encode(_Kept(STATE_VERSION, self._seq, state, self._boot))
 
     def restore(self, blob: bytes) -> None:
         """Raises `ValueError`; the detector's own state is taken up once its registry is known."""
         kept = msgspec.msgpack.decode(blob, type=_Kept)
         if kept.version != STATE_VERSION:
             raise ValueError(f"version {kept.version}, this is {STATE_VERSION}")
-        self._seq, self._kept = kept.seq, kept.state
+        self._seq, self._boot, self._kept = kept.seq, kept.boot, kept.state
 
 
 class Detection:
@@ -127,7 +142,7 @@ class Detection:
         self._logger = logger
         # Unbounded: where it held up deciding, and deciding is what takes in the packs that are
         # made here, each would wait for the other.
-        self._queue: queue.Queue[_Fed | _Token] = queue.Queue()
+        self._queue: queue.Queue[Fed | _Token] = queue.Queue()
         self._running = False
         self.packs = 0
 
@@ -150,7 +165,7 @@ class Detection:
 
     def feed(self, records: Sequence[LogRecord], step: Step, directory: DeviceDirectory) -> None:
         if self._speakers:
-            self._queue.put(_Fed(records, list(step.batches), directory))
+            self._queue.put(Fed(records, list(step.batches), directory))
 
     def freeze(self) -> Callable[[], dict[str, bytes]]:
         """The states of this moment; called later, it waits until the detectors have got here."""
@@ -172,7 +187,7 @@ class Detection:
         """Work off what waits, before there is a thread for it; `append` may feed more."""
         while not self._queue.empty():
             fed = self._queue.get()
-            if isinstance(fed, _Fed):
+            if isinstance(fed, Fed):
                 for speaker in self._speakers:
                     packs = speaker.work(fed)
                     if packs:

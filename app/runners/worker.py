@@ -31,11 +31,13 @@ from faust.types import TP
 from yarl import URL
 
 from app.logs import logger
+from app.runners.detectors import open_models
 from app.stream import admin
 from app.stream.client import quiet_clients, ssl_context
 from app.stream.contents import ContentIndex, Library, read_content
 from app.stream.ends import looker
 from app.stream.forgetting import forget_contents
+from app.stream.judging import Judging
 from app.stream.lane import Saver, Waiting
 from app.stream.lanes import Lanes, Surroundings
 from app.stream.outlet import Outlet
@@ -222,6 +224,15 @@ class Worker:
         post = self._post = OutletPost(self._outlet)
         self._readings = Readings(settings, post, clock=now_ms)
         stack.push_async_callback(self._readings.close)
+        self._judging = Judging(
+            settings.kafka,
+            topics,
+            contents,
+            post,
+            open_models(settings.detect),
+            self._logger,
+        )
+        self._spawn(stack, "judging", self._judging.run())
         self._app = _app(settings)
         self._app.log_topic = topics.log.name
         self.lanes = Lanes(
@@ -235,6 +246,7 @@ class Worker:
                     ranges=await self._reader(stack),
                     ends=self._looker.look,
                     from_earliest=settings.worker.from_earliest,
+                    detectors=self._judging.names,
                 ),
                 reader=reader,
                 reading=_Reading(self._app),
@@ -256,6 +268,7 @@ class Worker:
                 logger=self._logger,
                 clock=now_ms,
                 failed=self._fail,
+                judging=self._judging,
             ),
             waiting_bytes=settings.worker.waiting_bytes,
             marks=settings.worker.marks,
@@ -439,6 +452,7 @@ class Worker:
             for one in partitions
             if one["unsaved_s"] > longest_s
         ]
+        problems += self._judging.problems()
         store = self._readings.store
         telemetry = None if store is None else store.state()
         if telemetry is not None and telemetry.problem:

@@ -15,7 +15,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
 import structlog
@@ -81,11 +81,18 @@ class Lane:
     """
 
     def __init__(
-        self, partition: Partition, *, hands: Hands, saver: Saver, saved: Manifest | None
+        self,
+        partition: Partition,
+        *,
+        hands: Hands,
+        saver: Saver,
+        saved: Manifest | None,
+        beside: Callable[[], Awaitable[dict[str, bytes]]] | None = None,
     ) -> None:
+        """beside: more chunks for snapshots, of those who keep up with the log by themselves."""
         self.partition = partition
         self.expected = partition.offset + 1
-        self._hands, self._saver = hands, saver
+        self._hands, self._saver, self._beside = hands, saver, beside
         self._waiting: deque[Waiting] = deque()
         self.waiting_bytes = 0
         self._wake, self._closed = asyncio.Event(), asyncio.Event()
@@ -286,6 +293,9 @@ class Lane:
 
     async def _save(self, frozen: Frozen) -> None:
         """Beside the work. One that fails costs only time at a restart; the next is tried."""
+        if self._beside is not None:
+            state, more = frozen.chunks, await self._beside()
+            frozen = replace(frozen, chunks=lambda: {**state(), **more})
         manifest = await self._saver.save(self.number, frozen, self._saves)
         if manifest is not None:
             self.safe_s = time.monotonic()

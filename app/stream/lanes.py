@@ -20,6 +20,7 @@ from aiokafka.errors import KafkaError
 
 from app.stream.contents import Library
 from app.stream.ends import Ends
+from app.stream.judging import Judging
 from app.stream.lane import Lane, Post, Saver, Waiting
 from app.stream.partition import Outputs, Partition
 from app.stream.records import Ask, Pulse, encode
@@ -76,6 +77,7 @@ class Surroundings:
     logger: structlog.stdlib.BoundLogger
     clock: Callable[[], int]
     failed: Callable[[str], None]
+    judging: Judging
 
 
 class Lanes:
@@ -157,6 +159,10 @@ class Lanes:
             (topics.letters.name, 0, letter.source.encode()[:200] or None, encode(letter))
             for letter in outputs.letters
         ]
+        records += [
+            (self._around.judging.topic(one.role), partition.number, one.key or None, one.value)
+            for one in outputs.signals
+        ]
         if records:
             await self._around.post.send(records)
         self._around.metrics.count(outputs)
@@ -183,6 +189,7 @@ class Lanes:
             return
         self._around.metrics.rebalances.inc()
         for number in sorted(set(self._lanes) - partitions):
+            self._around.judging.drop(number)
             self._let_go(self._lanes.pop(number))
         for number in set(self._loads) - partitions:
             self._loads.pop(number).cancel()
@@ -224,7 +231,13 @@ class Lanes:
                 del self.parked[number]
 
         partition, manifest = await around.takeover.state(number, tell)
-        lane = Lane(partition, hands=self, saver=around.saver, saved=manifest)
+        lane = Lane(
+            partition,
+            hands=self,
+            saver=around.saver,
+            saved=manifest,
+            beside=around.judging.own(number, partition.judged),
+        )
         lane.task = asyncio.ensure_future(self._run(lane))
         lane.recovered_s = time.monotonic() - started
         self._lanes[number] = lane
@@ -458,6 +471,7 @@ class Lanes:
                 "rules": lane.partition.engine.content.get("rules", ""),
                 "registry": lane.partition.engine.content.get("registry", ""),
                 "devices": len(lane.partition.engine.registry.devices),
+                "detectors": self._around.judging.document(lane.number),
             }
             for lane in sorted(self._lanes.values(), key=lambda one: one.number)
         ]

@@ -7,7 +7,7 @@ a snapshot, or by another worker, the same comes out again, with the same ids.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -17,6 +17,7 @@ from app.changeover import RulesNews
 from app.content import ContentError
 from app.engine import Engine, SnapshotMismatch, Sources, Step, read_head
 from app.stream.records import KEPT_BYTES, DeadLetter
+from app.stream.signals import Ear, Heard, Signal
 from contracts.alerts import AlertEvent
 from contracts.batch import TaggedBatch
 from contracts.log import LogRecord, RecordKind
@@ -39,6 +40,8 @@ from ingest.registry import RegistryError
 from rules import RulesInvalid
 from rules.ruleset import RuleSet
 
+JUDGED = "judge-"
+"""A detector's state stands in a snapshot under this and its name."""
 LOG_CHUNK, NEWS_CHUNK = "log", "news"
 """The names of our own chunks beside those of the engine."""
 WHY_LENGTH = 300
@@ -116,7 +119,8 @@ class Outputs:
     events: alert events in order. letters: for dead letters. batches: accepted rows, for the
     telemetry store. rows: how many went which way. records: how many of a kind came, and
     `duplicate` packs. news: what became of rule sets. named: hashes of contents that records
-    named. waits_for: what must be at hand before the record behind `offset`.
+    named. waits_for: what must be at hand before the record behind `offset`. signals: for
+    detectors.
     """
 
     offset: int
@@ -130,6 +134,7 @@ class Outputs:
     news: list[RulesNews] = field(default_factory=list)
     named: list[str] = field(default_factory=list)
     waits_for: Installed | None = None
+    signals: list[Signal] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,9 +160,14 @@ class Partition:
         *,
         ready: Ready = always_ready,
         first_offset: int = 0,
+        detectors: Collection[str] = (),
     ) -> None:
+        """detectors: names of those who get signals."""
         self.number = number
         self._contents = contents
+        self._ears = [Ear(name) for name in detectors]
+        self.judged: dict[str, bytes] = {}
+        """States of detectors, as they stood in the snapshot that this was made of."""
         self.log = PartitionLog(prove=prover(contents), ready=ready, first_offset=first_offset)
         self.refused = NOTHING_REFUSED
         """Of the rules that were named last."""
@@ -185,25 +195,39 @@ class Partition:
             raise
         except Exception as error:
             raise Undecidable(error, whole, separable=True) from error
-        step = self._careful_step(taken) if careful else self._step(taken.records)
         outputs = Outputs(
             offset=self.log.offset,
             position=self.log.position,
             heard_ms=self.log.last_ms,
-            events=step.events,
-            letters=[self._refused(letter) for letter in taken.letters]
-            + [self._refused_row(reject, taken) for reject in step.rejects],
-            batches=step.batches,
-            rows=step.counts,
+            letters=[self._refused(letter) for letter in taken.letters],
             records=taken.counts,
-            news=step.news,
             named=_named(taken.records),
             waits_for=taken.waits_for,
         )
+        heard: list[Heard] = []
+        for records, step in self._steps(taken, careful=careful):
+            outputs.events += step.events
+            outputs.letters += [self._refused_row(reject, taken) for reject in step.rejects]
+            outputs.batches += step.batches
+            outputs.rows.update(step.counts)
+            outputs.news += step.news
+            registry = self.engine.content.get("registry", "")
+            heard.append(Heard(registry, self.engine.directory, records, step.batches))
+        found = (ear.signals(heard) for ear in self._ears)
+        outputs.signals = [one for one in found if one is not None]
         self._note_refusals(taken, outputs)
         return outputs
 
-    def _step(self, records: list[LogRecord], place: Place | None = None) -> Step:
+    def _steps(self, taken: Taken, *, careful: bool) -> Iterator[tuple[Sequence[LogRecord], Step]]:
+        """Cuts change nothing."""
+        if careful:
+            for record, offset, nth in zip(taken.records, taken.offsets, taken.nths, strict=True):
+                yield [record], self._step([record], (offset, nth))
+        else:
+            for records in _under_one_registry(taken.records):
+                yield records, self._step(records)
+
+    def _step(self, records: Sequence[LogRecord], place: Place | None = None) -> Step:
         try:
             return self.engine.step(records)
         except (ContentMissing, MemoryError):
@@ -211,18 +235,6 @@ class Partition:
         except Exception as error:
             separable = bool(records) and records[0].kind in _LEFT_OUT
             raise Undecidable(error, place, separable=separable) from error
-
-    def _careful_step(self, taken: Taken) -> Step:
-        """Cuts change nothing."""
-        whole = Step()
-        for record, offset, nth in zip(taken.records, taken.offsets, taken.nths, strict=True):
-            step = self._step([record], (offset, nth))
-            whole.events += step.events
-            whole.batches += step.batches
-            whole.rejects += step.rejects
-            whole.counts.update(step.counts)
-            whole.news += step.news
-        return whole
 
     def _note_refusals(self, taken: Taken, outputs: Outputs) -> None:
         for letter in taken.letters:
@@ -284,10 +296,12 @@ class Partition:
         chunks: dict[str, bytes],
         *,
         ready: Ready = always_ready,
+        detectors: Collection[str] = (),
     ) -> Partition:
         """As it was when `chunks` were made. Raises `SnapshotMismatch` and kin for another version,
         and what `contents` raise."""
-        partition = cls(number, contents, ready=ready)
+        partition = cls(number, contents, ready=ready, detectors=detectors)
+        partition.judged = {name: chunks[name] for name in chunks if name.startswith(JUDGED)}
         head = read_head(chunks)
         if NEWS_CHUNK in chunks:
             partition.refused = msgspec.json.decode(chunks[NEWS_CHUNK], type=RefusedRules)
@@ -314,3 +328,16 @@ def _named(records: list[LogRecord]) -> list[str]:
         if record.kind is RecordKind.INSTALLED
     ]
     return [installed.hash for installed in told if installed.what != "model"]
+
+
+def _under_one_registry(records: Sequence[LogRecord]) -> Iterator[Sequence[LogRecord]]:
+    """Control records stand alone: rows are read by the directory that was in force for them."""
+    first = 0
+    for place, record in enumerate(records):
+        if record.kind is RecordKind.INSTALLED:
+            if first < place:
+                yield records[first:place]
+            yield records[place : place + 1]
+            first = place + 1
+    if first < len(records) or not records:
+        yield records[first:]

@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.settings import (
     LOOPBACK,
+    DetectSettings,
     DispatchSettings,
     EngineSettings,
     HttpSettings,
@@ -154,7 +155,7 @@ class StreamHttpSettings(Section):
 class StreamSettings(BaseSettings):
     """Everything that a bridge, a worker, `publish` or a copy of dispatch needs to know.
 
-    telemetry: of workers. data: what dispatch keeps, and what workers couldn't write to the
+    detect, telemetry: of workers. data: what dispatch keeps, and what workers couldn't write to the
     telemetry store yet. console, dispatch, webhook: of dispatch alone.
     """
 
@@ -170,6 +171,7 @@ class StreamSettings(BaseSettings):
     worker: WorkerSettings = WorkerSettings()
     http: StreamHttpSettings = StreamHttpSettings()
     engine: EngineSettings = EngineSettings()
+    detect: DetectSettings = DetectSettings()
     telemetry: TelemetrySettings = TelemetrySettings(enabled=False)
     data: Path = Path("var/gridwarden-dispatch")
     console: HttpSettings = HttpSettings()
@@ -194,6 +196,7 @@ def load(path: Path | None) -> StreamSettings:
         update={
             "kafka": _at(base, settings.kafka),
             "mqtt": _at(base, settings.mqtt),
+            "detect": settings.detect.beside(base),
             "telemetry": settings.telemetry.beside(base),
             "data": base / settings.data,
             "webhook": tuple(_at(base, hook) for hook in settings.webhook),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 
 from aiokafka import TopicPartition
 
@@ -50,8 +50,10 @@ class Takeover:
         ranges: RangeReader,
         ends: Callable[[Iterable[int]], Awaitable[Ends]],
         from_earliest: bool,
+        detectors: Collection[str] = (),
     ) -> None:
-        """log: the topic, which `ranges` reads."""
+        """log: the topic, which `ranges` reads. detectors: names of those who get signals."""
+        self._detectors = detectors
         self._log, self._contents, self._snapshots = log, contents, snapshots
         self._ranges, self._ends, self._from_earliest = ranges, ends, from_earliest
         self._one = asyncio.Semaphore(1)
@@ -74,7 +76,14 @@ class Takeover:
             if first > 0 and not self._from_earliest:
                 raise LogShort(0, first)
             contents = self._contents
-            return Partition(number, contents, ready=contents.ready, first_offset=first), None
+            partition = Partition(
+                number,
+                contents,
+                ready=contents.ready,
+                first_offset=first,
+                detectors=self._detectors,
+            )
+            return partition, None
         await self._bring(saved, tell)
         async with self._one:
             partition = await asyncio.to_thread(self._restored, number, saved)
@@ -97,7 +106,9 @@ class Takeover:
 
     def _restored(self, number: int, saved: Saved) -> Partition:
         contents = self._contents
-        return Partition.restored(number, contents, saved.chunks, ready=contents.ready)
+        return Partition.restored(
+            number, contents, saved.chunks, ready=contents.ready, detectors=self._detectors
+        )
 
     def _check(self, partition: Partition, first: int, end: int) -> None:
         """Between what is decided and the log's records nothing is missing, or the settings say

@@ -133,12 +133,14 @@ def topics_of(plan: TopicPlan) -> Topics:
             "the gateway", "JSON: the MQTT topic and the command to publish there",
         ),
         tracks=topic(
-            "tracks", many, kept(plan.signals_days, SMALL_RECORD_BYTES),
-            "the camera", "tracklets of a camera",
+            "tracks", many, kept(plan.signals_days, RECORD_BYTES),
+            "the camera when all is of one, else empty",
+            "tracklets that cameras sent, for the detector of falling objects",
         ),
         homes=topic(
-            "homes", many, kept(plan.signals_days, SMALL_RECORD_BYTES),
-            "the home", "what sensors of a home reported",
+            "homes", many, kept(plan.signals_days, RECORD_BYTES),
+            "the home when all is of one, else empty",
+            "what sensors of homes reported, for the detector of quiet homes",
         ),
     )  # fmt: skip
 

@@ -14,7 +14,7 @@ import structlog
 
 from app.engine import Engine
 from app.models import load_inactivity
-from app.runners.detection import Detection, Speaker, _Fed
+from app.runners.detection import Detection, Fed, Speaker
 from app.runners.quiet_homes import QuietHomes
 from contracts import pack, topics
 from contracts.alert_data import ModelRef
@@ -96,7 +96,7 @@ def run(cuts: list[int], *, restart: bool) -> list[bytes]:
             begin = saved[2]
         part = records[begin:last]
         step = engine.step(part)
-        for message in speaker.work(_Fed(part, step.batches, engine.directory)):
+        for message in speaker.work(Fed(part, step.batches, engine.directory)):
             header, _ = pack.peek_header(message.payload)
             key = header.gateway, header.boot, header.seq
             assert packs.setdefault(key, message.payload) == message.payload

@@ -10,7 +10,7 @@ import pytest
 
 from app.engine import Engine
 from app.falling.session import load
-from app.runners.detection import Speaker, _Fed
+from app.runners.detection import Fed, Speaker
 from app.runners.falling_cameras import FallingCameras
 from contracts import pack, tracklets
 from contracts.alert_data import ModelRef
@@ -77,7 +77,7 @@ def told(steps: list[list[LogRecord]], *, restart: bool = False) -> list[list[ob
     found = []
     for part in steps:
         step = engine.step(part)
-        said = speaks.work(_Fed(part, step.batches, engine.directory))
+        said = speaks.work(Fed(part, step.batches, engine.directory))
         found += [[*pack.decode(message.payload).batch.rows()] for message in said]
         if restart:
             saved, state = engine.snapshot(), speaks.snapshot()
@@ -142,7 +142,7 @@ def test_broken_tracklets_are_counted_and_harm_nothing() -> None:
     engine = Engine(registry(), RuleSet.empty())
     bad = [record(1, tracks=b"GWTKnonsense"), record(2, tracks=b"x" * 40), mark(3, T0 + 900)]
     step = engine.step(bad)
-    assert speaks.work(_Fed(bad, step.batches, engine.directory)) == []
+    assert speaks.work(Fed(bad, step.batches, engine.directory)) == []
     assert detector.counts["truncated"] == 1
     assert detector.counts["bad_magic"] == 1
 

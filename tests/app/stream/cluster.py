@@ -128,6 +128,10 @@ class Cluster:
         ]
         wait(_write(self.settings, records))
 
+    def put_signals(self, role: str, partition: int, value: bytes) -> None:
+        name = getattr(self.topics, role).name
+        wait(_write(self.settings, [(name, partition, None, value)]))
+
     def put_raw(self, partition: int, value: bytes | None) -> None:
         wait(_write(self.settings, [(self.topics.log.name, partition, b"k", value)]))
 

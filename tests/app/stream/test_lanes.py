@@ -10,9 +10,11 @@ import structlog
 
 from app.stream.contents import Library
 from app.stream.ends import Ends
+from app.stream.judging import Judging
 from app.stream.lane import Saver, Waiting
 from app.stream.lanes import Lanes, Surroundings
 from app.stream.partition import Partition
+from app.stream.settings import KafkaSettings
 from app.stream.snapshots import Manifest
 from app.stream.topics import TopicPlan, topics_of
 from app.stream.worker_metrics import WorkerMetrics
@@ -77,6 +79,7 @@ def lanes(world: Any, waiting_bytes: int = 1 << 20) -> Lanes:
         topics=TOPICS, contents=Library(fetch), takeover=world, reader=world, reading=world,
         post=world, saver=saver, ends=world.ends, troubled=lambda: False, telemetry=None,
         metrics=WorkerMetrics(), logger=logger, clock=lambda: 1, failed=world.failed.append,
+        judging=Judging(KafkaSettings(), TOPICS, Library(fetch), world, {}, logger),
     )  # fmt: skip
     return Lanes(around, waiting_bytes=waiting_bytes, marks=True)
 
