@@ -22,7 +22,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
-from app.runners.detection import Speaker
+from app.speaker import Speaker
 from app.stream.client import client_options, goodbye
 from app.stream.contents import Library
 from app.stream.lane import Post

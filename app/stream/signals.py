@@ -19,17 +19,18 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from app.runners.detection import Fed
-from app.runners.falling_cameras import FallingCameras
-from app.runners.quiet_homes import QuietHomes
+from app.speaker import Fed
 from contracts import pack
 from contracts.batch import TaggedBatch
+from contracts.detector import INNER_PREFIX
 from contracts.directory import DeviceDirectory
 from contracts.log import LogRecord, RecordKind, decode_bundle, encode_bundle
 from contracts.quantities import FAMILY_INDEX, QUANTITIES, QUANTITY_INDEX
 from contracts.rejects import Refused
 
 VERSION = 1
+CAMERAS, HOMES = "falling", "inactivity"
+"""Names of the detectors, as in `app.runners`."""
 PACKED_BYTES = 256 << 10
 """Larger values are compressed: rows of a full bundle of `log` take several times their packs."""
 UNPACKED_BYTES = 128 << 20
@@ -103,7 +104,7 @@ def _has_cameras(directory: DeviceDirectory) -> bool:
 
 
 def _has_homes(directory: DeviceDirectory) -> bool:
-    inner = directory.gateway_row.get(QuietHomes.gateway, -1)
+    inner = directory.gateway_row.get(INNER_PREFIX + HOMES, -1)
     return inner >= 0 and bool((directory.gateway == inner).any())
 
 
@@ -145,8 +146,8 @@ def _home_of(directory: DeviceDirectory, row: int) -> str:
 
 
 INTERESTS: Mapping[str, Interest] = {
-    FallingCameras.name: Interest("tracks", _has_cameras, _tracks, lambda d, row: d.ids[row]),
-    QuietHomes.name: Interest("homes", _has_homes, _homes, _home_of),
+    CAMERAS: Interest("tracks", _has_cameras, _tracks, lambda d, row: d.ids[row]),
+    HOMES: Interest("homes", _has_homes, _homes, _home_of),
 }
 """By the name of the detector."""
 

@@ -14,8 +14,9 @@ import structlog
 
 from app.engine import Engine
 from app.models import load_inactivity
-from app.runners.detection import Detection, Fed, Speaker
+from app.runners.detection import Detection
 from app.runners.quiet_homes import QuietHomes
+from app.speaker import Fed, Speaker
 from contracts import pack, topics
 from contracts.alert_data import ModelRef
 from contracts.batch import ReadingBatch

@@ -10,8 +10,8 @@ import pytest
 
 from app.engine import Engine
 from app.falling.session import load
-from app.runners.detection import Fed, Speaker
 from app.runners.falling_cameras import FallingCameras
+from app.speaker import Fed, Speaker
 from contracts import pack, tracklets
 from contracts.alert_data import ModelRef
 from contracts.batch import Flag, ReadingBatch

@@ -11,7 +11,7 @@ import pytest
 from app.content import content_hash, pack_files
 from app.contents import Contents
 from app.engine import Engine
-from app.runners.detection import Fed, Speaker
+from app.speaker import Fed, Speaker
 from app.stream import signals
 from app.stream.judging import Judge
 from app.stream.partition import Partition
