@@ -211,8 +211,9 @@ class Partition:
             outputs.batches += step.batches
             outputs.rows.update(step.counts)
             outputs.news += step.news
-            registry = self.engine.content.get("registry", "")
-            heard.append(Heard(registry, self.engine.directory, records, step.batches))
+            if self._ears:
+                registry = self.engine.content.get("registry", "")
+                heard.append(Heard(registry, self.engine.directory, records, step.batches))
         found = (ear.signals(heard) for ear in self._ears)
         outputs.signals = [one for one in found if one is not None]
         self._note_refusals(taken, outputs)
