@@ -18,6 +18,7 @@ GroupKind = Literal["grid", "community", "building", "unit", "riser", "floor", "
 KINDS: tuple[GroupKind, ...] = get_args(GroupKind)
 
 PREFIX = "group:"
+_MOST = 1 << 62
 
 _NEEDED: dict[GroupKind, tuple[str, ...]] = {
     "grid": (),
@@ -119,9 +120,15 @@ class GroupDirectory:
         table = registry.devices
         found = np.full(len(table), -1, np.int32)
         if kind == "gateway":
-            for code in np.unique(table.gateway[table.gateway >= 0]).tolist():
-                mine = np.flatnonzero(table.gateway == code)
-                found[mine] = self._gateway_group(code, int(mine[0]))
+            bound = np.flatnonzero(table.gateway >= 0)
+            codes, first, inverse = np.unique(
+                table.gateway[bound], return_index=True, return_inverse=True
+            )
+            groups = [
+                self._gateway_group(code, int(bound[at]))
+                for code, at in zip(codes.tolist(), first.tolist(), strict=True)
+            ]
+            found[bound] = np.array(groups, np.int32)[inverse]
             return found
         columns = [table.attributes.get(name) for name in _PARTS[kind]]
         placed = table.grid >= 0
@@ -134,9 +141,7 @@ class GroupDirectory:
         keys += [np.full(len(rows), -1) if c is None else c.codes[rows] for c in columns]
         if not len(rows):
             return found
-        _, first, inverse = np.unique(
-            np.stack(keys, axis=1), axis=0, return_index=True, return_inverse=True
-        )
+        _, first, inverse = np.unique(_as_one(keys), return_index=True, return_inverse=True)
         order = np.argsort(first, kind="stable")
         row_of = np.empty(len(order), np.int32)
         for group in order.tolist():
@@ -175,6 +180,22 @@ class GroupDirectory:
             self.kinds.append(kind)
             self._first.append(first)
         return row
+
+
+def _as_one(keys: list[NDArray[Any]]) -> NDArray[np.int64]:
+    """A number that two rows share when all their keys are the same; keys are -1 or greater.
+
+    Numbered anew where the product could run over.
+    """
+    found, span = np.zeros(len(keys[0]), np.int64), 1
+    for key in keys:
+        codes = key.astype(np.int64) + 1
+        width = int(codes.max(initial=0)) + 1
+        if span * width > _MOST:
+            numbers, found = np.unique(found, return_inverse=True)
+            span = len(numbers)
+        found, span = found * width + codes, span * width
+    return found
 
 
 def group_parts(name: str) -> tuple[str, list[str]]:

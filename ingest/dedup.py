@@ -244,14 +244,34 @@ class RowDedup:
         self._clear()
         if not len(kept):
             return
-        series = self._number(device[kept], quantity[kept])
-        self._greatest[series] = np.frombuffer(state["greatest"], "<i8")[kept]
+        self._place(device[kept], quantity[kept])
+        self._greatest = np.frombuffer(state["greatest"], "<i8")[kept].astype(np.int64)
+        if depth == self._depth:
+            self._ring, self._head = ring.astype(np.uint64), head.astype(np.int16)
+            return
+        self._ring = np.zeros((len(kept), self._depth), np.uint64)
+        self._head = np.zeros(len(kept), np.int16)
         # Oldest first; when the depth has changed, the newest fill the new ring from its start.
         nth = (head[:, None] + np.arange(depth)) % depth
         aged = np.take_along_axis(ring, nth, axis=1)
         shared = min(depth, self._depth)
         newest = self._depth - shared + np.arange(shared)
-        self._ring[series[:, None], newest] = aged[:, depth - shared :]
+        self._ring[:, newest] = aged[:, depth - shared :]
+
+    def _place(self, device: NDArray[np.int32], quantity: NDArray[np.int16]) -> None:
+        """Number series that are all different from 0 on, where there are none yet."""
+        count = len(device)
+        known = np.zeros(int(device.max()) + 1, np.bool_)
+        known[device] = True
+        here = np.flatnonzero(known)
+        self._slot = _grown(self._slot, len(known), -1)
+        self._slots = len(here)
+        self._slot[here] = np.arange(len(here))
+        # The widest of all columns: not half as many again, which `_grown` would make.
+        room = len(here) + len(here) // 16
+        self._series_of = np.full((room, len(QUANTITIES)), -1, self._series_of.dtype)
+        self._series_of[self._slot[device], quantity] = np.arange(count)
+        self._device, self._quantity, self._count = device, quantity, count
 
 
 def _grown(column: NDArray[Any], size: int, fill: int) -> NDArray[Any]:
