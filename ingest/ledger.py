@@ -118,10 +118,13 @@ class Ledger:
     """Per gateway and boot, what is settled. Not safe for several threads.
 
     Times: wall_ms of packs and statuses is the agent's clock; it is believed only within
-    `KEPT_HOURS` before and an hour after acceptance.
+    `KEPT_HOURS` before and an hour after acceptance. answers_within_ms: who hasn't been heard for
+    so long isn't asked; None = always. At scale he may be heard elsewhere by now.
     """
 
     patience_ms: int = PATIENCE_MS
+    max_gateways: int | None = None
+    answers_within_ms: int | None = None
     counts: LedgerCounts = field(default_factory=LedgerCounts)
     hours: Hours = field(default_factory=Hours)
     _gateways: dict[str, GatewayState] = field(default_factory=dict)
@@ -132,7 +135,8 @@ class Ledger:
 
     def has_room(self, gateway: str) -> bool:
         """Whether the gateway is known or one more may be."""
-        return gateway in self._gateways or len(self._gateways) < MAX_GATEWAYS
+        most = MAX_GATEWAYS if self.max_gateways is None else self.max_gateways
+        return gateway in self._gateways or len(self._gateways) < most
 
     def has(self, gateway: str, boot: int, seq: int) -> bool:
         """Whether this pack was received before: then it is a duplicate."""
@@ -256,7 +260,7 @@ class Ledger:
         """
         wanted: list[tuple[str, Resend]] = []
         for (gateway, number), asking in self._asking.items():
-            if now_ms < asking.due_ms:
+            if now_ms < asking.due_ms or self._is_silent(gateway, now_ms):
                 continue
             ranges = self._stale_ranges(gateway, number, asking, now_ms)
             if not ranges:
@@ -267,6 +271,12 @@ class Ledger:
             self.counts.asked += 1
             wanted.append((gateway, Resend(boot=boot_text(number), ranges=ranges)))
         return wanted
+
+    def _is_silent(self, gateway: str, now_ms: int) -> bool:
+        if self.answers_within_ms is None:
+            return False
+        boots = self._gateways[gateway].boots.values()
+        return now_ms - max([boot.heard_ms for boot in boots], default=0) > self.answers_within_ms
 
     def _stale_ranges(
         self, gateway: str, number: int, asking: _Asking, now_ms: int
@@ -300,6 +310,13 @@ class Ledger:
 
     def gateways(self) -> list[str]:
         return list(self._gateways)
+
+    def knows(self, gateway: str) -> bool:
+        return gateway in self._gateways
+
+    def incomplete(self) -> set[str]:
+        """Gateways that miss something."""
+        return {gateway for gateway, _ in self._asking}
 
     def life(self, gateway: str) -> tuple[int, int]:
         """First and last sign of life of a known gateway, on its clock."""

@@ -27,7 +27,9 @@ import msgspec
 from contracts.log import LogRecord, RecordKind, decode_bundle
 from contracts.messages import Installed, OperatorCommand, Resend
 from contracts.rejects import Reason, Refused, Reject
+from ingest.completeness import HOUR_MS, Hour, judge, summed
 from ingest.ledger import Found, Ledger, Loss
+from ingest.recent_hours import SHOWN_HOURS, RecentHours
 from ingest.sorting import is_repeated, note, sort_record
 
 Control = TypeVar("Control", OperatorCommand, Installed)
@@ -38,6 +40,12 @@ MARKED_SECONDS = 3
 """Bound on the marks of one silence (proposal)."""
 KEPT_LOSSES = 10_000
 """Losses that are kept to be shown, the newest (proposal); all are counted."""
+MAX_GATEWAYS = 400_000
+"""Bound on the gateways of a partition (proposal): their packs were confirmed before anybody here
+has seen them, so that it must never be reached by those that exist."""
+ANSWERS_MS = 15 * 60_000
+"""Who hasn't been heard here for so long isn't asked for packs (proposal): he may be assigned to
+another partition, where the answer would go."""
 MAX_STAMP_MS = 253_402_300_799_000
 """The end of the year 9999: a stamp beyond it is nonsense whatever Kafka's clock says."""
 
@@ -99,6 +107,7 @@ class _State(msgspec.Struct, array_like=True):
     gateways: dict[str, bytes]
     losses: list[Loss]
     lost: int
+    hours: dict[str, bytes] = {}
 
 
 Proof = Callable[[Installed], None]
@@ -140,9 +149,10 @@ class PartitionLog:
         self.position = 0
         self.last_ms = 0
         self._next_mark_ms = 0
-        self.ledger = Ledger()
+        self.ledger = Ledger(max_gateways=MAX_GATEWAYS, answers_within_ms=ANSWERS_MS)
         self.losses: list[Loss] = []
         self.lost_losses = 0
+        self.hours = RecentHours()
 
     def take(self, bundles: Sequence[Bundle]) -> Taken:
         """The next records of the partition. One that was taken before is passed over.
@@ -264,7 +274,8 @@ class PartitionLog:
         taken.letters.append(letter)
 
     def _keep_losses(self) -> None:
-        """After each bundle, so that it's the same for every reader. Hours aren't kept here."""
+        """After each bundle, so that it's the same for every reader."""
+        self.hours.add(self.ledger.hours.rows())
         losses, found = self.ledger.drain()
         for one in found:
             self.losses = [part for loss in self.losses for part in _without(loss, one)]
@@ -281,6 +292,24 @@ class PartitionLog:
         """
         return self.ledger.missing(self.last_ms)
 
+    def judged_hours(self, gateway: str) -> list[Hour]:
+        """The last hours of a known gateway, as far as they are kept, by the partition's time."""
+        first_ms, last_ms = self.ledger.life(gateway)
+        missing = [(one.from_ms, one.to_ms) for one in self.losses_of(gateway)]
+        missing += [(gap.from_ms, gap.to_ms) for _, gap in self.ledger.gaps(gateway)]
+        since_ms = (self.last_ms // HOUR_MS - SHOWN_HOURS + 1) * HOUR_MS
+        found = judge(
+            summed(self.hours.of(gateway)),
+            missing,
+            first_ms=max(first_ms, since_ms),
+            last_ms=last_ms,
+            now_ms=self.last_ms,
+        )
+        return list(found)
+
+    def losses_of(self, gateway: str) -> list[Loss]:
+        return [loss for loss in self.losses if loss.gateway == gateway]
+
     def snapshot(self) -> bytes:
         """All state, as MessagePack."""
         state = _State(
@@ -292,6 +321,7 @@ class PartitionLog:
             self.ledger.states(),
             self.losses,
             self.lost_losses,
+            self.hours.state(),
         )
         return msgspec.msgpack.encode(state)
 
@@ -306,6 +336,7 @@ class PartitionLog:
         for gateway, known in state.gateways.items():
             self.ledger.restore(gateway, known, self.last_ms)
         self.losses, self.lost_losses = state.losses, state.lost
+        self.hours.load(state.hours)
 
 
 _command = msgspec.json.Decoder(OperatorCommand)

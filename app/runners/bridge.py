@@ -21,7 +21,7 @@ from app.stream.bridge_metrics import BridgeMetrics
 from app.stream.bundles import Bundle, Bundler, Stamps
 from app.stream.outlet import Outlet, Parcel
 from app.stream.records import KEPT_BYTES, BadRecord, DeadLetter, decode_ask, encode
-from app.stream.routes import Routes
+from app.stream.routes import Routes, Strangers
 from app.stream.settings import StreamSettings, secret
 from app.stream.tails import Share, Tail
 from contracts import topics
@@ -72,6 +72,7 @@ class Bridge:
             settings.kafka, self._topics.asks.name, f"{settings.topics.prefix}bridges", self._ask
         )
         self._metrics = BridgeMetrics()
+        self._strangers = Strangers()
         self._started = False
         self._waits_for = "kafka"
 
@@ -189,6 +190,8 @@ class Bridge:
     def _partition(self, found: Triaged) -> int:
         if found.kind is RecordKind.FOREIGN:
             return self._routes.of_grid(topics.parse_foreign(found.source).grid)
+        if len(self._routes) and not self._routes.is_assigned(found.source):
+            self._strangers.saw(found.source, time.monotonic())
         return self._routes.of_gateway(found.source)
 
     def _send(self, bundles: list[Bundle]) -> None:
@@ -242,9 +245,6 @@ class Bridge:
     def _ask(self, record: Any) -> None:
         """Publish a worker's command; only ever to a gateway's own command topic."""
         outcomes = self._metrics.asks
-        if time.time_ns() // 1_000_000 - record.timestamp > STALE_ASK_MS:
-            outcomes.labels("stale").inc()
-            return
         try:
             ask = decode_ask(record.value or b"")
             if ask.topic != topics.cmd(topics.gateway_of(ask.topic)):
@@ -252,6 +252,11 @@ class Bridge:
         except (BadRecord, Refused) as error:
             outcomes.labels("refused").inc()
             self._log.error("ask not understood", offset=record.offset, error=str(error))
+            return
+        # Both by Kafka's clock: neither a worker's nor a bridge's own may make asks stale.
+        now_ms = time.time_ns() // 1_000_000 + self._outlet.ahead_ms
+        if now_ms - (ask.at_ms or record.timestamp) > STALE_ASK_MS:
+            outcomes.labels("stale").inc()
             return
         sent = self.subscriber.connected
         self.subscriber.publish(ask.topic, bytes(ask.payload), 1)
@@ -289,10 +294,14 @@ class Bridge:
                 "waiting_bytes": outlet.waiting_bytes,
             },
             "assignments": len(self._routes),
+            "unassigned": self._strangers.names(time.monotonic()),
         }
 
     def metrics(self) -> bytes:
-        return self._metrics.exposition(self._outlet, self.subscriber, len(self._routes))
+        unassigned = len(self._strangers.names(time.monotonic()))
+        return self._metrics.exposition(
+            self._outlet, self.subscriber, len(self._routes), unassigned
+        )
 
 
 def _subscriber(settings: StreamSettings, *, leave: bool) -> Subscriber:

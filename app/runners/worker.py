@@ -19,7 +19,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
 from typing import Any, NoReturn, cast
 
@@ -30,6 +30,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from yarl import URL
 
+from app.gaps import gaps_of
 from app.logs import logger
 from app.runners.detectors import open_models
 from app.stream import admin
@@ -183,7 +184,8 @@ class Worker:
             logging.getLogger(name).setLevel(logging.ERROR)
         async with AsyncExitStack() as stack:
             settings = self.settings.http
-            vitals = Vitals(settings, self.health, self.metrics.exposition)
+            pages = {"/gaps": self.gaps}
+            vitals = Vitals(settings, self.health, self.metrics.exposition, pages)
             vitals.start()
             stack.callback(vitals.stop)
             self._say(f"health and metrics on http://{settings.host}:{vitals.port}")
@@ -468,6 +470,14 @@ class Worker:
             "partitions": partitions,
             "telemetry": None if telemetry is None else msgspec.to_builtins(telemetry),
         }
+
+    def gaps(self, asked: Mapping[str, str]) -> dict[str, Any] | None:
+        """From any thread. Of the gateway that is asked for, or the names of those that miss
+        packs."""
+        if not self._opened:
+            return None
+        lanes, gateway = self.lanes, asked.get("gateway")
+        return lanes.in_deciding(lambda: gaps_of(lanes.logs(), gateway))
 
     def _fail(self, why: str) -> NoReturn:
         """Nothing is cleaned up: whoever cleans up may take for done what isn't."""

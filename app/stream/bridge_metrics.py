@@ -52,7 +52,7 @@ class BridgeMetrics:
         self.state = Gauge(
             "gridwarden_bridge_state",
             "What it is like now: 1 = mqtt_connected, kafka_connected; waiting_bytes, "
-            "oldest_seconds, queued_messages, assignments",
+            "oldest_seconds, queued_messages, assignments, unassigned_gateways",
             ["what"],
             registry=self.registry,
         )
@@ -63,7 +63,9 @@ class BridgeMetrics:
             registry=self.registry,
         )
 
-    def exposition(self, outlet: Outlet, subscriber: Subscriber, assignments: int) -> bytes:
+    def exposition(
+        self, outlet: Outlet, subscriber: Subscriber, assignments: int, unassigned: int
+    ) -> bytes:
         """Prometheus's text, with the parts as they are now."""
         for what, number in (
             ("mqtt_connected", subscriber.connected),
@@ -72,6 +74,7 @@ class BridgeMetrics:
             ("oldest_seconds", outlet.oldest_s()),
             ("queued_messages", subscriber.queued),
             ("assignments", assignments),
+            ("unassigned_gateways", unassigned),
         ):
             self.state.labels(what).set(number)
         for part, counts in (("mqtt", subscriber.counts), ("kafka", outlet.counts)):

@@ -33,7 +33,7 @@ from contracts import topics as mqtt_topics
 from contracts.alerts import encode_event
 from contracts.log import LogRecord, RecordKind, encode_bundle
 from contracts.messages import Installed
-from ingest.partition import Bundle, Place
+from ingest.partition import Bundle, PartitionLog, Place
 from ingest.telemetry import TelemetryStore
 
 R = TypeVar("R")
@@ -45,6 +45,7 @@ that fill them may be on their way."""
 RETRY_S = (1.0, 60.0)
 """After a partition could not be taken over (proposal)."""
 KEEP_EVERY_S = 60.0
+ASKED_S = 10.0
 CLOSE_S = 20.0
 """For a partition to save its state at the end; one that Kafka doesn't take is left as it is."""
 
@@ -116,6 +117,14 @@ class Lanes:
 
     async def decide(self, what: Callable[[], R]) -> R:
         return await asyncio.get_running_loop().run_in_executor(self._thread, what)
+
+    def in_deciding(self, what: Callable[[], R]) -> R:
+        """`decide` for other threads; they wait. Raises TimeoutError."""
+        return self._thread.submit(what).result(ASKED_S)
+
+    def logs(self) -> dict[int, PartitionLog]:
+        """For reading in the deciding thread."""
+        return {lane.number: lane.partition.log for lane in self.all()}
 
     async def bring(self, installed: Installed) -> None:
         await self._around.contents.bring(installed.what, installed.hash)
@@ -388,6 +397,7 @@ class Lanes:
                     Ask(
                         topic=mqtt_topics.cmd(gateway),
                         payload=msgspec.Raw(msgspec.json.encode(resend)),
+                        at_ms=lane.heard_ms,
                     )
                 ),
             )

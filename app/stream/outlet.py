@@ -28,6 +28,8 @@ from app.stream.topics import RECORD_BYTES
 BATCH_BYTES = 1 << 20
 """What a lane sends at once; a larger record goes alone."""
 REQUEST_MS = 15_000
+BROKERS_TIME = 1
+"""`timestamp_type` of a topic that carries the broker's own time."""
 BACKOFF_S = (0.2, 10.0)
 
 
@@ -96,6 +98,8 @@ class Outlet:
         self.counts = OutletCounts()
         self.waiting_bytes = 0
         self.last_error = ""
+        self.ahead_ms = 0
+        """Kafka's clock minus ours, as of the last record that carries Kafka's time."""
 
     def put(self, parcel: Parcel) -> None:
         """It is sent behind all that went to its partition before."""
@@ -192,6 +196,7 @@ class Outlet:
         taken, error = _taken(results)
         if taken:
             generation.taken_s[at] = time.monotonic()
+            self._hear_clock(results[taken - 1])
         if error is None:
             if results:
                 self._pause_s = BACKOFF_S[0]
@@ -202,6 +207,10 @@ class Outlet:
         else:
             await self._give_up(generation, error)
         return taken
+
+    def _hear_clock(self, placed: Any) -> None:
+        if placed.timestamp_type == BROKERS_TIME:
+            self.ahead_ms = placed.timestamp - time.time_ns() // 1_000_000
 
     async def _send_alone(self, alone: _Alone, batch: list[Parcel]) -> int:
         try:

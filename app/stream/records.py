@@ -39,10 +39,14 @@ class Published(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
-    """Value of `asks`: a command for a gateway, which a bridge publishes over MQTT."""
+    """Value of `asks`: a command for a gateway, which a bridge publishes over MQTT.
+
+    at_ms: the partition's time, which Kafka's clock bounds; 0 = not told.
+    """
 
     topic: str
     payload: msgspec.Raw
+    at_ms: int = 0
 
 
 class Pulse(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,6 +10,9 @@ import zlib
 
 from app.stream.records import PUBLISHED, BadRecord, decode_assigned, gateway_key, grid_key
 
+STRANGERS = 1_000
+STRANGER_S = 600.0
+
 
 def by_checksum(name: str, partitions: int) -> int:
     """CRC-32 of the UTF-8 name, modulo the number of partitions."""
@@ -48,6 +51,29 @@ class Routes:
         found = self._of.get(gateway_key(gateway))
         return by_checksum(gateway, self.partitions) if found is None else found
 
+    def is_assigned(self, gateway: str) -> bool:
+        return gateway_key(gateway) in self._of
+
     def of_grid(self, grid: str) -> int:
         found = self._of.get(grid_key(grid))
         return by_checksum(grid, self.partitions) if found is None else found
+
+
+class Strangers:
+    """Gateways that speak and are assigned nowhere: their records go to a partition that may not
+    know their devices. A gateway that was replaced is one until the registry names it."""
+
+    def __init__(self) -> None:
+        self._seen_s: dict[str, float] = {}
+
+    def saw(self, gateway: str, now_s: float) -> None:
+        """Beyond `STRANGERS` names no more are noted."""
+        if gateway in self._seen_s or len(self._seen_s) < STRANGERS:
+            self._seen_s[gateway] = now_s
+
+    def names(self, now_s: float) -> list[str]:
+        """Those seen in the last `STRANGER_S`."""
+        self._seen_s = {
+            name: at_s for name, at_s in list(self._seen_s.items()) if now_s - at_s < STRANGER_S
+        }
+        return sorted(self._seen_s)

@@ -1,4 +1,4 @@
-"""/health, /ready and /metrics of a process that has no page of its own."""
+"""/health, /ready, /metrics and what else a process without a page of its own has to tell."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 
@@ -13,18 +14,24 @@ from app.settings import SettingsError
 from app.stream.settings import StreamHttpSettings
 
 Health = Callable[[], Mapping[str, Any]]
+Page = Callable[[Mapping[str, str]], Mapping[str, Any] | None]
+"""What was asked -> a document; None = there is no such thing."""
 
 
 class Vitals:
     """Serves in a thread until `stop`. health: a document with `ok` and `ready`, quickly made;
-    called from other threads. metrics: Prometheus's text."""
+    called from other threads. metrics: Prometheus's text. pages: further documents by path."""
 
     def __init__(
-        self, settings: StreamHttpSettings, health: Health, metrics: Callable[[], bytes]
+        self,
+        settings: StreamHttpSettings,
+        health: Health,
+        metrics: Callable[[], bytes],
+        pages: Mapping[str, Page] | None = None,
     ) -> None:
         """Raises `SettingsError` when the port is taken."""
         try:
-            self._server = _Server((settings.host, settings.port), health, metrics)
+            self._server = _Server((settings.host, settings.port), health, metrics, pages or {})
         except OSError as error:
             raise SettingsError(
                 f"http: {settings.host}:{settings.port}: {error.strerror}; set http.port"
@@ -47,9 +54,13 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(
-        self, address: tuple[str, int], health: Health, metrics: Callable[[], bytes]
+        self,
+        address: tuple[str, int],
+        health: Health,
+        metrics: Callable[[], bytes],
+        pages: Mapping[str, Page],
     ) -> None:
-        self.health, self.metrics = health, metrics
+        self.health, self.metrics, self.pages = health, metrics, pages
         super().__init__(address, _Handler)
 
 
@@ -68,7 +79,20 @@ class _Handler(BaseHTTPRequestHandler):
             kind = "text/plain; version=0.0.4; charset=utf-8"
             self._answer(200, self.server.metrics(), kind)
         else:
-            self._answer(404, b'{"error": "known are /health, /ready, /metrics"}')
+            self._page()
+
+    def _page(self) -> None:
+        asked = urlsplit(self.path)
+        page = self.server.pages.get(asked.path)
+        if page is None:
+            known = ", ".join(["/health", "/ready", "/metrics", *self.server.pages])
+            self._answer(404, msgspec.json.encode({"error": f"known are {known}"}))
+            return
+        found = page(dict(parse_qsl(asked.query)))
+        if found is None:
+            self._answer(404, b'{"error": "nothing is known of that here"}')
+        else:
+            self._answer(200, msgspec.json.encode(found))
 
     def _answer(self, status: int, body: bytes, kind: str = "application/json") -> None:
         self.send_response(status)

@@ -30,7 +30,7 @@ STABLE = {
     "quarantine list": {"--data", "--json"},
     "quarantine show": {"--data", "--json"},
     "quarantine replay": {"--data", "--json"},
-    "gaps": {"--data", "--json"},
+    "gaps": {"--data", "--worker", "--json"},
     "bench": {"NAME", "--json", "--quick"},
     "explain": {"ALERT_ID", "--data", "--json"},
 }

@@ -14,8 +14,10 @@ from contracts import pack, topics
 from contracts.log import LogRecord, RecordKind, encode_bundle
 from contracts.messages import Installed, OperatorCommand
 from contracts.rejects import Reason, Refused
+from ingest.completeness import HOUR_MS
 from ingest.ledger import PATIENCE_MS
 from ingest.partition import (
+    ANSWERS_MS,
     MARKED_SECONDS,
     Bundle,
     Letter,
@@ -24,6 +26,7 @@ from ingest.partition import (
     Taken,
     marks_of,
 )
+from ingest.recent_hours import SHOWN_HOURS
 from tests.ingest.packs import BOOT, T0, pack_bytes, record, status
 
 FOREIGN = topics.foreign("340111002003004", "smoke", "s1")
@@ -132,6 +135,48 @@ def test_what_was_lost_is_kept_until_it_comes_after_all() -> None:
     again = PartitionLog()
     again.restore(log.snapshot())
     assert [(one.first, one.last) for one in again.losses] == [(1, 1), (3, 4)]
+
+
+def test_who_is_not_heard_any_more_is_not_asked() -> None:
+    """He may be assigned to another partition by now."""
+    log = PartitionLog()
+    log.take([bundle(0, record(1), record(3)), bundle(1, mark(T0 + ANSWERS_MS + 2_000))])
+    assert log.asks() == []
+    log.take([bundle(2, record(4, T0 + ANSWERS_MS + 2_000))])
+    [(_, resend)] = log.asks()
+    assert resend.ranges == ((2, 2),)
+
+
+def test_the_last_hours_of_a_gateway_can_be_shown() -> None:
+    log = PartitionLog()
+    hours = [T0 + n * HOUR_MS for n in range(SHOWN_HOURS + 3)]
+    for n, at_ms in enumerate(hours):
+        log.take([bundle(n, record(n + 1 + (n > 10), at_ms, wall_ms=at_ms))])
+    again = PartitionLog()
+    again.restore(log.snapshot())
+    found = again.judged_hours("g1")
+    assert found == log.judged_hours("g1")
+    assert len(found) == SHOWN_HOURS
+    assert found[-1].from_ms == hours[-1]
+    # The pack between the tenth and the eleventh hour never came.
+    assert [one.state for one in found[:9]] == ["data"] * 7 + ["data missing"] * 2
+    assert {one.state for one in found[9:]} == {"data"}
+    assert {one.packs for one in found} == {1}
+
+
+def test_a_bundle_that_waits_for_something_waits_whole_and_comes_first_then() -> None:
+    told = Installed(what="rules", hash="h", active_ms=T0)
+    at_hand: set[str] = set()
+    log = PartitionLog(ready=lambda one: one.hash in at_hand)
+    change = control(RecordKind.INSTALLED, msgspec.json.encode(told))
+    bundles = [bundle(0, record(1)), bundle(1, record(2), change), bundle(2, record(3))]
+    taken = log.take(bundles)
+    assert (said(taken), taken.waits_for, log.offset) == ([("PACK", 0)], told, 0)
+    assert log.take(bundles).records == []
+    at_hand.add("h")
+    taken = log.take(bundles)
+    assert [kind for kind, _ in said(taken)] == ["PACK", "INSTALLED", "PACK"]
+    assert (taken.waits_for, log.offset, taken.nths) == (None, 2, [0, 1, 0])
 
 
 REFUSED = [

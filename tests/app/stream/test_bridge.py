@@ -147,12 +147,17 @@ def test_assignments_are_followed(there: BridgeScene) -> None:
         gateway.say(topics.pack("gw-1"), a_pack("gw-1", 1))
         until(lambda: confirmed(gateway, "gw-1") == {1}, 20, "confirmed")
         assert list(there.log()) == [assigned]
+        assert bridge.health()["unassigned"] == []
+        gateway.say(topics.pack("gw-new"), a_pack("gw-new", 1))
+        until(lambda: bridge.health()["unassigned"] == ["gw-new"], 20, "it is told")
         # While it runs, too.
         elsewhere = (by_checksum(GRID, PARTITIONS) + 1) % PARTITIONS
         there.write(there.topics.assignments, grid_key(GRID), encode(Assigned(partition=elsewhere)))
         until(lambda: bridge.health()["assignments"] == 2, 20, "it has heard")
         gateway.say(TOPIC, READING)
         until(lambda: elsewhere in there.log(), 20, "the new partition has it")
+    metrics = bridge.ask("/metrics")[1].decode()
+    assert 'gridwarden_bridge_state{what="unassigned_gateways"} 1.0' in metrics
     assert 'bad_records_total{topic="assignments"} 1.0' in bridge.ask("/metrics")[1].decode()
 
 

@@ -22,7 +22,7 @@ from app.stream.snapshots import VERSION, Manifest, encode, manifest_key
 from tests.app.stream.cluster import Cluster, until, wait
 from tests.app.stream.town import Cell, S, installed, joined, mark, rules
 from tests.parts.kafka import Kafka
-from tests.torture.processes import command
+from tests.torture.processes import command, gridwarden
 
 T0 = 1_767_225_600_000
 WAIT_S = 180.0
@@ -51,6 +51,11 @@ def test_a_content_is_there_when_all_its_pieces_have_come() -> None:
 
 def record(offset: int, key: bytes | None, value: bytes | None) -> ConsumerRecord[bytes, bytes]:
     return ConsumerRecord("content", 0, offset, 0, 0, key, value, None, 0, 0, ())
+
+
+def gaps(*arguments: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(gridwarden("gaps", *arguments, "--json"))["gateways"]
+    return found
 
 
 def fill(cluster: Cluster, numbers: range) -> None:
@@ -128,6 +133,16 @@ def test_what_is_wrong_with_a_partition_stays_with_it(
         assert "2" not in health()["standing"]
         reasons = [decode_letter(one.value or b"").field for one in cluster.read("letters")]
         assert reasons == ["rules"]
+        url = f"http://127.0.0.1:{worker.port}"
+        missing = gaps("--worker", url)
+        assert missing == []
+        cluster.put([(3, Cell(3, T0).packs(T0 + 6 * S, T0 + 8 * S, 3))])
+        until(lambda: gaps("--worker", url), WAIT_S, "a pack is missing")
+        one, two = gaps("--worker", url)
+        assert {one["gateway"], two["gateway"]} == {Cell(3, T0).gateway(row) for row in (0, 1)}
+        assert [(gap["first"], gap["last"]) for gap in one["open"]] == [(2, 2)]
+        assert one["partition"] == 3
+        assert one["hours"][-1]["packs"] == 2
         assert worker.stop() == 0
         more = cluster.add("two", "from_earliest = true\n")
         until(
