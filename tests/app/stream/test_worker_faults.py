@@ -126,7 +126,8 @@ def test_what_is_wrong_with_a_partition_stays_with_it(
         assert content_hash(unknown)[:16] in why["2"]
         assert "gridwarden publish" in why["2"]
         assert decided(2) == 3
-        assert b'gridwarden_worker_partition_stands{partition="2"} 1.0' in worker.get("/metrics")[1]
+        line = b'gridwarden_worker_partition_stands{partition="2"} 1.0'
+        until(lambda: line in worker.get("/metrics")[1], WAIT_S, "metrics tell it")
         assert worker.get("/health")[0] == 503
         cluster.publish([unknown])
         until(lambda: decided(2) >= 5, WAIT_S, "it gets on")
@@ -142,7 +143,8 @@ def test_what_is_wrong_with_a_partition_stays_with_it(
         assert {one["gateway"], two["gateway"]} == {Cell(3, T0).gateway(row) for row in (0, 1)}
         assert [(gap["first"], gap["last"]) for gap in one["open"]] == [(2, 2)]
         assert one["partition"] == 3
-        assert one["hours"][-1]["packs"] == 2
+        # It is heard long after its stamp.
+        assert one["hours"][-1]["packs"] == 1
         assert worker.stop() == 0
         more = cluster.add("two", "from_earliest = true\n")
         until(
