@@ -182,7 +182,7 @@ class Engine:
         if len(admitted.batch):
             step.batches.append(admitted.batch)
             transitions = self.rules.on_rows(admitted.batch).in_log_order()
-            step.events.extend(self.lifecycle.apply(transitions))
+            step.events.extend(self.lifecycle.apply(transitions, heard=admitted.batch))
 
     def _on_mark(self, record: LogRecord, step: Step) -> None:
         released, progress = self.admission.mark(record)

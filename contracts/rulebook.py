@@ -25,6 +25,7 @@ PLACEHOLDERS: dict[str, str] = {
 
 value, limit, unit, quantity: of the deciding reading. level: Ⅰ to Ⅳ, as it is told. since: local
 time at which it began. for: the on-delay. count, size: devices of the group that fit, and all.
+The name of a quantity stands for its newest reading, in rules that are not of groups.
 """
 
 Late = Literal["annotate", "fire", "drop"]
@@ -34,7 +35,7 @@ history, ring as if they were on time, or not look at them."""
 
 
 class Text(msgspec.Struct, frozen=True):
-    """A text in both languages; `PLACEHOLDERS` in braces are filled in."""
+    """A text in both languages; `PLACEHOLDERS` and quantities in braces are filled in."""
 
     zh: str = ""
     en: str = ""
@@ -120,7 +121,8 @@ class RuleCard(msgspec.Struct, frozen=True, kw_only=True):
     that fit all of the first and none of the second, so each device meets one variant. layer: the
     name of the layer that had the last word on it, "" = that where it was first written. source:
     file and line of that word, and why: the reason given there.
-    detectors: names of those whose scores it asks for, sorted.
+    detectors: names of those whose scores it asks for, sorted. tells: quantities that its texts
+    name, sorted.
     """
 
     id: str
@@ -154,6 +156,7 @@ class RuleCard(msgspec.Struct, frozen=True, kw_only=True):
     source: str = ""
     why: Text = Text()
     detectors: tuple[str, ...] = ()
+    tells: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:

@@ -9,6 +9,7 @@ import msgspec
 from contracts.alert_data import AlertState, Disposition, ModelRef
 from contracts.registry import Place
 from contracts.rulebook import Level, RuleCard, Text
+from dispatch.beside import Told
 
 SNAPSHOT_VERSION = 3
 """1, before alerts could be held back, can still be read: all of its alerts were delivered. So can
@@ -36,7 +37,8 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """What decided one change. value, threshold: canonical unit, None = none. flags: `Flag`.
 
     function: what was asked of the quantity, as `avg(static_pressure, 5m)`, "" = its newest value;
-    unit: then, that of the value, "" = it is true or false and has none.
+    unit: then, that of the value, "" = it is true or false and has none. beside: newest values of
+    the other quantities that the rule's texts name.
     """
 
     decided: Literal["raised", "again", "level", "cleared", "unknown", "known"]
@@ -48,6 +50,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     flags: int
     function: str = ""
     unit: str = ""
+    beside: dict[str, float] = {}
 
 
 class Alert(msgspec.Struct, kw_only=True):
@@ -148,7 +151,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
     heard_ms: how far the log's time has got. lingering: (id of a closed alert that still holds
     others back, when its end was known). due: (when it lets some of them go, its id).
-    version: that it was read from.
+    beside: see `dispatch.beside`. version: that it was read from.
     """
 
     alerts: tuple[Alert, ...]
@@ -159,6 +162,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     heard_ms: int = NEVER_MS
     due: tuple[tuple[int, str], ...] = ()
     lingering: tuple[tuple[str, int], ...] = ()
+    beside: tuple[Told, ...] = ()
     version: int = SNAPSHOT_VERSION
 
 
@@ -173,6 +177,7 @@ class _Packed(msgspec.Struct, frozen=True, array_like=True):
     heard_ms: int = NEVER_MS
     due: tuple[tuple[int, str], ...] = ()
     lingering: tuple[tuple[str, int], ...] = ()
+    beside: tuple[Told, ...] = ()
 
 
 _NO_CARD = RuleCard(id="", hash="", family="", condition="", severity=4, title=Text())
@@ -197,6 +202,7 @@ def pack(snapshot: Snapshot) -> bytes:
             snapshot.heard_ms,
             snapshot.due,
             snapshot.lingering,
+            snapshot.beside,
         )
     )
 
@@ -221,5 +227,6 @@ def unpack(blob: bytes) -> Snapshot:
         heard_ms=packed.heard_ms,
         due=packed.due,
         lingering=packed.lingering,
+        beside=packed.beside,
         version=packed.version,
     )

@@ -13,7 +13,7 @@ from contracts.registry import Place
 from contracts.rulebook import Text
 from dispatch.alert import Alert, Evidence
 
-_PLACEHOLDER = re.compile(r"\{([a-z]+)\}")
+_PLACEHOLDER = re.compile(r"\{([a-z][a-z0-9_.]*)\}")
 _GAP = re.compile(r" ([,.，。；])")
 _CONTROL = dict.fromkeys((*range(0x20), 0x7F), " ")
 
@@ -111,9 +111,10 @@ def _both(text: Text, values: dict[str, dict[str, str]]) -> Text:
 
 
 def _values(alert: Alert, language: str) -> dict[str, str]:
-    """All of `contracts.rulebook.PLACEHOLDERS`."""
+    """All of `contracts.rulebook.PLACEHOLDERS`, and the quantities that the rule's texts name."""
     card, why, group = alert.card, alert.why, alert.group
-    return {
+    beside = {name: number(why.beside.get(name), language) for name in card.tells}
+    return beside | {
         "value": number(why.value, language),
         "limit": number(why.threshold, language),
         "unit": "" if (why.unit or card.unit) == "1" else why.unit or card.unit,

@@ -8,7 +8,7 @@ from functools import partial
 from itertools import pairwise
 
 from contracts.groups import KINDS
-from contracts.quantities import QUANTITIES
+from contracts.quantities import QUANTITIES, QUANTITY_INDEX
 from contracts.rulebook import PLACEHOLDERS
 from rules import lasting, quieting
 from rules.composing import check_composed, composed, sequence_of, spelt_out
@@ -297,7 +297,10 @@ def _check_texts(reader: Reader, written: WrittenRule) -> None:
     for key in ("title", "reason", "runbook"):
         for name in sorted(placeholders_of(getattr(written, key))):
             needed = PLACEHOLDERS.get(name, "")
-            if not has[needed]:
+            if name in QUANTITY_INDEX and written.group is not None:
+                problem = f"{{{name}}} has nothing to say: a group has no reading of its own"
+                _fault(reader, written, key, problem, "leave it out, or say {value}")
+            elif not has[needed]:
                 problem = f"{{{name}}} has nothing to say: the rule has no {needed}"
                 _fault(reader, written, key, problem, f"leave it out, or add {needed}:")
 

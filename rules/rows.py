@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from contracts.quantities import QUANTITIES
-from contracts.rulebook import Inhibition, Level, RuleCard
+from contracts.rulebook import PLACEHOLDERS, Inhibition, Level, RuleCard
 from rules.durations import duration_text
 from rules.expr.composed import During
 from rules.expr.plan import (
@@ -25,7 +25,7 @@ from rules.expr.plan import (
 from rules.lasting import keep_of
 from rules.quieting import without_telling
 from rules.ruleset import Rule, digest
-from rules.schema import MISSING_PART, WrittenRule
+from rules.schema import MISSING_PART, WrittenRule, placeholders_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +177,14 @@ def _card(written: WrittenRule, asked: Sequence[Question], levels: tuple[Level, 
         late=written.late,
         flapping=written.flapping is not None,
         detectors=_detectors(asked),
+        tells=_tells(written),
     )
+
+
+def _tells(written: WrittenRule) -> tuple[str, ...]:
+    texts = (written.title, written.reason, written.runbook)
+    named = {name for text in texts for name in placeholders_of(text)}
+    return tuple(sorted(named - PLACEHOLDERS.keys()))
 
 
 def _detectors(asked: Sequence[Question]) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from datetime import date
 import yaml
 
 from contracts.groups import KINDS, GroupKind
-from contracts.quantities import FAMILIES
+from contracts.quantities import FAMILIES, QUANTITY_INDEX
 from contracts.rulebook import PLACEHOLDERS, Inhibition, Late, Text
 from rules.document import Reader
 from rules.durations import parse_duration
@@ -304,9 +304,10 @@ def _text(reader: Reader, node: yaml.Node, path: str) -> Text:
             reader.fault(node, f"{path}.{word}", f"{word} is missing", "say it in zh and in en")
     for language, text in said.items():
         for name in _PLACEHOLDER.findall(text):
-            if name not in PLACEHOLDERS:
+            if name not in PLACEHOLDERS and name not in QUANTITY_INDEX:
                 problem = f"unknown placeholder {{{name}}}"
-                reader.fault(node, f"{path}.{language}", problem, suggest(name, PLACEHOLDERS))
+                known = (*PLACEHOLDERS, *QUANTITY_INDEX)
+                reader.fault(node, f"{path}.{language}", problem, suggest(name, known))
         if "{" in _PLACEHOLDER.sub("", text) or "}" in _PLACEHOLDER.sub("", text):
             reader.fault(node, f"{path}.{language}", "a brace stands alone", "write {value}")
     return Text(zh=said.get("zh", ""), en=said.get("en", ""))

@@ -17,16 +17,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from contracts.alert_data import AlertChange, ModelRef
 from contracts.alerts import AlertEvent, Phase, alert_id
+from contracts.batch import TaggedBatch
 from contracts.directory import DeviceDirectory
 from contracts.messages import OperatorCommand
 from contracts.rulebook import RuleCard
 from contracts.transitions import COLUMNS, Change, TransitionBatch
 from dispatch.alert import Alert, Evidence, pack, unpack
+from dispatch.beside import Beside
 from dispatch.envelope import rings
 from dispatch.lifecycle.book import Book, notices
 from dispatch.lifecycle.subjects import (
@@ -66,6 +69,7 @@ class Lifecycle:
         self._directory = directory
         self._book = Book(cards)
         self._rules = Succession(cards, directory, self._book)
+        self._beside = Beside(cards, directory)
         self._verdicts: dict[str, str] = {}
 
     @property
@@ -84,12 +88,20 @@ class Lifecycle:
 
     # Changes of rule instances
 
-    def apply(self, transitions: TransitionBatch, mark_ms: int | None = None) -> list[AlertEvent]:
+    def apply(
+        self,
+        transitions: TransitionBatch,
+        mark_ms: int | None = None,
+        *,
+        heard: TaggedBatch | None = None,
+    ) -> list[AlertEvent]:
         """The events of the changes, in their order.
 
         mark_ms: when the time mark was accepted at which they became known; None = rows said them.
-        Behind them comes what an ended inhibitor lets go by then.
+        Behind them comes what an ended inhibitor lets go by then. heard: all accepted rows among
+        which those are.
         """
+        self._beside.hear(heard)
         events = self._apply(transitions, mark_ms)
         if mark_ms is not None:
             events += self._book.pass_on()
@@ -123,7 +135,7 @@ class Lifecycle:
         change = Change(int(row["change"]))
         at_ms = int(row["at_ms"])
         if change in (Change.RAISED, Change.AGAIN):
-            evidence = evidence_of(card, row, "raised" if alert is None else "again")
+            evidence = self._decided(card, row, "raised" if alert is None else "again")
             if alert is None:
                 return self._raise(card, about, row, evidence)
             return self._repeat_or_again(alert, change, row, evidence)
@@ -131,7 +143,7 @@ class Lifecycle:
             self._book.counts[f"{change.name.lower()}_without_alert"] += 1
             return []
         if change is Change.CLEARED:
-            return self._clear(alert, at_ms, evidence_of(card, row, "cleared"))
+            return self._clear(alert, at_ms, self._decided(card, row, "cleared"))
         if change is Change.LEVEL:
             return self._level(alert, row)
         return self._set_unknown(alert, change is Change.UNKNOWN, row)
@@ -219,18 +231,25 @@ class Lifecycle:
                         alert,
                         "updated",
                         row,
-                        evidence_of(self._rules.cards[int(row["rule"])], row, "again"),
+                        self._decided(self._rules.cards[int(row["rule"])], row, "again"),
                     )
                 ]
         self._stand(alert, row)
         card = self._rules.cards[int(row["rule"])]
-        alert.why, alert.models = evidence_of(card, row, "level"), self._models_of(card)
+        alert.why, alert.models = self._decided(card, row, "level"), self._models_of(card)
         if rises:
             alert.acknowledged = False
         at_ms, calls = int(row["at_ms"]), rises and rings(alert)
         return [
             self._book.tell(alert, "updated", "level", at_ms, notify=calls, severity_before=before)
         ]
+
+    def _decided(self, card: RuleCard, row: dict[str, int | float], decided: str) -> Evidence:
+        evidence = evidence_of(card, row, decided)
+        if not card.tells:
+            return evidence
+        place = int(row["device"]), int(row["position"]), int(row["row"])
+        return msgspec.structs.replace(evidence, beside=self._beside.at(card.tells, *place))
 
     def _models_of(self, card: RuleCard) -> tuple[ModelRef, ...]:
         known = self._models
@@ -306,10 +325,13 @@ class Lifecycle:
     def change_rules(self, change: RulesChange) -> None:
         """From now on transitions come from two rule sets; see `RulesChange`."""
         self._rules.change(change)
+        self._beside.want(self._rules.cards)
 
     def end_change(self) -> list[AlertEvent]:
         """All devices are with the new rules. What was held back is looked at again."""
-        return self._rules.end()
+        events = self._rules.end()
+        self._beside.want(self._rules.cards)
+        return events
 
     def settle_moved(
         self, moved: Callable[[str], bool], goes_on: Callable[[Alert, RuleCard], bool]
@@ -324,7 +346,8 @@ class Lifecycle:
     # Snapshots
 
     def snapshot(self) -> bytes:
-        return pack(self._book.state(tuple(self._verdicts.items())))
+        state = self._book.state(tuple(self._verdicts.items()))
+        return pack(msgspec.structs.replace(state, beside=self._beside.state()))
 
     def restore(self, blob: bytes, remap: NDArray[np.int32] | None = None) -> None:
         """Carry on from a snapshot. Raises `SnapshotRefused`.
@@ -338,6 +361,7 @@ class Lifecycle:
         if snapshot.version == 1:
             self._find_places()
         self._book.restore(snapshot)
+        self._beside.restore(snapshot.beside)
         self._verdicts = dict(snapshot.verdicts)
 
     def _find_places(self) -> None:

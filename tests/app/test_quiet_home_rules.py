@@ -125,17 +125,21 @@ def test_the_rules_ring_exactly_when_the_detector_says_so(registry: Registry) ->
     operator, scores, records = stream()
     engine = Engine(registry, load_rules(SHIPPED))
     came: set[tuple[str, str, int, int]] = set()
+    reasons: set[str] = set()
     for event in engine.step(records).events:
         data = event.data
         rule, severity = data["rule"]["id"], data["severity"]
         rises = event.type.endswith(".raised") or severity < data.get("severity_before", 0)
         if rises and rule.startswith(("elderly.quiet", "elderly.away_long")):
             at = round(datetime.fromisoformat(event.time).timestamp() * 1000)
+            reasons.add(data["reason"]["en"])
             came.add((data["device"], rule, severity, at))
     wanted = expected(operator.layout.homes, scores)
     assert {(rule, severity) for _, rule, severity, _ in wanted} == {
         rule_of(cause) for cause in list(Cause)[1:]
     }
     assert came == wanted
+    assert {said for said in reasons if "{" in said} == set()
+    assert any("nothing has moved for" in said and "19 end within" in said for said in reasons)
     nobody_goes = {"mute", "washing", "water-only"}
     assert not [one for one in came if one[0] in nobody_goes and one[2] == 2]
