@@ -11,9 +11,10 @@ Positions count records from 1; a bundle's position is that of its first record.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 from contracts.rejects import Reason, Refused
 
@@ -27,6 +28,9 @@ class RecordKind(IntEnum):
     MARK = 4  # time mark; no payload
     COMMAND = 5  # payload: OperatorCommand JSON
     INSTALLED = 6  # payload: Installed JSON; content is kept under its hash
+
+
+_KINDS = frozenset(RecordKind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +56,46 @@ def encode_bundle(records: Iterable[LogRecord]) -> bytes:
     return b"".join(parts)
 
 
+class UnknownRecord(NamedTuple):
+    """A record of a kind that this version doesn't know. nth: its place in the bundle."""
+
+    nth: int
+    kind: int
+    source: bytes
+    payload: bytes
+
+
 def decode_bundle(data: bytes, first_position: int) -> list[LogRecord]:
     """The records of a bundle. Raises `Refused`: a log of ours that doesn't decode is damaged."""
+    records, unknown = decode_known(data, first_position)
+    for one in unknown[:1]:
+        raise Refused(Reason.BAD_STRUCTURE, field="bundle", detail=f"{one.kind} is no kind")
+    return records
+
+
+def decode_known(data: bytes, first_position: int) -> tuple[list[LogRecord], list[UnknownRecord]]:
+    """The same for a log that others write: records of later versions stand for themselves.
+
+    Positions count those too. Raises `Refused`.
+    """
     records: list[LogRecord] = []
+    unknown: list[UnknownRecord] = []
+    for nth, (kind, accepted_ms, source, payload) in enumerate(_frames(data)):
+        if kind not in _KINDS:
+            unknown.append(UnknownRecord(nth, kind, source, payload))
+            continue
+        try:
+            name = source.decode()
+        except UnicodeDecodeError as error:
+            raise Refused(Reason.BAD_STRUCTURE, field="bundle", detail=str(error)[:80]) from None
+        records.append(
+            LogRecord(RecordKind(kind), accepted_ms, name, payload, first_position + nth)
+        )
+    return records, unknown
+
+
+def _frames(data: bytes) -> Iterator[tuple[int, int, bytes, bytes]]:
+    """(kind, accepted_ms, source, payload) of each."""
     at = 0
     while at < len(data):
         if at + _HEAD.size > len(data):
@@ -64,14 +105,5 @@ def decode_bundle(data: bytes, first_position: int) -> list[LogRecord]:
         end = at + source_length + length
         if end > len(data):
             raise Refused(Reason.TRUNCATED, field="bundle", detail=f"at byte {at}")
-        try:
-            known = RecordKind(kind)
-            source = data[at : at + source_length].decode()
-        except ValueError as error:
-            raise Refused(Reason.BAD_STRUCTURE, field="bundle", detail=str(error)[:80]) from None
-        payload = data[at + source_length : end]
-        records.append(
-            LogRecord(known, accepted_ms, source, payload, first_position + len(records))
-        )
+        yield kind, accepted_ms, data[at : at + source_length], data[at + source_length : end]
         at = end
-    return records

@@ -24,7 +24,7 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
-from contracts.log import LogRecord, RecordKind, decode_bundle
+from contracts.log import LogRecord, RecordKind, UnknownRecord, decode_known
 from contracts.messages import Installed, OperatorCommand, Resend
 from contracts.rejects import Reason, Refused, Reject
 from ingest.completeness import HOUR_MS, Hour, judge, summed
@@ -166,10 +166,12 @@ class PartitionLog:
                 continue
             if bundle.offset != self.offset + 1:
                 raise OffsetsMissing(self.offset + 1, bundle.offset)
-            records = self._decoded(bundle, taken)
+            records, unknown = self._decoded(bundle, taken)
             taken.waits_for = self._not_ready(records)
             if taken.waits_for is not None:
                 break
+            for stranger in unknown:
+                self._refuse_unknown(bundle, stranger, taken)
             for record in records:
                 self._pass(bundle, record, taken)
             self.offset = bundle.offset
@@ -181,19 +183,26 @@ class PartitionLog:
         one, of a log that was made anew."""
         self.offset = offset - 1
 
-    def _decoded(self, bundle: Bundle, taken: Taken) -> list[LogRecord]:
+    def _decoded(self, bundle: Bundle, taken: Taken) -> tuple[list[LogRecord], list[UnknownRecord]]:
         """Without positions yet: instead each has its place in the bundle."""
         why = self.undecidable.get((bundle.offset, -1))
         if bundle.value is None or why is not None:
             reason = Reason.BAD_STRUCTURE if why is None else Reason.UNDECIDABLE
             reject = Reject(reason=reason, field="bundle", detail=why or "no value")
             self._refuse(bundle, -1, "", reject, bundle.value or b"", taken)
-            return []
+            return [], []
         try:
-            return decode_bundle(bundle.value, 0)
+            return decode_known(bundle.value, 0)
         except Refused as refused:
             self._refuse(bundle, -1, "", refused.reject, bundle.value, taken)
-            return []
+            return [], []
+
+    def _refuse_unknown(self, bundle: Bundle, record: UnknownRecord, taken: Taken) -> None:
+        """A newer version has written it: the rest of its bundle goes on."""
+        detail = f"records of kind {record.kind} are of a newer version"
+        reject = Reject(reason=Reason.BAD_VERSION, field="kind", detail=detail)
+        source = record.source.decode(errors="replace")
+        self._refuse(bundle, record.nth, source, reject, record.payload, taken)
 
     def _not_ready(self, records: list[LogRecord]) -> Installed | None:
         for record in records:

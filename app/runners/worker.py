@@ -297,7 +297,13 @@ class Worker:
 
         async def fetch(name: str) -> bytes:
             while True:
-                content = await read_content(reader, topic, await index.there(name), name)
+                try:
+                    content = await read_content(reader, topic, await index.there(name), name)
+                except (admin.KafkaError, OSError, TimeoutError) as error:
+                    # Its partition stands meanwhile, and says so.
+                    self._logger.error("a content can't be read", content=name, why=str(error))
+                    await asyncio.sleep(TURN_S)
+                    continue
                 if content is not None:
                     return content
                 self._logger.error("a content isn't what its hash says", content=name)

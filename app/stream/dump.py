@@ -18,7 +18,7 @@ from app.stream.partition import ContentMissing, prover
 from app.stream.ranges import RangeReader
 from app.stream.records import BadRecord, decode_letter
 from app.stream.settings import StreamSettings
-from contracts.log import LogRecord, RecordKind, decode_bundle
+from contracts.log import LogRecord, RecordKind, decode_known
 from contracts.messages import Installed
 from contracts.rejects import Reason, Refused
 from ingest.log.dump import Dumped, DumpWriter
@@ -133,6 +133,6 @@ async def _named(reader: RangeReader, at: TopicPartition, end: int) -> AsyncIter
 
 def _decoded(value: bytes) -> list[LogRecord]:
     try:
-        return decode_bundle(value, 0)
+        return decode_known(value, 0)[0]
     except Refused:
         return []

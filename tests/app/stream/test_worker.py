@@ -10,18 +10,20 @@ import pytest
 
 from app.content import content_hash
 from app.stream.records import decode_letter, decode_pulse
+from contracts.alerts import timestamp
 from contracts.log import LogRecord, encode_bundle
 from ingest.log import LogReader, SqliteLog
 from ingest.log.dump import write_dump
 from ingest.partition import Bundle, PartitionLog
 from tests.app.stream.cluster import Cluster, until
-from tests.app.stream.town import Cell, S, installed, joined, mark, rules
+from tests.app.stream.town import Cell, S, changed_rules, coming, installed, joined, mark, rules
 from tests.torture.processes import gridwarden
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
 
 T0 = 1_767_225_600_000
 SPAN_MS = 180 * S
+CHANGE_MS = T0 + SPAN_MS // 2 + 5 * S
 PARTITIONS = 8
 WAIT_S = 180.0
 """Machines that do much else are slow."""
@@ -37,6 +39,7 @@ def said(cell: Cell) -> list[LogRecord]:
     for seq, start in enumerate(range(T0, T0 + SPAN_MS, 2 * S), 1):
         found += cell.packs(start, start + 2 * S, seq)
     found += [mark(at) for at in range(T0, T0 + SPAN_MS + 130 * S, 2 * S)]
+    found.append(coming(T0 + SPAN_MS // 2 + 1, changed_rules(), CHANGE_MS))
     return sorted(found, key=lambda record: record.accepted_ms)
 
 
@@ -47,7 +50,7 @@ def on_one_box(folder: Path, cells: list[Cell]) -> list[bytes]:
     value = encode_bundle([*heads(cells), *merged])
     records = PartitionLog().take([Bundle(0, 1 << 60, value)]).records
     with closing(SqliteLog(folder / "log")) as log:
-        for content in (rules(), joined(cells)):
+        for content in (rules(), changed_rules(), joined(cells)):
             log.put_content(content_hash(content), content)
         assert log.commit(records) == records
     with closing(LogReader(folder / "log")) as reader:
@@ -65,7 +68,8 @@ def test_three_workers_decide_what_one_box_decides(
     tmp_path: Path, kafka: str, topic_prefix: str, cells: list[Cell]
 ) -> None:
     cluster = Cluster(tmp_path, kafka, topic_prefix, partitions=PARTITIONS, worker="marks = false")
-    cluster.publish([rules(), *(joined([cell]) for cell in cells)])
+    contents = [rules(), changed_rules(), *(joined([cell]) for cell in cells)]
+    cluster.publish(contents)
     for cell in cells:
         records = [*heads([cell]), *said(cell)]
         # Bundles of changing sizes, and what a bridge sends again after a fault.
@@ -85,6 +89,13 @@ def test_three_workers_decide_what_one_box_decides(
         assert set(alerts) == set(replayed)
         assert set(alerts) == set(on_one_box(tmp_path, cells))
         assert len(set(alerts)) > 100
+        # Rules changed at one event time in all partitions.
+        changes = [
+            event["time"] for event in map(json.loads, set(alerts))
+            if event["data"]["change"] in ("rule_changed", "rule_removed")
+        ]  # fmt: skip
+        assert changes
+        assert set(changes) == {timestamp(CHANGE_MS)}
         letters = [decode_letter(one.value) for one in cluster.read("letters")]
         ends = cluster.ends()
         poison = [(one.partition, one.offset, one.reason, one.payload) for one in letters]

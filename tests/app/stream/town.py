@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 
 import msgspec
 
-from app.content import content_hash, pack_files, pack_rules, shipped_rules
+from app.content import content_hash, pack_files, pack_rules, read_rule_files, shipped_rules
 from contracts.log import LogRecord, RecordKind
 from contracts.messages import GatewayStatus, Installed
 from contracts.pack import Pack, PackHeader, boot_text, encode
@@ -31,6 +31,17 @@ GATEWAYS = 2
 @cache
 def rules() -> bytes:
     return pack_rules(shipped_rules())
+
+
+@cache
+def changed_rules() -> bytes:
+    """Other severities and limits, and a family's rules gone."""
+    changed = {
+        name: text.replace("\n    severity: 3", "\n    severity: 2").replace("0.07 MPa", "0.08 MPa")
+        for name, text in read_rule_files(shipped_rules()).items()
+        if name != "ebike.yml"
+    }
+    return pack_files({name: text.encode() for name, text in changed.items()})
 
 
 @dataclass(frozen=True)
@@ -119,6 +130,14 @@ def joined(cells: list[Cell]) -> bytes:
 
 def installed(at_ms: int, what: str, content: bytes) -> LogRecord:
     told = Installed(what=what, hash=content_hash(content), active_ms=at_ms)  # type: ignore[arg-type]
+    return LogRecord(RecordKind.INSTALLED, at_ms, "", msgspec.json.encode(told))
+
+
+def coming(at_ms: int, content: bytes, activate_ms: int) -> LogRecord:
+    """Rules that come into force at an event time."""
+    told = Installed(
+        what="rules", hash=content_hash(content), active_ms=at_ms, activate_ms=activate_ms
+    )
     return LogRecord(RecordKind.INSTALLED, at_ms, "", msgspec.json.encode(told))
 
 
