@@ -15,8 +15,8 @@ from app.cli.trained import keep
 def falling(
     out: Annotated[Path, typer.Option(help="folder for falling.onnx and manifest.json")],
     seed: Annotated[int, typer.Option(min=0, help="the same seed gives the same scenes")] = 1,
-    scenes: Annotated[int, typer.Option(min=2, help="scenes to learn from")] = 100,
-    choose: Annotated[int, typer.Option(min=2, help="scenes to choose the threshold by")] = 60,
+    scenes: Annotated[int, typer.Option(min=2, help="scenes to learn from")] = 64,
+    choose: Annotated[int, typer.Option(min=2, help="scenes to choose the threshold by")] = 30,
     seconds: Annotated[float, typer.Option(min=5, help="of each scene")] = 30.0,
     small: Annotated[bool, typer.Option("--small", help="640x360: to try the way, not to use")] = (
         False

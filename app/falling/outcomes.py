@@ -62,9 +62,8 @@ def judge(
     """The detector over the scene's tracklets, as they came."""
     batch = watched.tracklets
     scores = detector.scores(batch) if len(batch) else np.empty(0)
-    events = Collected().with_told(detector.on_tracklets(batch)).events
     rows = np.flatnonzero(scores >= EVENT)
-    of = _event_of(events, batch, rows)
+    events, of = _events(detector, batch, rows)
     told: dict[int, set[int]] = {}
     owned: set[int] = set()
     for row, event in zip(rows.tolist(), of.tolist(), strict=True):
@@ -91,16 +90,18 @@ def judge(
     )  # fmt: skip
 
 
-def _event_of(
-    events: tuple[Event, ...], batch: TrackletBatch, rows: NDArray[np.intp]
-) -> NDArray[np.int64]:
-    """The event that each of these tracklets lies in."""
-    end = batch.start_ms + batch.dt_us[batch.first + batch.count - 1] // 1000
-    found = np.full(len(rows), -1, np.int64)
-    for n, event in enumerate(events):
-        inside = (batch.start_ms[rows] >= event.start_ms) & (end[rows] <= event.end_ms)
-        found[inside] = n
-    return found
+def _events(
+    detector: FallingObjects, batch: TrackletBatch, rows: NDArray[np.intp]
+) -> tuple[tuple[Event, ...], NDArray[np.int64]]:
+    """Events as last known, and the one that each of these tracklets went into."""
+    known = Collected()
+    into = []
+    for row in rows:
+        known = known.with_told(detector.on_tracklets(batch.take(np.array([row]))))
+        into.append(detector.into)
+    number = {(event.camera, event.first): n for n, event in enumerate(known.events)}
+    of = [number.get(one, -1) if one is not None else -1 for one in into]
+    return known.events, np.array(of, np.int64)
 
 
 def _throw(

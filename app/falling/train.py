@@ -22,8 +22,12 @@ from app.falling.glides import glides
 from app.falling.scenes import VERSION, Part, Recipe
 from app.falling.session import session
 from app.falling.shelf import Job, Shelf
-from detectors.falling.features import NAMES, describe
+from app.falling.variants import pieces
+from contracts.tracklets import TrackletBatch
+from detectors.falling.features import NAMES, describe, may_have_fallen
 from detectors.falling.manifest import FORMAT, Manifest
+
+Ints = NDArray[np.int64]
 
 PACKAGES = ("av", "numpy", "onnx", "opencv-python-headless", "scikit-learn", "skl2onnx")
 BUSY, LIVELY = 5.0, 2.0
@@ -31,10 +35,15 @@ BUSY, LIVELY = 5.0, 2.0
 are what is to be learned."""
 SPACING_S = 0.9
 """Between two throws of a scene to learn from: a minute of picture costs the same however many."""
+WHOLE_S, WHOLE_POINTS, WHOLE_DROP = 0.4, 8, 0.04
+"""A thrown thing's tracklet that is shorter is left out: it looks like anything, and the throw has
+better ones. drop: share of the picture's height."""
+PIECES_OF_OTHERS, PIECES_OF_THROWN = 3, 2
+FOLDS = 3
 PARITY = 1e-4
 """By how much the exported model's probabilities may differ from the trees'."""
-FALSE_SHARE = 0.002
-"""Of the distractors' tracklets in the part for choosing that may pass the threshold."""
+FALSE_EACH_HOUR = 0.5
+"""False events of an ordinary hour that the threshold is chosen for; the promise is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,23 +52,38 @@ class Plan:
     have none."""
 
     seed: int = 1
-    scenes: int = 100
-    choose: int = 60
+    scenes: int = 64
+    choose: int = 30
     seconds: float = 30.0
     width: int = 1280
     height: int = 720
     glides: int = 1500
-    trees: int = 120
+    trees: int = 160
     depth: int = 4
 
 
 @dataclass(frozen=True, slots=True)
+class Seen:
+    """Tracklets of scenes. owner: int64[n], the thrown thing, -1 = none. scene: int64[n], number
+    of the scene. hours: without throws, as ordinary ones would be."""
+
+    tracklets: TrackletBatch
+    owner: Ints
+    scene: Ints
+    hours: float
+
+    @property
+    def thrown(self) -> NDArray[np.bool_]:
+        return np.asarray(self.owner >= 0)
+
+
+@dataclass(frozen=True, slots=True)
 class Sample:
-    """x: float32[n, features]. y: bool[n], whether thrown. scene: int64[n]."""
+    """x: float32[n, features]. y: bool[n], whether thrown. scene: int64[n], -1 = of none."""
 
     x: NDArray[np.float32]
     y: NDArray[np.bool_]
-    scene: NDArray[np.int64]
+    scene: Ints
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,24 +94,16 @@ class Trained:
     parity: float
 
 
-def gather(plan: Plan, part: Part, count: int, shelf: Shelf) -> Sample:
+def gather(plan: Plan, part: Part, count: int, shelf: Shelf) -> Seen:
     """Tracklets of scenes, calibrated and not in turns."""
-    xs, ys, scenes = [np.empty((0, len(NAMES)), np.float32)], [np.empty(0, bool)], []
-    for number, (_, seen) in enumerate(shelf.watched(_jobs(plan, part, count))):
-        xs.append(describe(seen.tracklets).matrix)
-        ys.append(seen.owner >= 0)
+    batches, owners, scenes, hours = [], [np.empty(0, np.int64)], [], 0.0
+    for number, (job, seen) in enumerate(shelf.watched(_jobs(plan, part, count))):
+        batches.append(seen.tracklets)
+        owners.append(seen.owner)
         scenes += [number] * len(seen.owner)
-    return Sample(np.concatenate(xs), np.concatenate(ys), np.array(scenes, np.int64))
-
-
-def with_glides(plan: Plan, sample: Sample) -> Sample:
-    """The sample, and things that come down without speeding up."""
-    x = describe(glides(plan.glides, plan.seed)).matrix
-    return Sample(
-        np.concatenate([sample.x, x]),
-        np.concatenate([sample.y, np.zeros(len(x), bool)]),
-        np.concatenate([sample.scene, np.full(len(x), -1)]),
-    )
+        hours += 0.0 if job.recipe.throws else plan.seconds * BUSY / 3600
+    owner = np.concatenate(owners)
+    return Seen(TrackletBatch.join(batches), owner, np.array(scenes, np.int64), hours)
 
 
 def _jobs(plan: Plan, part: Part, count: int) -> Iterator[Job]:
@@ -107,45 +123,70 @@ def _jobs(plan: Plan, part: Part, count: int) -> Iterator[Job]:
         yield Job(recipe, calibrated=number % 4 < 2, limited=False)
 
 
+def sample(plan: Plan, seen: Seen) -> Sample:
+    """What is learned from: tracklets, pieces of them, and things that come down without speeding
+    up."""
+    xs, ys, scenes = [describe(seen.tracklets).matrix], [seen.thrown], [seen.scene]
+    for thrown, each, least in ((False, PIECES_OF_OTHERS, 0.0), (True, PIECES_OF_THROWN, 0.5)):
+        rows = np.flatnonzero(seen.thrown == thrown)
+        more = pieces(seen.tracklets.take(rows), each, least, plan.seed)
+        xs.append(describe(more.tracklets).matrix)
+        ys.append(np.full(len(more.of), thrown))
+        scenes.append(seen.scene[rows][more.of])
+    gliding = describe(glides(plan.glides, plan.seed)).matrix
+    x, y = np.concatenate([*xs, gliding]), np.concatenate([*ys, np.zeros(len(gliding), bool)])
+    scene = np.concatenate([*scenes, np.full(len(gliding), -1)])
+    kept = ~y | _is_whole(x)
+    return Sample(x[kept], y[kept], scene[kept])
+
+
+def _is_whole(x: NDArray[np.float32]) -> NDArray[np.bool_]:
+    column = dict(zip(NAMES, x.T, strict=True))
+    return np.asarray(
+        (column["seconds"] >= WHOLE_S)
+        & (column["points"] >= WHOLE_POINTS)
+        & (column["drop"] >= WHOLE_DROP)
+    )
+
+
 def train(plan: Plan, shelf: Shelf) -> Trained:
     """Scenes, model, threshold, manifest."""
-    learned = with_glides(plan, gather(plan, Part.TRAIN, plan.scenes, shelf))
-    chosen = gather(plan, Part.CHOOSE, plan.choose, shelf)
-    return fit(plan, learned, chosen)
+    learned = gather(plan, Part.TRAIN, plan.scenes, shelf)
+    return fit(plan, learned, gather(plan, Part.CHOOSE, plan.choose, shelf))
 
 
-def fit(plan: Plan, learned: Sample, chosen: Sample) -> Trained:
-    """The model of gathered tracklets."""
-    model = GradientBoostingClassifier(
-        n_estimators=plan.trees,
-        max_depth=plan.depth,
-        learning_rate=0.1,
-        min_samples_leaf=8,
-        subsample=0.8,
-        init="zero",
-        random_state=plan.seed,
-    )
-    # Both kinds weigh the same, however many of each there are.
-    share = learned.y.mean()
-    weights = np.where(learned.y, 0.5 / share, 0.5 / (1 - share))
-    model.fit(learned.x, learned.y, sample_weight=weights)
-    p = model.predict_proba(chosen.x)[:, 1]
-    threshold = choose_threshold(p, chosen.y)
+def fit(plan: Plan, learned: Seen, chosen: Seen) -> Trained:
+    """The model of gathered tracklets. Its threshold is chosen by scenes that it didn't learn from:
+    those of the part for choosing, and those of each fold by a model of the other folds."""
+    material = sample(plan, learned)
+    model = _trees(plan, material)
+    x, x_chosen = describe(learned.tracklets).matrix, describe(chosen.tracklets).matrix
+    apart = _by_the_other_folds(plan, material, x, learned.scene)
+    p = np.concatenate([apart, model.predict_proba(x_chosen)[:, 1]])
+    may = [may_have_fallen(describe(seen.tracklets)) for seen in (learned, chosen)]
+    p = np.where(np.concatenate(may), p, 0.0)
+    owner = np.concatenate([learned.owner, chosen.owner])
+    scene = np.concatenate([learned.scene, chosen.scene + plan.scenes])
+    empty = ~np.isin(scene, np.unique(scene[owner >= 0]))
+    hours = learned.hours + chosen.hours
+    threshold = choose_threshold(p[empty], hours)
     data = exported(model)
     # What runs is the exported model: it must say what the trees say.
-    seen = np.concatenate([learned.x, chosen.x])
+    seen = np.concatenate([material.x, x_chosen])
     parity = float(np.abs(session(data)(seen) - model.predict_proba(seen)[:, 1]).max())
     if parity > PARITY:
         raise ValueError(f"the exported model is off by {parity:.2g}")
+    throws = np.unique(np.stack([scene, owner], 1)[owner >= 0], axis=0)
+    found = np.unique(np.stack([scene, owner], 1)[(owner >= 0) & (p >= threshold)], axis=0)
     metrics = {
-        "learned_thrown": float(learned.y.sum()),
-        "learned_others": float((~learned.y).sum()),
-        "chosen_thrown": float(chosen.y.sum()),
-        "chosen_others": float((~chosen.y).sum()),
-        "chosen_recall": float((p[chosen.y] >= threshold).mean()) if chosen.y.any() else 0.0,
-        "chosen_false_share": float((p[~chosen.y] >= threshold).mean())
-        if not chosen.y.all()
-        else 0.0,
+        "learned_thrown": float(learned.thrown.sum()),
+        "learned_others": float((~learned.thrown).sum()),
+        "chosen_thrown": float(chosen.thrown.sum()),
+        "chosen_others": float((~chosen.thrown).sum()),
+        "throws_apart": float(len(throws)),
+        "throws_found_apart": len(found) / max(len(throws), 1),
+        "hours_apart": hours,
+        "false_apart": float((p[empty] >= threshold).sum()),
     }
     training: dict[str, Any] = {
         "data": f"generated scenes, version {VERSION}; no recorded picture",
@@ -165,12 +206,46 @@ def fit(plan: Plan, learned: Sample, chosen: Sample) -> Trained:
     return Trained(data, text, metrics, parity)
 
 
-def choose_threshold(p: NDArray[np.float64], thrown: NDArray[np.bool_]) -> float:
-    """The least that lets at most `FALSE_SHARE` of the others pass, from 0.3 to 0.98."""
-    others = np.sort(p[~thrown])[::-1]
-    allowed = int(len(others) * FALSE_SHARE)
+def _trees(plan: Plan, material: Sample) -> GradientBoostingClassifier:
+    model = GradientBoostingClassifier(
+        n_estimators=plan.trees,
+        max_depth=plan.depth,
+        learning_rate=0.12,
+        min_samples_leaf=8,
+        subsample=0.4,
+        max_features=10,
+        init="zero",
+        random_state=plan.seed,
+    )
+    # Both kinds weigh the same, however many of each there are.
+    share = material.y.mean()
+    weights = np.where(material.y, 0.5 / share, 0.5 / (1 - share))
+    return model.fit(material.x, material.y, sample_weight=weights)
+
+
+def _by_the_other_folds(
+    plan: Plan, material: Sample, x: NDArray[np.float32], scene: Ints
+) -> NDArray[np.float64]:
+    """What a model says of each tracklet that learned nothing from its scene. Scenes with throws
+    and without come in turns, so that a pair of them is in one fold."""
+    p = np.zeros(len(x))
+    for fold in range(FOLDS):
+        out = scene // 2 % FOLDS == fold
+        kept = (material.scene < 0) | (material.scene // 2 % FOLDS != fold)
+        if not out.any():
+            continue
+        part = Sample(material.x[kept], material.y[kept], material.scene[kept])
+        if 0 < part.y.sum() < len(part.y):
+            p[out] = _trees(plan, part).predict_proba(x[out])[:, 1]
+    return p
+
+
+def choose_threshold(p: NDArray[np.float64], hours: float) -> float:
+    """The least that lets `FALSE_EACH_HOUR` pass of what was seen without throws, 0.5 to 0.98."""
+    others = np.sort(p)[::-1]
+    allowed = int(hours * FALSE_EACH_HOUR)
     least = float(others[allowed]) + 1e-3 if len(others) > allowed else 0.5
-    return float(np.clip(least, 0.3, 0.98))
+    return float(np.clip(least, 0.5, 0.98))
 
 
 def exported(model: GradientBoostingClassifier) -> bytes:

@@ -15,6 +15,12 @@ from contracts.tracklets import TrackletBatch, Trait
 
 GRAVITY_STOREYS = 9.81 / 3.0
 """Free fall in storeys a second squared, at 3 m a storey."""
+LEAST_STOREYS = 0.8
+"""What came down less far is no event, however well it fell: rules ask from one storey on, and
+pieces of lifts, leaves and laundry are short (a proposal)."""
+MOST_GAIN = 5.0
+"""Storeys a second squared, where a camera file gives storeys: 1.5 times free fall. Nothing that is
+let go gains more; what does is a bird, an insect near the lens, or two things taken for one."""
 NAMES = (
     "seconds", "points", "points_per_s", "drop", "drop_storeys", "across_per_drop", "down_share",
     "rise_share", "gain", "gain_storeys", "gain_2", "speed_start", "speed_end", "speed_end_storeys",
@@ -51,6 +57,13 @@ class Features:
 
     matrix: NDArray[np.float32]
     fall: Fall
+
+
+def may_have_fallen(features: Features) -> NDArray[np.bool_]:
+    """bool[n]: whether it came down far enough, and no faster than gravity allows."""
+    column = dict(zip(NAMES, features.matrix.T, strict=True))
+    too_fast = (column["calibrated"] > 0) & (column["gain_storeys"] > MOST_GAIN)
+    return np.asarray((features.fall.top - features.fall.bottom >= LEAST_STOREYS) & ~too_fast)
 
 
 def describe(batch: TrackletBatch) -> Features:

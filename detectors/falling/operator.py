@@ -1,9 +1,10 @@
 """The detector: tracklets of many cameras in, falling objects out, each once.
 
 A tracklet whose score reaches the threshold is an event. Another of the same camera that goes on
-at the same time is the same event: a reflection in the glass beside it, or the next piece of a
-track that was lost behind a tree. It changes the event only by making it longer or surer, and
-that is told again under the event's id. So the first word is never held back for a second one.
+at the same time and the same height is the same event: a reflection in the glass beside it, or the
+next piece of a track that was lost behind a tree. It changes the event only by making it longer or
+surer, and that is told again under the event's id. So the first word is never held back for a
+second one.
 
 What another camera of the same building sees at the same moment is the same event too, and isn't
 told a second time, unless the first camera saw too little of it for an alarm.
@@ -20,15 +21,18 @@ from numpy.typing import NDArray
 
 from contracts.batch import ReadingBatch
 from contracts.tracklets import TrackletBatch, Trait
-from detectors.falling.features import describe
+from detectors.falling.features import describe, may_have_fallen
 
 Infer = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """float32[n, features] -> float32[n], the model's output from 0 to 1."""
 
 EVENT = 0.6
 """Scores from here on are events; the shipped rules say the same."""
-TOGETHER_MS = 700
-"""Tracklets of one camera less than this apart are one event (a proposal)."""
+TOGETHER_MS, TOGETHER_STOREYS = 700, 3.0
+"""Tracklets of one camera less than this apart in time, and in height at that time, are one event
+(proposals)."""
+RECENT = 8
+"""Events of a camera that a tracklet may still belong to."""
 BESIDE_MS, BESIDE_STOREYS = 2000, 3.0
 """Events of two cameras of one building are one when they are no farther apart in time (clocks of
 gateways differ) and, where both have camera files, in height (proposals)."""
@@ -71,14 +75,16 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FallingObjects:
-    """State: the last event of each camera. `on_tracklets` takes them in the order of the log."""
+    """State: the last events of each camera. `on_tracklets` takes them in the order of the log."""
 
     def __init__(self, infer: Infer, threshold: float) -> None:
         """threshold: the model's output that is to become a score of 0.6."""
         self._infer = infer
         self._threshold = threshold
-        self._last: dict[str, Event] = {}
+        self._last: dict[str, list[Event]] = {}
         self.beside = 0
+        self.into: tuple[str, int] | None = None
+        """Camera and `first` of the event that the newest tracklet went into."""
 
     def on_tracklets(
         self, batch: TrackletBatch, buildings: Mapping[str, object] | None = None
@@ -100,20 +106,27 @@ class FallingObjects:
 
     def scores(self, batch: TrackletBatch) -> NDArray[np.float64]:
         """Of each tracklet, rounded to thousandths: what differs between machines stays out."""
-        p = self._infer(describe(batch).matrix).astype(np.float64)
-        return rounded_scores(p, self._threshold)
+        features = describe(batch)
+        p = self._infer(features.matrix).astype(np.float64)
+        # What physics rules out the model isn't asked about.
+        return rounded_scores(np.where(may_have_fallen(features), p, 0.0), self._threshold)
 
     def _news(self, one: Event, buildings: Mapping[str, object]) -> Event | None:
         """What is to be told of a tracklet; None when it says nothing new."""
-        last = self._last.get(one.camera)
-        event = self._merged(one)
-        if event is None:
+        known = self._last.setdefault(one.camera, [])
+        at = next((n for n in reversed(range(len(known))) if _goes_on(one, known[n])), len(known))
+        last = known[at] if at < len(known) else None
+        event = one if last is None else _merged(one, last)
+        self.into = event.camera, event.first
+        if last is not None and event.revision == last.revision:
+            # Longer in time, but nothing that a rule or a person would look at.
+            known[at] = event
             return None
-        was_told = event.revision > 0 and last is not None and not last.beside
-        if not (was_told and last is not None and last.is_alarm >= event.is_alarm):
+        if last is None or last.beside or event.is_alarm > last.is_alarm:
             beside = self._neighbour(event, buildings)
             event = msgspec.structs.replace(event, beside=beside)
-        self._last[one.camera] = event
+        known[at : at + 1] = [event]
+        del known[:-RECENT]
         if event.beside:
             self.beside += 1
             return None
@@ -124,47 +137,62 @@ class FallingObjects:
         here = buildings.get(event.camera)
         if here is None:
             return ""
-        for camera, other in self._last.items():
-            if camera == event.camera or other.beside or buildings.get(camera) != here:
+        for camera, others in self._last.items():
+            if camera == event.camera or buildings.get(camera) != here:
                 continue
-            if other.is_alarm >= event.is_alarm and _are_one(event, other):
-                return camera
+            for other in others:
+                told_enough = not other.beside and other.is_alarm >= event.is_alarm
+                if told_enough and _are_one(event, other):
+                    return camera
         return ""
 
-    def _merged(self, one: Event) -> Event | None:
-        """The event with this tracklet in it; None when it says nothing new."""
-        last = self._last.get(one.camera)
-        apart = last is None or (
-            one.start_ms > last.end_ms + TOGETHER_MS or one.end_ms < last.start_ms - TOGETHER_MS
-        )
-        if last is None or apart:
-            return one
-        best = one if (one.storeys, one.score) > (last.storeys, last.score) else last
-        merged = msgspec.structs.replace(
-            best,
-            first=last.first,
-            start_ms=min(one.start_ms, last.start_ms),
-            end_ms=max(one.end_ms, last.end_ms),
-            score=max(one.score, last.score),
-            tracklets=last.tracklets + 1,
-            revision=last.revision + 1,
-            beside=last.beside,
-        )
-        if merged.score == last.score and best is last:
-            # Longer in time, but nothing that a rule or a person would look at.
-            self._last[one.camera] = msgspec.structs.replace(merged, revision=last.revision)
-            return None
-        return merged
-
     def snapshot(self) -> bytes:
-        return msgspec.json.encode(_State(version=VERSION, last=list(self._last.values())))
+        return msgspec.json.encode(
+            _State(version=VERSION, last=[one for known in self._last.values() for one in known])
+        )
 
     def restore(self, blob: bytes) -> None:
         """Raises `ValueError` when the state is of another version."""
         state = msgspec.json.decode(blob, type=_State)
         if state.version != VERSION:
             raise ValueError(f"state of version {state.version}, this is {VERSION}")
-        self._last = {event.camera: event for event in state.last}
+        self._last = {}
+        for event in state.last:
+            self._last.setdefault(event.camera, []).append(event)
+
+
+def _goes_on(one: Event, last: Event) -> bool:
+    """Whether a tracklet is of a known event: about then, and about as high at that moment.
+
+    What is thrown while an earlier thing lands is high up, and another event.
+    """
+    if one.start_ms > last.end_ms + TOGETHER_MS or one.end_ms < last.start_ms - TOGETHER_MS:
+        return False
+    moment = (max(one.start_ms, last.start_ms) + min(one.end_ms, last.end_ms)) / 2
+    return abs(_height(one, moment) - _height(last, moment)) <= TOGETHER_STOREYS
+
+
+def _height(event: Event, at_ms: float) -> float:
+    """Storeys above ground then, as things fall from rest: with the square of the time."""
+    span = max(event.end_ms - event.start_ms, 1)
+    part = min(max((at_ms - event.start_ms) / span, 0.0), 1.0)
+    return event.end_storey + event.storeys * (1.0 - part * part)
+
+
+def _merged(one: Event, last: Event) -> Event:
+    """The event with this tracklet in it; of the same revision when it says nothing new."""
+    best = one if (one.storeys, one.score) > (last.storeys, last.score) else last
+    news = best is one or one.score > last.score
+    return msgspec.structs.replace(
+        best,
+        first=last.first,
+        start_ms=min(one.start_ms, last.start_ms),
+        end_ms=max(one.end_ms, last.end_ms),
+        score=max(one.score, last.score),
+        tracklets=last.tracklets + 1,
+        revision=last.revision + news,
+        beside=last.beside,
+    )
 
 
 def _are_one(one: Event, two: Event) -> bool:

@@ -207,9 +207,19 @@ def test_a_camera_that_saw_enough_for_an_alarm_is_heard_after_one_that_did_not()
 
 @pytest.mark.parametrize(("apart", "events"), [(TOGETHER_MS, 1), (TOGETHER_MS + 1, 2)])
 def test_two_things_apart_in_time_are_two_events(apart: int, events: int) -> None:
-    later = track(number=2, start_ms=T0 + 1400 + apart, seconds=1.6)
+    later = track(number=2, start_ms=T0 + 1400 + apart, seconds=1.6, top=6.8)
     found = told([track(number=1), later])
     assert len(Collected().with_told(found).events) == events
+
+
+def test_what_is_thrown_while_another_lands_is_another_event() -> None:
+    later = [track(number=n, start_ms=T0 + 300 * n, top=10.0 + 4 * n) for n in (1, 2, 3)]
+    found = told([track(), *later])
+    assert [event.first for event in found] == [0, 1, 2, 3]
+    # The next piece of the first one still finds its event.
+    piece = track(number=9, start_ms=T0 + 1450, top=6.5, v=4.0, seconds=1.0)
+    events = Collected().with_told(told([track(), *later, piece])).events
+    assert [(event.first, event.tracklets) for event in events] == [(0, 2), (1, 1), (2, 1), (3, 1)]
 
 
 def test_cameras_are_kept_apart() -> None:
