@@ -11,6 +11,7 @@ from rules.expr.composed import Debounced, During, Sequence
 from rules.expr.plan import (
     Both,
     Truth,
+    asking,
     attributes_of,
     bases_of,
     holds,
@@ -18,6 +19,7 @@ from rules.expr.plan import (
 )
 from rules.expr.syntax import ExpressionError
 from rules.finding import suggest
+from rules.group.judge import is_true_of_none
 from rules.named import Named
 from rules.schedule import Part
 from rules.schema import WrittenRule
@@ -61,6 +63,12 @@ def _of_step(plan: Truth, written: WrittenRule) -> tuple[str, str]:
 _SHORT_FOR = {"first": "keep", "last": "for and clear_for"}
 
 
+_ONE_DEVICE = {
+    "sequence": "write the sequence as a rule of its own, without group",
+    "debounce": "write for:, or debounce: last 30s",
+}
+
+
 def _is_short(written: WrittenRule) -> bool:
     return written.debounce is not None and written.debounce.kind in _SHORT_FOR
 
@@ -79,9 +87,9 @@ def check_composed(written: WrittenRule, when: Truth, fault: Fault) -> None:
     """What doesn't go together."""
     if written.sequence:
         _check_sequence(written, fault)
-    for key in ("sequence", "debounce", "during") if written.group is not None else ():
+    for key, mend in _ONE_DEVICE.items() if written.group is not None else ():
         if key in written.lines and not (key == "debounce" and _is_short(written)):
-            fault(key, f"{key} is about single devices, not a group", f"leave {key} out")
+            fault(key, f"{key} follows the readings of one device, a group has none", mend)
     for key in ("debounce", "during"):
         if key in written.lines and silences_of(when):
             fault(key, f"absent has no {key}: it is about missing data", f"leave {key} out")
@@ -110,7 +118,7 @@ def composed(
 ) -> Truth:
     """The condition with what the other keys make of it."""
     if written.group is not None:
-        return when  # Only what is short for other keys goes with a group.
+        return _of_group(written, when, clear, named, fault)
     parts = _parts(when)
     debounce = written.debounce
     if debounce is not None and debounce.kind == "readings":
@@ -123,6 +131,21 @@ def composed(
         about = {*bases_of(when), *(() if clear is None else bases_of(clear))}
         parts = (*parts, holds(During(named.schedule(schedule), tuple(sorted(about)))))
     return _joined(parts)
+
+
+def _of_group(
+    written: WrittenRule, when: Truth, clear: Truth | None, named: Named, fault: Fault
+) -> Truth:
+    """A device counts inside the schedule only; what else there is is short for other keys."""
+    schedule = _schedule(written, named, fault)
+    if not schedule:
+        return when
+    if is_true_of_none(when):
+        problem = "outside of its hours no device counts, and when is true of none"
+        fault("during", problem, "count what is wrong: devices(not ...) >= 2")
+    about = {*bases_of(when), *(() if clear is None else bases_of(clear))}
+    inside = holds(During(named.schedule(schedule), tuple(sorted(about))))
+    return asking(when, lambda plan: Both((*_parts(plan), inside)))
 
 
 def _schedule(written: WrittenRule, named: Named, fault: Fault) -> tuple[Part, ...]:

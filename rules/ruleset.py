@@ -137,7 +137,7 @@ def _questions(rule: Rule) -> str:
     """The quantities of each question, in their order: a verdict is carried over to its place."""
     clear = () if rule.clear is None else predicates_of(rule.clear)
     asked = dict.fromkeys(predicates_of(rule.when) + clear)
-    names = ({reading.name for reading in readings_of(plan)} for plan in asked)
+    names = ({reading.shape for reading in readings_of(plan)} for plan in asked)
     return " ".join("+".join(sorted(one)) for one in names)
 
 

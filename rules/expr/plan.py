@@ -260,6 +260,27 @@ def _placed(plan: Number, place: Placing) -> Number:
     return plan
 
 
+def asking(plan: Truth, ask: Callable[[Truth], Truth]) -> Truth:
+    """The condition of a group with other questions asked of each device."""
+    if isinstance(plan, Every):
+        return Every(ask(plan.operand))
+    if isinstance(plan, Compared):
+        return replace(plan, left=_asking(plan.left, ask), right=_asking(plan.right, ask))
+    if isinstance(plan, OneOf):
+        return replace(plan, item=_asking(plan.item, ask))
+    if isinstance(plan, Negated):
+        return Negated(asking(plan.operand, ask))
+    if isinstance(plan, Both):
+        return Both(tuple(asking(part, ask) for part in plan.parts))
+    if isinstance(plan, Either):
+        return Either(tuple(asking(part, ask) for part in plan.parts))
+    return plan
+
+
+def _asking(plan: Number, ask: Callable[[Truth], Truth]) -> Number:
+    return replace(plan, operand=ask(plan.operand)) if isinstance(plan, Counted) else plan
+
+
 def holds(derived: Derived) -> Compared:
     """The condition that a boolean derived quantity is true."""
     return Compared("==", Reading(-1, derived), Constant(1.0))

@@ -172,6 +172,13 @@ def tried(when: Truth, clear: Truth | None) -> tuple[Bools, Bools | None]:
     return raises, None if clear is None else _judge(clear, tallies, ending=True)[0]
 
 
+def is_true_of_none(when: Truth) -> bool:
+    """Whether it holds where no device's answer is true."""
+    tally = _settled(np.zeros(1, np.int32), 10)
+    tallies = Tallies(dict.fromkeys(predicates_of(when), tally), False)
+    return bool(_judge(when, tallies, ending=False)[0].all())
+
+
 def _settled(true: NDArray[np.int32], size: int) -> Tally:
     tally = np.zeros((len(true), STATES), np.int32)
     tally[:, TRUE], tally[:, FALSE] = true, size - true

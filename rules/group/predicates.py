@@ -26,7 +26,7 @@ from rules.instances import AFTER_ALL_MS, NEVER_MS
 from rules.members import LIVE, NOT_WATCHED, Members
 from rules.memory import Memory
 from rules.ruleset import Rule, RuleSet
-from rules.sheet import LOSES, Index, Sheet, begins
+from rules.sheet import ENDS, LOSES, Index, Sheet, begins
 from rules.watermarks import Watermarks
 
 FALSE, TRUE, LOST = map(int, Verdict)
@@ -97,12 +97,14 @@ class Answers:
 @dataclass(frozen=True, slots=True)
 class _Told:
     """Rows by device, in order inside each. verdict: uint8. real: whether the row shows that the
-    device is heard: no tick of time, and nothing that is older than what was heard.
+    device is heard: no tick of time, and nothing that is older than what was heard. turn: whether
+    a schedule has begun or ended there.
     """
 
     rank: NDArray[np.int32]
     verdict: NDArray[np.uint8]
     real: Bools
+    turn: Bools
 
 
 class Predicates:
@@ -200,15 +202,18 @@ class Predicates:
             counts &= true | ~sheet.unsure[rows]
         old = batch.ts_ms[rows] < answers.heard_ms[rank]
         counts &= ~old | (true & one.safety)
-        real = ~old
+        real, turn = ~old, np.zeros(len(rows), np.bool_)
         if sheet.beside is not None:
             tick = sheet.beside.tick[rows]
             real &= tick == 0
+            turn = tick == ENDS
             counts &= true | (tick != LOSES)
         at = np.flatnonzero(counts)
         at = at[np.argsort(rank[at], kind="stable")]
         verdict = np.where(true[at], TRUE, FALSE).astype(np.uint8)
-        return self._changes(number, one, batch, rows[at], _Told(rank[at], verdict, real[at]))
+        return self._changes(
+            number, one, batch, rows[at], _Told(rank[at], verdict, real[at], turn[at])
+        )
 
     def _changes(
         self, number: int, one: Predicate, batch: TaggedBatch, rows: Index, told: _Told
@@ -222,6 +227,8 @@ class Predicates:
         if one.missing_ms:
             gone = (heard > NEVER_MS) & (ts - heard >= one.missing_ms)
         same = told.rank[1:] == told.rank[:-1]
+        # That a schedule begins says nothing of a device that is lost: it may be so, or not.
+        maybe = told.turn & (lost | gone) & (told.verdict == TRUE)
         loses = gone & ~lost
         loses[1:] &= ~(same & gone[:-1] & (heard[1:] == heard[:-1]))
         changed = np.flatnonzero((told.verdict != before) | lost | gone)
@@ -232,7 +239,7 @@ class Predicates:
             np.full(len(changed), number, np.int16),
             batch.device[picked],
             batch.ts_ms[picked],
-            told.verdict[changed],
+            np.where(maybe, LOST, told.verdict)[changed].astype(np.uint8),
             batch.flags[picked],
             batch.heard_ms[picked],
             batch.position[picked],

@@ -130,7 +130,7 @@ def test_levels_of_groups_are_linted() -> None:
     ("extra", "problem"),
     [
         ("missing: raise after 1h", "a group isn't silent, its devices are"),
-        ("debounce: 2 of 3", "debounce is about single devices, not a group"),
+        ("debounce: 2 of 3", "debounce follows the readings of one device, a group has none"),
         ("late: fire", "old readings are no evidence for groups"),
     ],
 )
