@@ -79,6 +79,7 @@ class Part:
         self.lives = self.kills = 0
         self.limits: Callable[[], None] | None = None
         """Run in the child before it begins, to take resources away from it."""
+        self.module = "app"
         self._child: subprocess.Popen[bytes] | None = None
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -86,7 +87,7 @@ class Part:
         self.lives += 1
         with self._log_file.open("wb") as out:
             self._child = subprocess.Popen(
-                command(*self.arguments),
+                [sys.executable, "-m", self.module, *map(str, self.arguments)],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,

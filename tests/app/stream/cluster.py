@@ -93,7 +93,7 @@ class Cluster:
         self.workers: dict[str, Worker] = {}
         gridwarden("topics", "apply", "--config", self.config)
 
-    def add(self, name: str, more: str = "") -> Worker:
+    def add(self, name: str, more: str = "", module: str = "app") -> Worker:
         """Start a worker, or start it again. more: further lines of its section."""
         if name not in self.workers:
             config = self.folder / f"{name}.toml"
@@ -101,6 +101,7 @@ class Cluster:
             text = self._text + ("" if "session_s" in more else "session_s = 6\n") + more
             config.write_text(text, encoding="utf-8")
             self.workers[name] = Worker(name, self.folder, config)
+            self.workers[name].module = module
         self.workers[name].start()
         return self.workers[name]
 
@@ -110,7 +111,11 @@ class Cluster:
 
     def remake_log(self) -> None:
         """An empty log in the place of the one that is there."""
-        wait(_remake(self.settings))
+        self.remake("log")
+
+    def remake(self, role: str) -> None:
+        """An empty topic in the place of the one that is there."""
+        wait(_remake(self.settings, getattr(self.topics, role).name))
 
     def publish(self, contents: Iterable[bytes]) -> None:
         records = [
@@ -197,8 +202,7 @@ class Cluster:
 Record = tuple[str, int, bytes | None, bytes | None]
 
 
-async def _remake(settings: StreamSettings) -> None:
-    name = settings.layout.log.name
+async def _remake(settings: StreamSettings, name: str) -> None:
     async with admin.admin(settings.kafka) as client:
         await client.delete_topics([name])
         while name in await client.list_topics():

@@ -72,6 +72,7 @@ class Rig:
     name: str
     post: OutletPost
     saver: Saver
+    reader: SnapshotReader
     load: Callable[[], asyncio.Future[Saved | None]]
 
     async def put(self, *records: tuple[bytes, bytes | None]) -> None:
@@ -95,7 +96,7 @@ async def _run(bootstrap: str, prefix: str, body: Callable[[Rig], object]) -> No
             post, topic.name, every_s=1, by="test", clock=lambda: 1, end=reader.end,
             flush=lambda: None, logger=logger("test"),
         )  # fmt: skip
-        rig = Rig(topic.name, post, saver, lambda: asyncio.ensure_future(reader.load(0)))
+        rig = Rig(topic.name, post, saver, reader, lambda: asyncio.ensure_future(reader.load(0)))
         try:
             await body(rig)  # type: ignore[misc]
         finally:
@@ -145,5 +146,25 @@ def test_a_manifest_is_found_behind_a_window_of_others(kafka: str, topic_prefix:
         saved = await rig.saver.save(0, frozen(10), [])
         await rig.put(*((f"gone/rules/{n}".encode(), None) for n in range(2 * WINDOW)))
         assert await rig.load() == Saved(saved, big(10))
+
+    run(kafka, topic_prefix, body)
+
+
+@pytest.mark.kafka
+def test_what_earlier_owners_left_is_found_and_nothing_else(kafka: str, topic_prefix: str) -> None:
+    async def body(rig: Rig) -> None:
+        first = await rig.saver.save(0, frozen(10), [])
+        # Killed before its manifest, and one that was written by a worker that went on elsewhere.
+        torn = pack("0-15-abc", big(15)).pieces
+        await rig.put(*torn)
+        await rig.put((b"0-7-abc/rules/0", b"x"), (b"0-7-abc/rules/0", None), (b"odd", b"x"))
+        second = await rig.saver.save(0, frozen(20), [])
+        third = await rig.saver.save(0, frozen(30), [second])
+        await rig.put(*pack("0-40-newer", big(40)).pieces)
+        left = await rig.reader.leftovers(0, {second.id, third.id}, second.offset)
+        assert set(left) == {*first.records(), *(key for key, _ in torn)}
+        await rig.saver.forget(0, left)
+        assert await rig.reader.leftovers(0, {second.id, third.id}, second.offset) == []
+        assert (await rig.load()).manifest == third
 
     run(kafka, topic_prefix, body)

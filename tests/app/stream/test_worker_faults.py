@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import subprocess
 from pathlib import Path
@@ -14,11 +15,14 @@ from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from app.content import content_hash, pack_files
-from app.stream.contents import ContentIndex
+from app.stream.contents import KEPT_S, ContentIndex, Library
 from app.stream.outlet import Outlet
+from app.stream.partition import ContentMissing
 from app.stream.post import OutletPost
 from app.stream.records import decode_letter, pieces
 from app.stream.snapshots import VERSION, Manifest, encode, manifest_key
+from contracts.messages import Installed
+from rules import RulesInvalid
 from tests.app.stream.cluster import Cluster, until, wait
 from tests.app.stream.town import Cell, S, installed, joined, mark, rules
 from tests.parts.kafka import Kafka
@@ -45,6 +49,41 @@ def test_a_content_is_there_when_all_its_pieces_have_come() -> None:
         assert index.where(name) is None
         index.take(record(6, second[0], None))
         assert index.hashes() == []
+
+    asyncio.run(body())
+
+
+def test_what_nobody_has_in_force_any_more_is_forgotten_after_a_while() -> None:
+    now_s, fetched = 0.0, list[str]()
+    good, broken = pack_files({"a.yml": b"rules: []"}), pack_files({"a.yml": b"rules: ["})
+    names = {content_hash(one): one for one in (good, broken)}
+
+    async def fetch(name: str) -> bytes:
+        fetched.append(name)
+        return names[name]
+
+    async def body() -> None:
+        nonlocal now_s
+        library = Library(fetch, lambda: now_s)
+        one, other = names
+        told = Installed(what="rules", hash=one, active_ms=1)
+        assert not library.ready(told)
+        with pytest.raises(ContentMissing):
+            library.rules(one)
+        await asyncio.gather(library.bring("rules", one), library.bring("rules", one))
+        assert fetched == [one]
+        await library.bring("rules", other)
+        assert library.ready(told)
+        assert library.rules(one).rules == ()
+        # What is damaged is at hand too: it is refused by all alike.
+        with pytest.raises(RulesInvalid):
+            library.rules(other)
+        assert library.keep([]) == 0
+        now_s = KEPT_S + 1
+        assert (library.keep([one]), len(library)) == (1, 1)
+        assert library.rules(one).rules == ()
+        now_s *= 3
+        assert (library.keep([]), library.ready(told)) == (1, False)
 
     asyncio.run(body())
 
@@ -150,6 +189,48 @@ def test_what_is_wrong_with_a_partition_stays_with_it(
         until(
             lambda: more.partitions().get(0, {"offset": 0})["offset"] >= 3, WAIT_S, "all the same"
         )
+    finally:
+        cluster.discard()
+
+
+@pytest.mark.kafka
+@pytest.mark.timeout(600)
+def test_a_record_that_the_engine_fails_on_is_left_out(
+    tmp_path: Path, kafka: str, topic_prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By whoever reads it; the partition goes on, and the others notice nothing."""
+    cell, others = Cell(0, T0), [Cell(1, T0)]
+    bad = cell.packs(T0 + 6 * S, T0 + 8 * S, 4)[1]
+    monkeypatch.setenv("FAULTY_PACK", hashlib.sha256(bad.payload).hexdigest())
+    faulty = "tests.app.stream.faulty_worker"
+    cluster = Cluster(tmp_path, kafka, topic_prefix, partitions=2)
+    fill(cluster, range(2))
+    try:
+        worker = cluster.add("one", module=faulty)
+        saved = lambda: worker.partitions().get(0, {"snapshot_offset": -1})["snapshot_offset"]  # noqa: E731
+        until(lambda: saved() >= 3, WAIT_S, "a snapshot to take up")
+        for seq in range(2, 9):
+            span = T0 + (2 * seq - 2) * S, T0 + 2 * seq * S
+            cluster.put([(one.number, one.packs(*span, seq)) for one in (cell, *others)])
+        cluster.finish()
+        assert worker.lives == 1
+        assert worker.partitions()[0]["undecidable"] == 1
+        letters = [decode_letter(one.value or b"") for one in cluster.read("letters")]
+        found = {(one.reason, one.partition, one.nth, one.payload) for one in letters}
+        assert found == {("undecidable", 0, 1, bad.payload)}
+        assert letters[0].detail == "ZeroDivisionError: a fault of ours"
+        # All that stood beside it in its bundle and came after was decided.
+        status = worker.stop()
+        assert status == 0, worker.log
+        replayed = cluster.replayed()
+        assert set(cluster.alerts()) == set(replayed)
+        # Without its snapshots another worker finds the same.
+        before = cluster.ends()
+        cluster.remake("snapshots")
+        after = cluster.add("two", module=faulty)
+        until(lambda: cluster.done(before), WAIT_S, "decided anew")
+        assert after.partitions()[0]["undecidable"] == 1
+        assert set(cluster.alerts()) == set(replayed)
     finally:
         cluster.discard()
 
