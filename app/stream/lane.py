@@ -356,6 +356,10 @@ class Saver:
         except (KafkaError, OSError, TimeoutError) as error:
             self._logger.error("no snapshot", partition=partition, error=str(error))
             return None
+        except Exception:
+            # Health tells how long there has been none.
+            self._logger.exception("no snapshot", partition=partition)
+            return None
         self.took_s = time.monotonic() - started
         return manifest
 

@@ -14,7 +14,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-import msgspec
 import structlog
 from aiokafka.errors import KafkaError
 
@@ -23,13 +22,13 @@ from app.stream.ends import Ends
 from app.stream.judging import Judging
 from app.stream.lane import Lane, Post, Saver, Waiting
 from app.stream.partition import Outputs, Partition
-from app.stream.records import Ask, Pulse, encode
+from app.stream.records import encode
 from app.stream.routes import by_checksum
 from app.stream.snapshots import SnapshotReader
 from app.stream.takeover import LogCut, Takeover
+from app.stream.telling import Record, ask_record, health_line, pulse_record, show
 from app.stream.topics import Topics
 from app.stream.worker_metrics import WorkerMetrics
-from contracts import topics as mqtt_topics
 from contracts.alerts import encode_event
 from contracts.log import LogRecord, RecordKind, encode_bundle
 from contracts.messages import Installed
@@ -37,7 +36,6 @@ from ingest.partition import Bundle, PartitionLog, Place
 from ingest.telemetry import TelemetryStore
 
 R = TypeVar("R")
-Record = tuple[str, int, bytes | None, bytes | None]
 
 LIVE_RECORDS = 100
 """With no more than so many records to go gaps are asked for (proposal): behind that, the packs
@@ -341,10 +339,7 @@ class Lanes:
         self._onces[name] = asyncio.ensure_future(work(argument))
 
     async def _tell(self, lanes: list[Lane]) -> None:
-        topics = self._around.topics
-        records: list[Record] = [
-            (topics.pulses.name, 0, _key(lane), _pulse(lane)) for lane in lanes
-        ]
+        records = [pulse_record(self._around.topics, lane) for lane in lanes]
         for lane in lanes:
             if self.lag(lane) <= LIVE_RECORDS:
                 records += await self._asks(lane)
@@ -388,21 +383,8 @@ class Lanes:
     async def _asks(self, lane: Lane) -> list[Record]:
         found = await lane.asks()
         self._around.metrics.asks.inc(len(found))
-        return [
-            (
-                self._around.topics.asks.name,
-                0,
-                gateway.encode(),
-                encode(
-                    Ask(
-                        topic=mqtt_topics.cmd(gateway),
-                        payload=msgspec.Raw(msgspec.json.encode(resend)),
-                        at_ms=lane.heard_ms,
-                    )
-                ),
-            )
-            for gateway, resend in found
-        ]
+        topics = self._around.topics
+        return [ask_record(topics, lane, gateway, resend) for gateway, resend in found]
 
     def _show(self, lanes: list[Lane]) -> None:
         metrics, now_ms = self._around.metrics, self._around.clock()
@@ -416,13 +398,7 @@ class Lanes:
             metrics.stands.labels(str(number)).set(number in self.parked)
         self._shown = names
         for lane in lanes:
-            name = str(lane.number)
-            metrics.lag.labels(name).set(self.lag(lane))
-            metrics.behind.labels(name).set(max(0, now_ms - lane.heard_ms) / 1000)
-            metrics.stands.labels(name).set(bool(lane.stands))
-            metrics.undecidable.labels(name).set(lane.undecidable)
-            metrics.rules_refused.labels(name).set(bool(lane.partition.refused.why))
-            metrics.missing.labels(name).set(lane.partition.log.ledger.open_gaps)
+            show(metrics, lane, self.lag(lane), now_ms)
         metrics.snapshot_s.set(self._around.saver.took_s)
         metrics.snapshot_bytes.set(self._around.saver.bytes)
 
@@ -457,59 +433,10 @@ class Lanes:
                 error = str(end) or type(end).__name__
                 self._around.logger.error("state not saved", partition=lane.number, error=error)
 
-    @staticmethod
-    def _unsaved_s(lane: Lane) -> float:
-        """For how long there has been something to save."""
-        return time.monotonic() - lane.safe_s if lane.offset > lane.saved_offset else 0.0
-
     def document(self) -> list[dict[str, Any]]:
         """For health."""
         return [
-            {
-                "partition": lane.number,
-                "offset": lane.offset,
-                "lag": self.lag(lane),
-                "waiting_bytes": lane.waiting_bytes,
-                "heard_ms": lane.heard_ms,
-                "snapshot_offset": lane.saved_offset,
-                "stands": lane.stands,
-                "undecidable": lane.undecidable,
-                "open_gaps": lane.partition.log.ledger.open_gaps,
-                "rules_refused": lane.partition.refused.why,
-                "recovered_s": round(lane.recovered_s, 3),
-                "unsaved_s": round(self._unsaved_s(lane), 1),
-                "rules": lane.partition.engine.content.get("rules", ""),
-                "registry": lane.partition.engine.content.get("registry", ""),
-                "devices": len(lane.partition.engine.registry.devices),
-                "detectors": self._around.judging.document(lane.number),
-            }
+            health_line(lane, self.lag(lane))
+            | {"detectors": self._around.judging.document(lane.number)}
             for lane in sorted(self._lanes.values(), key=lambda one: one.number)
         ]
-
-
-def _key(lane: Lane) -> bytes:
-    return str(lane.number).encode()
-
-
-def _pulse(lane: Lane) -> bytes:
-    content, coming, needs = (
-        lane.partition.engine.content,
-        lane.partition.engine.coming,
-        lane.needs(),
-    )
-    return encode(
-        Pulse(
-            partition=lane.number,
-            offset=lane.offset,
-            position=lane.position,
-            heard_ms=lane.heard_ms,
-            rules=content.get("rules", ""),
-            registry=content.get("registry", ""),
-            settings=content.get("settings", ""),
-            coming=coming.content if coming else "",
-            refused=lane.partition.refused.hash,
-            why=lane.partition.refused.why,
-            stands=lane.stands,
-            needs=None if needs is None else tuple(sorted(needs)),
-        )
-    )

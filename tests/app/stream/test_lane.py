@@ -14,7 +14,7 @@ from app.stream.partition import Outputs, Partition, Undecidable
 from contracts.alerts import encode_event
 from contracts.messages import Installed
 from ingest.partition import Bundle, Place
-from tests.app.stream.test_partition import Contents, Failing, a_pack, bundles
+from tests.app.stream.test_partition import Contents, Failing, a_pack, few
 
 R = TypeVar("R")
 
@@ -61,7 +61,7 @@ class Hands:
         made = self.partition()
         made.log.undecidable = undecidable
         if upto >= 0:
-            made.work(bundles()[: upto + 1])
+            made.work(few()[: upto + 1])
         return made
 
 
@@ -91,12 +91,12 @@ def worked(hands: Hands, step: Callable[[Lane], object] | None = None) -> list[i
     async def body() -> None:
         one = lane(hands)
         task = asyncio.ensure_future(one.run())
-        for bundle in bundles():
+        for bundle in few():
             assert one.put(Waiting(bundle, lambda at=bundle.offset: done.append(at)))
         if step is not None:
             await until(lambda: bool(one.stands))
             step(one)
-        await until(lambda: task.done() or one.offset == bundles()[-1].offset)
+        await until(lambda: task.done() or one.offset == few()[-1].offset)
         assert one.stands == ""
         one.task = task
         await one.close(save=False)
@@ -118,8 +118,8 @@ def test_it_waits_for_a_content_and_goes_on_when_that_comes() -> None:
         assert one.undecidable == 0
         hands.brought.set()
 
-    assert worked(hands, step) == [bundle.offset for bundle in bundles()]
-    assert told(hands.outputs) == told([Partition(3, Contents()).work(bundles())])
+    assert worked(hands, step) == [bundle.offset for bundle in few()]
+    assert told(hands.outputs) == told([Partition(3, Contents()).work(few())])
     assert hands.taken_up == 0
 
 
@@ -127,14 +127,14 @@ def test_it_goes_on_without_what_the_engine_fails_on() -> None:
     offset, nth, record = a_pack()
     hands = Hands(record.payload)
     hands.brought.set()
-    assert worked(hands) == [bundle.offset for bundle in bundles()]
+    assert worked(hands) == [bundle.offset for bundle in few()]
     letters = [letter for one in hands.outputs for letter in one.letters]
     assert [
         (one.offset, one.nth) for one in letters if one.reason == "undecidable"
     ] == [(offset, nth)]  # fmt: skip
     without = Partition(3, Contents())
     without.log.undecidable = {(offset, nth): "why"}
-    assert told(hands.outputs) == told([without.work(bundles())])
+    assert told(hands.outputs) == told([without.work(few())])
     # Once to find it, once to go on without it.
     assert hands.taken_up == 2
 

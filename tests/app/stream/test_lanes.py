@@ -18,7 +18,7 @@ from app.stream.settings import KafkaSettings
 from app.stream.snapshots import Manifest
 from app.stream.topics import TopicPlan, topics_of
 from app.stream.worker_metrics import WorkerMetrics
-from tests.app.stream.test_partition import Contents, bundles
+from tests.app.stream.test_partition import Contents, few
 
 TOPICS = topics_of(TopicPlan(partitions=4))
 Record = tuple[str, int, bytes | None, bytes | None]
@@ -59,7 +59,7 @@ class World:
         self.held.append(number)
 
     async def ends(self, partitions: Iterable[int]) -> Ends:
-        return Ends(dict.fromkeys(partitions, 0), {n: len(bundles()) for n in partitions})
+        return Ends(dict.fromkeys(partitions, 0), {n: len(few()) for n in partitions})
 
 
 def lanes(world: Any, waiting_bytes: int = 1 << 20) -> Lanes:
@@ -100,7 +100,7 @@ def run(body: Callable[[World], Awaitable[None]]) -> None:
 
 
 async def feed(made: Lanes, number: int) -> None:
-    for bundle in bundles():
+    for bundle in few():
         await made.put(number, Waiting(bundle, lambda: None))
 
 
@@ -108,7 +108,7 @@ def offsets(made: Lanes) -> dict[int, int]:
     return {lane.number: lane.offset for lane in made.all()}
 
 
-LAST = len(bundles()) - 1
+LAST = len(few()) - 1
 
 
 def test_held_partitions_go_on_while_others_are_taken_over_or_cannot_be() -> None:
@@ -142,7 +142,7 @@ def test_held_partitions_go_on_while_others_are_taken_over_or_cannot_be() -> Non
 
 def test_a_partition_whose_outputs_nobody_takes_holds_up_nobody() -> None:
     async def body(world: World) -> None:
-        made = lanes(world, waiting_bytes=2 * max(len(one.value or b"") for one in bundles()))
+        made = lanes(world, waiting_bytes=2 * max(len(one.value or b"") for one in few()))
         made.own({0, 1})
         await until(lambda: len(made) == 2)
         blocked = {(TOPICS.log.name, 0)} | {(TOPICS.alerts.name, n) for n in range(4)}

@@ -54,6 +54,11 @@ def bundles() -> list[Bundle]:
     return found
 
 
+def few() -> list[Bundle]:
+    """Where the same shall be done over and over."""
+    return bundles()[:120]
+
+
 def told(outputs: list[Outputs]) -> list[bytes]:
     return [encode_event(event) for one in outputs for event in one.events]
 
@@ -133,17 +138,17 @@ def test_rules_that_nobody_has_are_an_error() -> None:
 
 def test_it_waits_for_what_is_not_at_hand_and_loses_nothing() -> None:
     """Also where the control record stands in a bundle behind others."""
-    whole = Partition(3, Contents()).work(bundles())
+    whole = Partition(3, Contents()).work(few())
     at_hand: set[str] = set()
     partition = Partition(3, Contents(), ready=lambda one: one.hash in at_hand)
     parts, waited = [], []
-    while partition.offset < bundles()[-1].offset:
+    while partition.offset < few()[-1].offset:
         before = partition.offset
-        parts.append(partition.work(bundles()))
+        parts.append(partition.work(few()))
         wanted = parts[-1].waits_for
         if wanted is None:
             break
-        assert partition.work(bundles()).offset == parts[-1].offset < whole.offset
+        assert partition.work(few()).offset == parts[-1].offset < whole.offset
         assert parts[-1].offset >= before
         waited.append(wanted.what)
         at_hand.add(wanted.hash)
@@ -167,7 +172,7 @@ class Failing:
 
 def a_pack() -> tuple[int, int, LogRecord]:
     """(offset, nth, record) of a pack in the middle that isn't the first of its bundle."""
-    for bundle in bundles()[40:]:
+    for bundle in few()[40:]:
         for nth, record in enumerate(decode_bundle(bundle.value or b"", 0)):
             if nth and record.kind is RecordKind.PACK:
                 return bundle.offset, nth, record
@@ -179,30 +184,30 @@ def test_what_the_engine_fails_on_is_named_and_can_be_left_out() -> None:
     partition = Partition(3, Contents())
     partition.engine = Failing(partition.engine, record.payload)  # type: ignore[assignment]
     with pytest.raises(Undecidable) as several:
-        partition.work(bundles())
+        partition.work(few())
     assert several.value.place is None
     partition = Partition(3, Contents())
     partition.engine = Failing(partition.engine, record.payload)  # type: ignore[assignment]
-    partition.work(bundles()[:offset])
+    partition.work(few()[:offset])
     with pytest.raises(Undecidable) as one:
-        partition.work([bundles()[offset]], careful=True)
+        partition.work([few()[offset]], careful=True)
     assert (one.value.place, one.value.separable) == ((offset, nth), True)
     partition = Partition(3, Contents())
     partition.log.undecidable = {(offset, nth): one.value.why}
-    outputs = partition.work(bundles())
+    outputs = partition.work(few())
     [letter] = [one for one in outputs.letters if one.reason == "undecidable"]
     assert (letter.offset, letter.nth, letter.payload) == (offset, nth, record.payload)
     assert letter.detail == "ZeroDivisionError: a fault of ours"
     # Its gateway isn't asked for it.
     header = decode_pack(record.payload).header
     assert partition.log.ledger.has(header.gateway, header.boot, header.seq)
-    whole = Partition(3, Contents()).work(bundles())
+    whole = Partition(3, Contents()).work(few())
     assert outputs.position == whole.position - 1
 
 
 def test_careful_work_comes_to_the_same() -> None:
-    whole = Partition(3, Contents()).work(bundles())
-    careful = Partition(3, Contents()).work(bundles(), careful=True)
+    whole = Partition(3, Contents()).work(few())
+    careful = Partition(3, Contents()).work(few(), careful=True)
     assert told([careful]) == told([whole])
     assert (careful.rows, careful.letters) == (whole.rows, whole.letters)
 
