@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from contracts.quantities import QUANTITIES, Kind
 from contracts.rulebook import RuleCard
 from rules.durations import duration_text
+from rules.entries import Asked, Entries
 from rules.expr.composed import newest_only
 from rules.expr.evaluate import Bools, Floats, judge
 from rules.expr.plan import (
@@ -40,6 +41,7 @@ from rules.expr.window import NEVER_NEGATIVE, Window
 from rules.finding import Finding
 from rules.group.judge import tried
 from rules.group.predicates import questions
+from rules.group.weighed import misses_groups
 from rules.lint_layers import weakened
 from rules.lint_levels import level_findings
 from rules.lint_overlap import overlaps
@@ -212,11 +214,19 @@ def misses(wide: Truth, narrow: Truth) -> bool:
     if silences_of(wide) or silences_of(narrow):
         return silences_of(wide) != silences_of(narrow)
     if counts_of(wide) or counts_of(narrow):
-        raises, ends = tried(wide, narrow)
-        return ends is None or bool((raises & ~ends).any())
+        return misses_groups(wide, narrow, misses)
+    wide, narrow = _told_apart(wide, narrow)
     trial = _Trial((newest_only(wide), newest_only(narrow)))
     first, second = (judge(newest_only(plan), trial)[0] for plan in (wide, narrow))
     return bool((first & ~second).any())
+
+
+def _told_apart(first: Truth, second: Truth) -> tuple[Truth, Truth]:
+    """Each derived reading with an index of its own, as in a rule set; some come without one."""
+    if all(one.quantity >= 0 for plan in (first, second) for one in readings_of(plan)):
+        return first, second
+    entries = Entries([Asked(plan, False, "") for plan in (first, second)])
+    return entries.settle(first, safety=False), entries.settle(second, safety=False)
 
 
 class _Trial:

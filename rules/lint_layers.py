@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator
 
 from contracts.registry import Registry
 from contracts.rulebook import Where
-from rules.expr.plan import Truth
+from rules.expr.plan import Negated, Truth
 from rules.finding import Finding, suggest
 from rules.ruleset import Overridden, Rule, RuleSet
+from rules.schema import MISSING_PART
 
 Misses = Callable[[Truth, Truth], bool]
 """Whether some values fit the first condition and not the second."""
@@ -31,14 +32,35 @@ def _less(one: Overridden, misses: Misses) -> Iterator[tuple[str, str]]:
     for before in one.before:
         after = now.get(before.part)
         if after is None:
-            yield "levels", f"nothing asks for {before.part} any more"
+            path = "missing" if before.part == MISSING_PART else "levels"
+            yield path, f"nothing asks for {before.part} any more"
             continue
         if after.for_ms > before.for_ms:
             yield "for", "waits longer"
         if _severity(after) > _severity(before):
             yield "severity", "is less severe"
-        if before.group is None and misses(before.when, after.when):
+        if misses(before.when, after.when):
             yield "when", "misses what the rule would raise"
+        yield from _ends_sooner(before, after, misses)
+        if before.missing_ms and not after.missing_ms:
+            yield "missing", "doesn't say any more that data is missing"
+        elif after.missing_ms > before.missing_ms:
+            yield "missing", "says later that data is missing"
+
+
+def _ends_sooner(before: Rule, after: Rule, misses: Misses) -> Iterator[tuple[str, str]]:
+    """A latched alert ends by an operator's reset, whatever these say."""
+    if before.card.latched and after.card.latched:
+        return
+    implied = before.clear is None and after.clear is None  # Said of when already.
+    if not implied and misses(_ending(after), _ending(before)):
+        yield "clear", "ends where the rule would stand"
+    if after.clear_for_ms < before.clear_for_ms:
+        yield "clear_for", "ends sooner"
+
+
+def _ending(rule: Rule) -> Truth:
+    return Negated(rule.when) if rule.clear is None else rule.clear
 
 
 def _severity(row: Rule) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
+import yaml
 
 from contracts.registry import CodeScheme
 from contracts.rulebook import Text
@@ -132,10 +133,36 @@ def _rows_of(
     made.findings += [_blamed(fault, rule, variant) for fault in scratch.findings]
     if any(value.key == "inhibit" for value in values):
         made.written.append(dataclasses.replace(written, file=last.file, path=f"{last.path}.set"))
-    if found:
-        why = any(one.why.zh for one in variant.overrides)
-        made.changes.append(Overridden(rows, found, last.file, last.line, explained=why))
+    if found and rule.safety:
+        made.changes += _steps(rule, rule.node, rows, variant, compiled)
     return found
+
+
+def _steps(
+    rule: WrittenRule,
+    node: yaml.MappingNode,
+    rows: tuple[Rule, ...],
+    variant: Variant,
+    compiled: Compile,
+) -> Iterator[Overridden]:
+    """Each override of the variant beside what it found there: a street's change isn't explained
+    by what the district said of its own. Some make sense together only, and are one step then."""
+    before = rows
+    values: list[Value] = []
+    together: list[WrittenOverride] = []
+    for one in variant.overrides:
+        if not one.values:
+            continue
+        values += one.values
+        together.append(one)
+        scratch = Reader(rule.file)
+        after = compiled(scratch, read_rule(scratch, merged(node, values), rule.path))
+        if not after or scratch.findings:
+            continue
+        silent = [some for some in together if not some.why.zh]
+        blamed = silent[-1] if silent else one
+        yield Overridden(before, after, blamed.file, blamed.line, explained=not silent)
+        before, together = after, []
 
 
 def is_enabled(variant: Variant) -> bool:
@@ -167,7 +194,6 @@ def _is_at(rest: str, value: Value, rule: WrittenRule) -> bool:
 
 def _placed(row: Rule, variant: Variant, layers: Layers) -> Rule:
     last = variant.overrides[-1] if variant.overrides else None
-    said = [one.why for one in variant.overrides if one.why.zh]
     card = msgspec.structs.replace(
         row.card,
         variant=variant.name,
@@ -175,7 +201,7 @@ def _placed(row: Rule, variant: Variant, layers: Layers) -> Rule:
         beside=variant.beside,
         layer="" if last is None else layers.name(last.file),
         source="" if last is None else f"{last.file}:{last.line}",
-        why=said[-1] if said else Text(),
+        why=Text() if last is None else last.why,  # Of its source, not of a layer below.
     )
     if last is None:
         return dataclasses.replace(row, card=card)

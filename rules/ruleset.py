@@ -149,8 +149,9 @@ def digest(content: Any) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Overridden:
-    """One variant beside its rule. before: rows of the rule as it was written, after: those of the
-    variant. file, line: of the last override there; explained: whether one says why."""
+    """What one override makes of a safety rule. before: rows of the rule with all that stands
+    below the override, after: with it. file, line: of the override; explained: whether it says
+    why."""
 
     before: tuple[Rule, ...]
     after: tuple[Rule, ...]
@@ -170,7 +171,7 @@ class RuleSet:
     `rule` in transitions. Of one device (or group) and one rule, there is one card.
     hash: of all meanings and texts.
     derived: what its rules ask for beyond plain quantities, by index.
-    overridden: what overrides made; no part of its meaning.
+    overridden: what overrides made of safety rules; no part of its meaning.
     """
 
     rules: tuple[Rule, ...]

@@ -167,19 +167,25 @@ def tried(when: Truth, clear: Truth | None) -> tuple[Bools, Bools | None]:
     counts = sorted(n for n in near if 0 <= n <= size)
     asked = tuple(dict.fromkeys(p for plan in plans for p in predicates_of(plan)))
     grid = np.array(list(islice(product(counts, repeat=len(asked)), MOST_TRIED)), np.int32)
-    tallies = Tallies({plan: _settled(grid[:, i], size) for i, plan in enumerate(asked)}, False)
+    tallies = Tallies({plan: settled(grid[:, i], size) for i, plan in enumerate(asked)}, False)
     raises, _ = _judge(when, tallies, ending=False)
     return raises, None if clear is None else _judge(clear, tallies, ending=True)[0]
 
 
 def is_true_of_none(when: Truth) -> bool:
     """Whether it holds where no device's answer is true."""
-    tally = _settled(np.zeros(1, np.int32), 10)
+    tally = settled(np.zeros(1, np.int32), 10)
     tallies = Tallies(dict.fromkeys(predicates_of(when), tally), False)
     return bool(_judge(when, tallies, ending=False)[0].all())
 
 
-def _settled(true: NDArray[np.int32], size: int) -> Tally:
+def judged_settled(plan: Truth, tallies: Tallies) -> Bools:
+    """Whether it is true, per row; every answer is known."""
+    return _judge(plan, tallies, ending=False)[0]
+
+
+def settled(true: NDArray[np.int32], size: int) -> Tally:
+    """One row for each number of devices that are true, of a group in which all have spoken."""
     tally = np.zeros((len(true), STATES), np.int32)
     tally[:, TRUE], tally[:, FALSE] = true, size - true
     return tally

@@ -14,7 +14,8 @@ from contracts.rulebook import Where
 from contracts.where import belongs, fits
 from rules import RuleSet, RulesInvalid, compile_rules
 from rules.engine import RuleEngine
-from rules.lint import lint
+from rules.expr.check import checked
+from rules.lint import lint, misses
 from rules.overrides import WrittenOverride
 from rules.variants import TooMany, variants_of
 from tests.rules.naive import Row
@@ -201,6 +202,112 @@ def test_less_of_a_safety_rule_needs_a_reason(said: str) -> None:
 def test_more_of_a_safety_rule_needs_none() -> None:
     found = lint(two(SAFETY, "{rule: smoke.fire, set: {when: fire != 0 or fault != 0}}"))
     assert not [f for f in found if "needs why" in f.problem]
+
+
+GAS = """
+rules:
+  - id: gas.high
+    title: {zh: 高, en: High}
+    on: {family: gas}
+    when: gas_lel >= 20 %LEL
+    clear: gas_lel < 10 %LEL
+    clear_for: 60s
+    severity: 1
+    class: safety
+    missing: unknown after 15m
+"""
+SPREADS = """
+rules:
+  - id: smoke.spreads
+    title: {zh: 蔓延, en: Spreads}
+    on: {family: smoke}
+    group: building
+    when: devices(fire != 0) >= 2
+    severity: 1
+    class: safety
+    latched: true
+"""
+
+
+def less(base: str, *overrides: str) -> list[str]:
+    return [f.path for f in lint(two(base, *overrides)) if "needs why" in f.problem]
+
+
+def test_what_a_layer_below_explained_excuses_no_layer_above_it() -> None:
+    district = "{rule: gas.high, set: {for: 10s}, why: {zh: 厨房, en: Kitchens}}"
+    street = "{rule: gas.high, where: {grid: '34'}, set: {when: gas_lel >= 90 %LEL, severity: 4}}"
+    found = [f for f in lint(two(GAS, district, street)) if "needs why" in f.problem]
+    assert {(f.file, f.line, f.path) for f in found} == {
+        ("street.yml", 4, "gas.high.when"),
+        ("street.yml", 4, "gas.high.severity"),
+    }
+    again = street.replace("}}", "}, why: {zh: 因, en: Reason}}")
+    assert less(GAS, district, again) == []
+    assert less(GAS, district, "{rule: gas.high, set: {for: 5s}}") == []  # More than the district.
+
+
+def test_overrides_that_make_sense_together_only_are_one_step() -> None:
+    later = "{rule: gas.high, set: {for: 20m}}"
+    longer = "{rule: gas.high, set: {missing: unknown after 1h}, why: {zh: 因, en: Reason}}"
+    found = [f for f in lint(two(GAS, later, longer)) if "needs why" in f.problem]
+    assert {(f.line, f.path) for f in found} == {(3, "gas.high.for"), (3, "gas.high.missing")}
+
+
+@pytest.mark.parametrize(
+    ("base", "said", "path"),
+    [
+        (GAS, "{clear: gas_lel < 19.9 %LEL}", "gas.high.clear"),
+        (GAS, "{clear_for: 1ms}", "gas.high.clear_for"),
+        (GAS, "{missing: hold}", "gas.high.missing"),
+        (GAS, "{missing: unknown after 1d}", "gas.high.missing"),
+        (GAS, "{when: 'max(gas_lel, 5m) >= 20 %LEL'}", "gas.high.when"),
+        (SPREADS, "{when: devices(fire != 0) >= 50}", "smoke.spreads.when"),
+        (SPREADS, "{when: devices(fire == 2) >= 2}", "smoke.spreads.when"),
+        (SPREADS, "{when: share(fire != 0) >= 0.1}", "smoke.spreads.when"),
+        (SPREADS, "{when: all(fire != 0)}", "smoke.spreads.when"),
+    ],
+)
+def test_whatever_makes_a_safety_rule_less_is_found(base: str, said: str, path: str) -> None:
+    name = path.rpartition(".")[0]
+    assert path in less(base, f"{{rule: {name}, set: {said}}}")
+    assert less(base, f"{{rule: {name}, set: {said}, why: {{zh: 因, en: Reason}}}}") == []
+
+
+@pytest.mark.parametrize(
+    ("base", "said"),
+    [
+        (GAS, "{clear: gas_lel < 5 %LEL}"),
+        (GAS, "{missing: unknown after 5m}"),
+        (GAS, "{when: gas_lel >= 15 %LEL}"),
+        (SPREADS, "{when: devices(fire != 0) >= 1}"),
+        (SPREADS, "{when: devices(fire != 0 or tamper != 0) >= 2}"),
+        (SPREADS, "{when: devices(fire != 0) >= 2 or share(fire != 0) > 0.5}"),
+    ],
+)
+def test_more_of_it_needs_no_reason(base: str, said: str) -> None:
+    name = "gas.high" if base is GAS else "smoke.spreads"
+    assert less(base, f"{{rule: {name}, set: {said}}}") == []
+
+
+@pytest.mark.parametrize(
+    ("wide", "narrow", "told"),
+    [
+        # One device of two is half of them, and not two.
+        ("share(fire != 0) >= 0.5", "devices(fire != 0) >= 2", True),
+        ("devices(fire != 0) >= 2", "any(fire != 0)", False),
+        ("all(fire != 0)", "share(fire != 0) >= 0.9", False),
+        ("share(fire != 0) >= 0.9", "all(fire != 0)", True),
+        ("devices(fire == 2) >= 3", "devices(fire != 0) >= 3", False),
+    ],
+)
+def test_conditions_of_groups_are_compared(wide: str, narrow: str, told: bool) -> None:
+    assert misses(checked(wide), checked(narrow)) is told
+
+
+def test_windows_of_a_variant_are_told_apart() -> None:
+    longest = GAS.replace("gas_lel >= 20 %LEL", "max(gas_lel, 5m) >= 20 %LEL")
+    said = "{when: 'min(gas_lel, 5m) >= 20 %LEL'}"
+    assert "gas.high.when" in less(longest, f"{{rule: gas.high, set: {said}}}")
 
 
 def test_inhibitors_of_variants_make_no_ring() -> None:
