@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from contracts.directory import DeviceDirectory
-from contracts.groups import KINDS, GroupKind
+from contracts.groups import _MOST, KINDS, GroupKind, _as_one
 from contracts.registry import Area, Column, DeviceTable, Grid, Registry
 
 A, B = "340199001001001", "340199001001002"
@@ -88,3 +88,14 @@ def test_the_place_is_what_all_devices_share() -> None:
     assert place("gateway", 0) == (A, "Community", "3/4", "1", "")
     assert place("gateway", 2) == ("", "", "", "", "")
     assert place("building", 2, T0 - 1) == ("", "", "3/4", "", "")
+
+
+def test_many_keys_become_one_number_however_wide_they_are() -> None:
+    dice = np.random.default_rng(4)
+    wide = [dice.integers(-1, 3, 500) * (_MOST // 8) for _ in range(4)]
+    keys = [np.maximum(key, -1) for key in (*wide, dice.integers(-1, 2, 500))]
+    _, want = np.unique(np.stack(keys, axis=1), axis=0, return_inverse=True)
+    _, found = np.unique(_as_one(keys), return_inverse=True)
+    # The same rows are together, whatever the numbers are.
+    pairs = set(zip(want.reshape(-1).tolist(), found.tolist(), strict=True))
+    assert len(pairs) == len(set(want.reshape(-1).tolist())) == len(set(found.tolist()))
