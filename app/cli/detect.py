@@ -31,7 +31,9 @@ def inactivity(
     step_min: Annotated[
         int, typer.Option(min=1, max=60, help="minutes between two looks; a live server takes 1")
     ] = 5,
-    picture: Annotated[Path | None, typer.Option(help="the home's days as SVG")] = None,
+    picture: Annotated[
+        Path | None, typer.Option(help="the home's days and its line as SVG")
+    ] = None,
     budget: Annotated[
         float | None, typer.Option(min=0.0, help="calls accepted in 30 days; 1 if not given")
     ] = None,
@@ -41,6 +43,7 @@ def inactivity(
     from app.homes import HomeError, read_home
     from app.models import INACTIVITY, ModelError, load_inactivity
     from app.runners.home import watch
+    from app.runners.home_line import LearntLine
     from app.runners.home_picture import picture as draw
     from detectors.inactivity.alarms import BUDGET
 
@@ -53,6 +56,7 @@ def inactivity(
         fail(str(error))
     counts: dict[str, int] = {}
     lines: list[dict[str, object]] = []
+    learnt: list[LearntLine] = []
     try:
         with out.open("w", encoding="utf-8") as handle:
             for line in watch(
@@ -61,13 +65,14 @@ def inactivity(
                 prior,
                 step_min=step_min,
                 budget=BUDGET if budget is None else budget,
+                lines=None if picture is None else learnt,
             ):
                 told = str(line.get("level", line["type"]))
                 counts[told] = counts.get(told, 0) + 1
                 handle.write(json.dumps(line) + "\n")
                 lines.append(line)
         if picture is not None:
-            picture.write_text(draw(recorded, lines), encoding="utf-8")
+            picture.write_text(draw(recorded, lines, learnt), encoding="utf-8")
     except OSError as error:
         fail(f"{error.filename}: {error.strerror}; name a file that can be written")
     document = {

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.evaluate.scene import FOLLOWED_MS, STEP_MIN, STEP_MS, Scene
+from app.homes import RecordedHome
 from detectors.inactivity.alarms import Cause, causes
 from detectors.inactivity.layout import Kind, Layout, Role
 from detectors.inactivity.operator import InactivityOperator, Infer
@@ -35,7 +36,7 @@ def trace(scene: Scene, infer: Infer | None, prior: Prior) -> Trace:
     """Home 0 is the recording; the others take up its state at a collapse and then hear
     heartbeats and what runs by itself, and nothing else."""
     places = _slots(scene)
-    layout, lives = _layout(scene, int(places.max(initial=-1)) + 1)
+    layout, lives = branched(scene.home, int(places.max(initial=-1)) + 1)
     operator = InactivityOperator(layout, infer, prior, step_min=STEP_MIN)
     ticks, collapses = scene.ticks, scene.collapses
     found = Trace(
@@ -88,9 +89,9 @@ def _slots(scene: Scene) -> NDArray[np.intp]:
     return np.array(slots, np.intp)
 
 
-def _layout(scene: Scene, branches: int) -> tuple[Layout, NDArray[np.int32]]:
+def branched(recorded: RecordedHome, branches: int) -> tuple[Layout, NDArray[np.int32]]:
     """The home and its branches; the sensors of the branches that go on."""
-    old = scene.home.layout
+    old = recorded.layout
     heart = bool((old.kind == Kind.HEARTBEAT).any())
     automatic = bool((old.role == Role.AUTOMATIC).any())
     hung = [(Kind.HEARTBEAT, Role.PERSON)] if heart else []

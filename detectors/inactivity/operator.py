@@ -56,6 +56,11 @@ HEARTS = 24
 """Heartbeats after which a home is one that has heartbeats (proposal)."""
 BLIND_MS = 24 * HOUR_MS
 """A home without heartbeats that says nothing for so long may as well be cut off."""
+BASE_FACTOR, BASE_M3 = 1.5, 0.0002
+ALL_HOURS = (1 << 24) - 1
+"""Water up to so much more than the least of a day and the day before it is base flow, where the
+meter speaks in every hour: a leak, a tap that drips (the factor is a proposal; use around the clock
+as the sign of a leak is the practice of Shenzhen Longgang)."""
 POWER_W = 30.0
 """Somebody switched something (proposal)."""
 RATE_LEAST, RATE_MOST = 1e-5, 0.5
@@ -235,7 +240,8 @@ class InactivityOperator:
         before = np.concatenate([[np.nan], value[:-1]])
         before[head] = columns["value"][sensor[head]]
         active = is_active(kind, value, before)
-        moves.note_rows(home, kind, ts, value)
+        self._leave_out_base_flow(sensor, kind, ts, value, active)
+        moves.note_rows(home, kind, ts, value, active)
         trusted = health.believed(columns["trust"][sensor])
         inside = active & self._person[sensor] & trusted
         door = active & (layout.role[sensor] == _FRONT_DOOR)
@@ -251,6 +257,27 @@ class InactivityOperator:
         self.state.home["loaded"][home[bed]] = value[bed] > 0
         self._note_sensors(sensor, ts, value, active, part)
         return moves
+
+    def _leave_out_base_flow(
+        self,
+        sensor: NDArray[np.int32],
+        kind: NDArray[np.uint8],
+        ts: NDArray[np.int64],
+        value: NDArray[np.float64],
+        active: NDArray[np.bool_],
+    ) -> None:
+        """A tap that drips shows nobody: what a meter never falls below isn't a person's doing."""
+        row = np.flatnonzero(kind == _METER)
+        if not len(row):
+            return
+        columns, meter = self.state.sensor, sensor[row]
+        base = np.fmin(columns["least"][meter], columns["least_before"][meter])
+        # One that tells only of use is silent at night: its least reading is a use.
+        flows = (base > 0) & (columns["hours_before"][meter] == ALL_HOURS)
+        active[row] &= ~(flows & (value[row] <= BASE_FACTOR * base + BASE_M3))
+        np.fmin.at(columns["least"], meter, value[row])
+        hour = (ts[row] // HOUR_MS % 24).astype(np.uint32)
+        np.bitwise_or.at(columns["hours"], meter, np.uint32(1) << hour)
 
     def _note_sensors(
         self,
@@ -443,6 +470,9 @@ class InactivityOperator:
             return
         mine = self._persons[self._person_home % per_day == tick % per_day]
         health.look_for_moves(home, sensor, mine, self.layout.home, at_ms)
+        for name, empty in (("least", np.nan), ("hours", 0)):
+            sensor[f"{name}_before"][mine] = sensor[name][mine]
+            sensor[name][mine] = empty
         present = np.isin(home["state"][rows], (_HOME, _ASLEEP, _AWAY))
         home["days"][rows] += np.where(present, 256, 0).astype(np.int32)
         end_day(home, sensor, rows, mine, self._prior, self._has_door[rows])
@@ -517,6 +547,7 @@ class _Moves:
         kind: NDArray[np.uint8],
         ts: NDArray[np.int64],
         value: NDArray[np.float64],
+        active: NDArray[np.bool_],
     ) -> None:
         link = kind == _LINK
         up, down = link & (value > 0), link & (value == 0)
@@ -525,8 +556,8 @@ class _Moves:
         said = ~link
         np.maximum.at(self.row_max, home[said], ts[said])
         _least(self.row_min, home[said], ts[said])
-        # A meter that says 0 reports regularly: that proves as much as a heartbeat.
-        heart = (kind == _HEARTBEAT) | ((kind == _METER) & (value == 0))
+        # A meter that reports without use does so regularly: that proves as much as a heartbeat.
+        heart = (kind == _HEARTBEAT) | ((kind == _METER) & ~active)
         np.add.at(self.hearts, home[heart], np.int32(1))
 
     def note_inside(

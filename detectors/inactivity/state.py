@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from detectors.inactivity.layout import Kind, Layout, Role
 
-VERSION = 2
+VERSION = 3
 
 DAY_PARTS = 8
 """Three hours each."""
@@ -70,13 +70,18 @@ SENSOR: dict[str, tuple[str, tuple[int, ...]]] = {
     "trust": ("u1", ()),  # `health.Trust`
     "hour": ("u2", ()),  # ticks of this hour in which it alone was active
     "hot": ("u2", ()),  # hours in a row that were full of that
+    "least": ("f8", ()),  # of a meter, the least of this day; NaN = none yet
+    "least_before": ("f8", ()),  # and of the day before
+    "hours": ("u4", ()),  # of this day, in which the meter said something: a bit each
+    "hours_before": ("u4", ()),
     "moved_ms": ("i8", ()),  # when its habits broke; 0 = they didn't
     "seen": ("u2", (DAY_PARTS,)),  # active ticks, decaying over a month
     "lately": ("u2", (DAY_PARTS,)),  # the same over four days
     "alone": ("u2", (DAY_PARTS,)),  # of `seen`, those in which no other sensor was
 }
 _INITIAL: dict[str, float] = {
-    "gap_ms": 3_600_000, "cover": 1.0, "value": np.nan, "trust": 1, "told_state": 255,
+    "gap_ms": 3_600_000, "cover": 1.0, "value": np.nan,
+    "least": np.nan, "least_before": np.nan, "trust": 1, "told_state": 255,
     "told_proven": 255, "since_ms": 0,
 }  # fmt: skip
 
