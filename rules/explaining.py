@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
-from rules.durations import duration_text, parse_duration
 from rules.effective import Effective
+from rules.ruleset import Rule
+from rules.time_line import SEVERITIES, time_line
 
 Language = Literal["zh", "en"]
 
@@ -96,12 +97,6 @@ PARTS: dict[str, tuple[str, str]] = {
 }
 """Keys of a level."""
 
-LEVELS = {
-    "1": ("Ⅰ（红）", "Ⅰ (red)"),
-    "2": ("Ⅱ（橙）", "Ⅱ (orange)"),
-    "3": ("Ⅲ（黄）", "Ⅲ (yellow)"),
-    "4": ("Ⅳ（蓝）", "Ⅳ (blue)"),
-}
 _WORDS = (
     (r"<=", "不高于", "is at most"),
     (r">=", "不低于", "is at least"),
@@ -115,22 +110,39 @@ _WORDS = (
 )
 
 
-def explained(rule: Effective, language: Language) -> Iterator[str]:
-    """One sentence for each key that the rule has, in the order of `SENTENCES`; a time line."""
+def explained(rule: Effective, rows: Sequence[Rule], language: Language) -> Iterator[str]:
+    """One sentence for each key that the rule has, in the order of `SENTENCES`; a time line.
+
+    rows: its machine rows, none when it is switched off.
+    """
     nth = ("zh", "en").index(language)
     for key, templates in SENTENCES.items():
-        value = rule.text(key)
+        value = _value(rule, key, language)
         if value:
             yield templates[nth].format(value=in_words(key, value, language))
-    for one in rule.values:
-        _, _, part = one.key.partition(".")
-        if part:
-            name, _, key = part.partition(".")
-            head = PARTS["name"][nth].format(value=name)
-            value = in_words(key, one.text, language)
-            yield f"{head}: {PARTS[key][nth].format(value=value)}"
+        if key == "levels":
+            yield from _of_levels(rule, language)
     yield ""
-    yield from _time_line(rule, language)
+    yield from time_line(rows, nth)
+
+
+def _value(rule: Effective, key: str, language: Language) -> str:
+    if key == "levels":
+        return ", ".join(rule.levels)
+    found = rule.value(key)
+    if found is None:
+        return ""
+    return found.texts.get(language, found.text)
+
+
+def _of_levels(rule: Effective, language: Language) -> Iterator[str]:
+    nth = ("zh", "en").index(language)
+    for name in rule.levels:
+        head = PARTS["name"][nth].format(value=name)
+        for key, templates in PARTS.items():
+            value = "" if key == "name" else rule.text(f"levels.{name}.{key}")
+            if value:
+                yield f"{head}: {templates[nth].format(value=in_words(key, value, language))}"
 
 
 def in_words(key: str, text: str, language: Language) -> str:
@@ -141,31 +153,9 @@ def in_words(key: str, text: str, language: Language) -> str:
     """
     nth = ("zh", "en").index(language)
     if key == "severity":
-        return LEVELS.get(text, (text, text))[nth]
+        return SEVERITIES[int(text)][nth]
     if key not in ("when", "clear"):
         return text
     for pattern, *words in _WORDS:
         text = re.sub(rf"\s*{pattern}\s*", f" {words[nth]} ", text)
     return text.strip()
-
-
-def _time_line(rule: Effective, language: Language) -> Iterator[str]:
-    """From the moment at which the condition begins to hold."""
-    zh = language == "zh"
-    level = in_words("severity", rule.text("severity"), language)
-    raised_ms = parse_duration(rule.text("for")) or 0
-    over_ms = raised_ms + 10 * 60_000
-    held_off = rule.text("clear_for") or rule.text("keep")
-    ended_ms = over_ms + (parse_duration(held_off) or 0)
-    steps = [(0, "条件开始成立" if zh else "the condition begins to hold")]
-    steps.append((raised_ms, f"报警 {level}".strip() if zh else f"raised, {level}".strip(", ")))
-    ends = "条件不再成立" if zh else "the condition is over"
-    if rule.text("clear"):
-        ends = "解除条件开始成立" if zh else "the clearing condition begins to hold"
-    steps.append((over_ms, ends))
-    if rule.text("latched") == "true":
-        steps.append((ended_ms, "等待操作员复位" if zh else "waits for an operator's reset"))
-    else:
-        steps.append((ended_ms, "告警解除" if zh else "cleared"))
-    for at_ms, what in steps:
-        yield f"  {duration_text(at_ms) or '0s':>8}  {what}"

@@ -64,11 +64,12 @@ def explain(
     lang: Annotated[Language, typer.Option(help="zh or en")] = Language.en,
 ) -> None:
     """Say in plain sentences what a rule does / 用通俗的话说明一条规则."""
-    files, _ = _read(folder)
+    files, ruleset = _read(folder)
     for one in _chosen(effective(files), rule):
         if one.variant:
             typer.echo(f"\n{one.variant}")
-        for line in explained(one, lang.value):
+        rows = [row for row in ruleset.rules if row.card.name == one.name]
+        for line in explained(one, rows, lang.value):
             typer.echo(line)
 
 
