@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contracts.directory import DeviceDirectory
-from contracts.predicates import COLUMNS, PredicateBatch
+from contracts.predicates import COLUMNS, PredicateBatch, Verdict
 from contracts.quantities import FAMILIES, FAMILY_INDEX
 from contracts.where import belongs
 from rules.flapping import Raises
+from rules.group.judge import FALSE, LOST_FALSE, LOST_TRUE, NEVER, TRUE
 from rules.group.operator import GroupOperator
 from rules.group.predicates import Predicates
 from rules.instances import NAMES, NEVER_MS, Phase, State
@@ -74,6 +75,8 @@ class SavedGroups(msgspec.Struct, frozen=True, kw_only=True):
     """The second stage. questions: names, the predicate column of `waiting` counts them. groups:
     of each active instance, whose rule counts the machine rows of the snapshot. tallies: what was
     counted for it, by which a changed membership shows. recount: those still to be judged anew.
+    again: (machine row, group) still to be judged that is inactive. grounds: by key of a machine
+    row, `GroupOperator.ground_of`; empty in snapshots that knew nothing of devices without a group.
     """
 
     questions: tuple[str, ...] = ()
@@ -83,6 +86,8 @@ class SavedGroups(msgspec.Struct, frozen=True, kw_only=True):
     instances: dict[str, SavedColumn] = {}
     tallies: tuple[tuple[int, ...], ...] = ()
     recount: tuple[int, ...] = ()
+    again: tuple[tuple[int, str], ...] = ()
+    grounds: dict[str, tuple[str, str]] = {}
     standing: tuple[SavedStanding, ...] = ()
     flaps: tuple[SavedFlaps, ...] = ()
     held: bool = False
@@ -131,6 +136,14 @@ def pack_groups(
             for (rule, _, group), one in operator.flaps.saved()
         ),
         recount=tuple(i for i, key in enumerate(keys) if key in operator.recount),
+        again=tuple(
+            (rule, directory.groups.ids[group])
+            for rule, group in sorted(operator.recount - set(keys))
+        ),
+        grounds={
+            "/".join(rule.key): operator.ground_of(number)
+            for number, rule in operator.rules.items()
+        },
         held=operator.held,
         floor_ms=operator.floor_ms,
     )
@@ -226,9 +239,12 @@ class Unpacking:
                 self._operator.known[number][rank] = load(known[1])[there]
         if saved.waiting:
             self._fill_waiting(saved, np.array([*numbers, -1], np.int16))
+        if saved.questions and not saved.grounds:
+            self._fill_known_from_answers()
         self._operator.held = saved.held
         self._operator.floor_ms = max(self._operator.floor_ms, saved.floor_ms)
         left = self._fill_instances(saved, rule_of)
+        self._fill_recount(saved, rule_of)
         self._fill_standing(saved, rule_of)
         self._fill_flaps(saved, rule_of)
         return left
@@ -310,9 +326,48 @@ class Unpacking:
         for i in np.flatnonzero(keep).tolist():
             key = (int(state.rule[i]), int(state.device[i]))
             moved = self._operator.tally_of(*key) != saved.tallies[i]
+            moved |= self._asks(key[0]) != self._asked(saved, key[0])
             if moved or i in saved.recount:
                 self._operator.recount.add(key)
         return left
+
+    def _fill_recount(self, saved: SavedGroups, rule_of: NDArray[np.int16]) -> None:
+        """Groups that breach now, and that nobody would judge: all their devices have answered."""
+        operator = self._operator
+        active = set(operator.table.keys.tolist())
+        found = self._again(saved, rule_of)
+        for number in sorted(set(rule_of[rule_of >= 0].tolist()) & set(operator.rules)):
+            name = "/".join(operator.rules[number].key)
+            if saved.grounds.get(name) != operator.ground_of(number):
+                found += [(number, group) for group in operator.breaching(number)]
+        fresh = [key for key in found if (key[0] << 32 | key[1]) not in active]
+        operator.recount.update(fresh)
+
+    def _again(self, saved: SavedGroups, rule_of: NDArray[np.int16]) -> list[tuple[int, int]]:
+        row_of = self._directory.groups.row_of
+        now = [(int(rule_of[rule]), row_of.get(group, -1)) for rule, group in saved.again]
+        return [key for key in now if min(key) >= 0]
+
+    def _asks(self, number: int) -> str:
+        return self._operator.ground_of(number)[0]
+
+    def _asked(self, saved: SavedGroups, number: int) -> str:
+        """What its row asked at the snapshot; the same when that isn't known."""
+        known = saved.grounds.get("/".join(self._operator.rules[number].key))
+        return self._asks(number) if known is None else known[0]
+
+    def _fill_known_from_answers(self) -> None:
+        """Of devices whose answers weren't counted for want of a group."""
+        waiting = self._operator.waiting
+        for number, answers in enumerate(self._predicates.answers):
+            known = self._operator.known[number]
+            fresh = (known == NEVER) & (answers.verdict[: len(known)] > 0)
+            fresh[self._members.rank[waiting.device[waiting.predicate == number]]] = False
+            lost = answers.lost[: len(known)][fresh]
+            true = answers.verdict[: len(known)][fresh] == Verdict.TRUE
+            known[fresh] = np.where(
+                true, np.where(lost, LOST_TRUE, TRUE), np.where(lost, LOST_FALSE, FALSE)
+            )
 
     def _fill_standing(self, saved: SavedGroups, rule_of: NDArray[np.int16]) -> None:
         """The rows that hold are those of the instances that have arrived."""

@@ -8,6 +8,7 @@ its time (a late alarm of a safety rule, a gateway that joins) is worked in when
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +22,7 @@ from contracts.predicates import PredicateBatch, Verdict
 from contracts.transitions import MOST_MEMBERS, GroupColumns, TransitionBatch
 from rules.changes import Changes, Revealed, in_time_order
 from rules.episodes import Episodes
-from rules.expr.plan import Truth
+from rules.expr.plan import Truth, show
 from rules.flapping import Flaps
 from rules.group.judge import (
     FALSE,
@@ -40,8 +41,9 @@ from rules.instances import AFTER_ALL_MS, NEVER_MS
 from rules.machine import Events, Machine
 from rules.members import LIVE, NOT_WATCHED, Members
 from rules.parameters import Parameters
-from rules.ruleset import Rule, RuleSet
+from rules.ruleset import Rule, RuleSet, digest
 from rules.sheet import begins
+from rules.verdict import BREACH
 
 Times = NDArray[np.int64]
 Rows = NDArray[np.int32]
@@ -69,10 +71,11 @@ class Grouping:
 class GroupOperator:
     """Works on `PredicateBatch`es of the rule set's predicates, in the order of their rows.
 
-    recount: (rule, group) whose members have changed with the registry: judged at the next mark.
-    held: nothing is counted yet: another engine still has the state. floor_ms: nothing is said to
-    have happened before.
-    known: by predicate, uint8 by rank: what is known of each device's answer. waiting: changes
+    recount: (rule, group) whose members or question have changed with the registry or the rules:
+    judged at the first mark at which its time is known. held: nothing is counted yet: another
+    engine still has the state. floor_ms: nothing is said to have happened before.
+    known: by predicate, uint8 by rank: what is known of each device's answer, of those without a
+    group too: another registry may give them one. waiting: changes
     whose time hasn't come. table: active instances. episodes: open alerts of rules with levels.
     flaps: what `flapping` remembers. These are state; `device` is a group in all of them.
     """
@@ -104,11 +107,13 @@ class GroupOperator:
             for number, rule in self.rules.items()
         }
         self.recount: set[tuple[int, int]] = set()
+        self._waits_for_time = False
         self.held = False
         self.floor_ms = NEVER_MS
         self.groupings: dict[int, Grouping] = {}
         self._version = (-1, -1)
         self._limit: dict[int, Times] = {}
+        self._grounds: dict[int, tuple[str, str]] = {}
         self.grow()
 
     def grow(self) -> None:
@@ -119,6 +124,7 @@ class GroupOperator:
         if version == self._version:
             return
         self._version = version
+        self._grounds.clear()
         self.groupings = {n: self._grouping(n, rule) for n, rule in self.rules.items()}
         for number, one in enumerate(self.asked):
             fresh = np.zeros(self._members.room(one.family), np.uint8)
@@ -158,6 +164,8 @@ class GroupOperator:
             .min(initial=AFTER_ALL_MS)
         )
         due = min(due, int(self.waiting.ts_ms.min(initial=AFTER_ALL_MS)))
+        if self.recount and not self._waits_for_time:
+            due = min(due, 0)
         return due if due < AFTER_ALL_MS else None
 
     def hold(self, floor_ms: int) -> None:
@@ -186,9 +194,10 @@ class GroupOperator:
         due = waiting.ts_ms <= self._limit_of(waiting)
         self.waiting = waiting.take(~due)
         released, group = self._ordered(waiting.take(due))
+        before = self.known
+        released, group = self._grouped(released, group)
         changes = Changes()
         machine = Machine(self.parameters, changes, self.flaps)
-        before = self.known
         if len(released):
             self._play(released, group, progress, machine)
         self._play_again(progress, machine)
@@ -205,6 +214,38 @@ class GroupOperator:
             for number in self._of_rule[rule]
             for count in self._tally(rule, self.known[number], one)[0].tolist()
         )
+
+    def ground_of(self, rule: int) -> tuple[str, str]:
+        """What the verdicts of a rule's groups hang on beside answers: digests of what is asked,
+        and of who is asked in which group."""
+        if rule not in self._grounds:
+            one, members = self.rules[rule], self._members
+            rows = members.rows(members.family_of(rule))
+            group = self.groupings[rule].group[rows < self._directory.registered]
+            rows_of, place = np.unique(group, return_inverse=True)
+            ids = self._directory.groups.ids
+            there = [ids[at] if at >= 0 else "" for at in rows_of.tolist()]
+            self._grounds[rule] = (
+                digest([show(one.when), one.clear and show(one.clear), one.card.safety]),
+                digest([there, hashlib.sha256(place.astype("<i4").tobytes()).hexdigest()]),
+            )
+        return self._grounds[rule]
+
+    def breaching(self, rule: int) -> list[int]:
+        """Groups of which something is known that breach the rule as it stands, ascending."""
+        member = self.groupings[rule].group
+        asked = {i: self.known[i][: len(member)] for i in self._of_rule[rule]}
+        some = np.any([known != NEVER for known in asked.values()], axis=0) & (member >= 0)
+        groups = np.unique(member[some])
+        if not len(groups):
+            return []
+        one = self.rules[rule]
+        tallies = Tallies(
+            {self.asked[i].plan: self._tally(rule, known, groups) for i, known in asked.items()},
+            one.card.safety,
+        )
+        found: list[int] = groups[verdicts(one.when, one.clear, tallies) & BREACH > 0].tolist()
+        return found
 
     # How far event time has got
 
@@ -239,10 +280,8 @@ class GroupOperator:
         return found
 
     def _ordered(self, released: PredicateBatch) -> tuple[PredicateBatch, Rows]:
-        """By (rule, group, time, device, reading), those of no group left out."""
+        """By (rule, group, time, device, reading); group -1 = none."""
         group = self._groups_of(released)
-        inside = np.flatnonzero(group >= 0)
-        released, group = released.take(inside), group[inside]
         order = np.lexsort(
             (
                 released.row,
@@ -254,6 +293,19 @@ class GroupOperator:
             )
         )
         return released.take(order), group[order]
+
+    def _grouped(self, released: PredicateBatch, group: Rows) -> tuple[PredicateBatch, Rows]:
+        """Those of groups; of the others only the answer is kept."""
+        alone = released.take(np.flatnonzero(group < 0))
+        if not len(alone):
+            return released, group
+        self.known = [column.copy() for column in self.known]
+        for one in np.unique(alone.predicate).tolist():
+            mine = np.flatnonzero(alone.predicate == one)
+            rank = self._members.rank[alone.device[mine]]
+            _chained(self.known[one], rank, alone.verdict[mine])
+        inside = np.flatnonzero(group >= 0)
+        return released.take(inside), group[inside]
 
     # Counting
 
@@ -279,12 +331,14 @@ class GroupOperator:
         self.table.store(state)
 
     def _play_again(self, progress: Progress, machine: Machine) -> None:
-        """Judge open instances whose group isn't what it was, at the time that it has got to."""
+        """Judge groups that aren't what they were, at the time that they have got to."""
+        without_time = set()
         for number, group in sorted(self.recount):
             one, rule = np.array([group], np.int32), self.rules[number]
             state = self.table.load(key_of(number, one))
             at_ms = np.maximum(self._limit[number][one], state.clock)
-            if not len(self.table.keys) or at_ms[0] <= NEVER_MS:
+            if at_ms[0] <= NEVER_MS:
+                without_time.add((number, group))
                 continue
             tallies = Tallies(
                 {
@@ -305,10 +359,11 @@ class GroupOperator:
                 np.full(1, progress.position),
             )
             code = verdicts(rule.when, rule.clear, tallies)
-            events = _events(np.zeros(1, np.intp), batch, code, start=False)
+            events = _events(np.zeros(1, np.intp), batch, code, start=True)
             machine.play(state, events, batch, _at_mark(progress, 1))
             self.table.store(state)
-        self.recount.clear()
+        self.recount = without_time
+        self._waits_for_time = bool(without_time)
 
     def _judged(
         self, number: int, told: PredicateBatch, group: Rows, known: list[NDArray[np.uint8]]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from contracts.transitions import Change
 from rules.engine import RuleEngine
 from tests.rules.naive import Row
-from tests.rules.scene import T0, Device, S, Whole, admitted, directory_of, ruleset
+from tests.rules.scene import T0, Device, S, Whole, admitted, directory_of, row, ruleset
 from tests.rules.test_groups import GATEWAYS, GRID, Watch, fire, smoke, two
 from tests.rules.test_switch import RUNNERS, Changing
 
@@ -137,3 +140,173 @@ def test_a_reset_lets_a_group_raise_anew() -> None:
         (2, "raised", 2),
         (20, "raised", 3),
     ]
+
+
+def registry_change(
+    rule: str, before: list[Device], after: list[Device], *log: Row | str
+) -> list[tuple[float, str, float]]:
+    """(seconds, change, count) of what is said behind "registry" in the log."""
+    at = log.index("registry")
+    gateways = [device.gateway for device in before]
+    first = Watch(Whole, ruleset(rule), before)
+    steps = admitted([*log[:at], *log[at + 1 :]], gateways)
+    known = len(admitted(log[:at], gateways))
+    first.runner.run(steps[:known])
+    then = Watch(Whole, ruleset(rule), after)
+    then.runner.engine.restore(first.runner.engine.snapshot())
+    blob = then.runner.engine.snapshot()
+    then.runner.engine.restore(blob)
+    assert then.runner.engine.snapshot() == blob
+    then.runner.run(steps[known:])
+    return [(one.at, one.change, one.value) for one in then.said]
+
+
+NOWHERE = Device("smoke", 0, {"floor": "1"}, GRID)
+TWO = 'id: smoke.two, on: {family: smoke}, group: building, when: "devices(fire != 0) >= 2"'
+ALL = 'id: smoke.all, on: {family: smoke}, group: building, when: "all(fire != 0)"'
+SAFETY = ", class: safety"
+
+
+def other(at_s: float) -> Row:
+    """Lets the gateway's time go on."""
+    return row(at_s, 1, "tamper", 0)
+
+
+@pytest.mark.parametrize("extra", ["", SAFETY, ", missing: unknown after 10m"])
+@pytest.mark.parametrize(
+    ("rule", "before", "after"),
+    [
+        pytest.param(TWO, [smoke("1"), NOWHERE], [smoke("1"), smoke("1")], id="gets-a-building"),
+        pytest.param(TWO, [smoke("1"), smoke("2")], [smoke("1"), smoke("1")], id="moves"),
+        pytest.param(
+            ALL,
+            [smoke("1"), smoke("1"), smoke("1")],
+            [smoke("1"), smoke("1"), NOWHERE],
+            id="the-silent-one-leaves",
+        ),
+    ],
+)
+def test_a_registry_that_makes_the_count_raises_though_nobody_says_anything_new(
+    rule: str, extra: str, before: list[Device], after: list[Device]
+) -> None:
+    said = registry_change(
+        rule + extra, before, after,
+        fire(0, 0), fire(1, 1), other(5), "mark", "registry",
+        fire(20, 0), fire(21, 1), other(25), "mark", fire(40, 0), fire(41, 1), other(45), "mark",
+    )  # fmt: skip
+    assert said == [(23, "raised", 2)]
+
+
+def test_a_device_that_gets_a_building_counts_when_another_joins_it() -> None:
+    said = registry_change(
+        TWO + SAFETY, [smoke("1"), NOWHERE], [smoke("1"), smoke("1")],
+        fire(0, 0, 0), fire(1, 1), other(5), "mark", "registry", other(9), "mark",
+        fire(20, 0), other(25), "mark",
+    )  # fmt: skip
+    assert said == [(20, "raised", 2)]
+
+
+def test_a_changed_group_is_judged_at_the_time_of_its_slowest_gateway() -> None:
+    said = registry_change(
+        TWO, [smoke("1"), smoke("2", 1)], [smoke("1"), smoke("1", 1)],
+        fire(0, 0), other(9), fire(1, 1), fire(6, 1), "mark", "registry", fire(30, 1), "mark",
+    )  # fmt: skip
+    assert said == [(7, "raised", 2)]
+
+
+def test_a_lower_count_raises_by_what_the_devices_have_said() -> None:
+    log: list[Row | str] = [
+        fire(1, 0), fire(2, 1), "mark", fire(60, 0), fire(60, 1), "mark", fire(70, 0), fire(70, 1),
+    ]  # fmt: skip
+    changing = Changing(two("", "devices(fire != 0) >= 3"), two(), 50, DEVICES)
+    ((at, change, rule),) = said(changing, log)
+    assert (change, rule) == ("raised", 0)
+    assert 50 <= at <= 70
+
+
+def test_state_that_knew_only_grouped_devices_is_filled_in_from_their_answers() -> None:
+    """As snapshots were before devices without a group were counted."""
+    first = Watch(Whole, ruleset(TWO), [smoke("1"), NOWHERE])
+    first.runner.run(admitted([fire(0, 0), fire(1, 1), other(5), "mark"], [0, 0]))
+    saved = msgspec.msgpack.decode(first.runner.engine.snapshot())
+    del saved["groups"]["grounds"]
+    device, known = saved["groups"]["known"][0]
+    device[1], known[1] = device[1][:4], known[1][:1]
+    then = Watch(Whole, ruleset(TWO), [smoke("1"), smoke("1")])
+    then.runner.engine.restore(msgspec.msgpack.encode(saved))
+    then.runner.run(admitted([other(9), "mark"], [0, 0]))
+    assert [(one.change, one.breached) for one in then.said] == [("raised", 2)]
+
+
+def watched(buildings: list[str]) -> list[Device]:
+    """The last two behind another gateway."""
+    places = [{"building": name} if name else {"floor": "1"} for name in buildings]
+    return [Device("smoke", int(i > 2), place, GRID) for i, place in enumerate(places)]
+
+
+@st.composite
+def quiet_logs(draw: st.DrawFn) -> list[Row | str]:
+    """Everyone speaks first; nothing is late."""
+    log: list[Row | str] = []
+    for quantity in ("fire", "tamper"):
+        log += [row(0, draw(st.integers(0, 1)), quantity, device) for device in range(5)]
+    for at in range(1, draw(st.integers(4, 16))):
+        device, quantity = draw(st.integers(0, 4)), draw(st.sampled_from(["fire", "tamper"]))
+        log.append(row(10 * at, draw(st.integers(0, 1)), quantity, device))
+        log += ["mark"] * draw(st.integers(0, 1))
+    return [*log, "mark"]
+
+
+COUNTS = ["devices({}) >= 2", "all({})", "share({}) > 0.5", "devices({}) < 2", "any({})"]
+PLACES = st.lists(st.sampled_from(["1", "1", "2", ""]), min_size=5, max_size=5)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    counts=st.lists(st.sampled_from(COUNTS), min_size=2, max_size=3),
+    extra=st.sampled_from(["", SAFETY, ", for: 10s", ", clear_for: 10s"]),
+    log=quiet_logs(),
+    places=st.tuples(PLACES, PLACES, PLACES),
+    cuts=st.tuples(st.integers(0, 40), st.integers(0, 40)),
+)
+def test_after_changes_of_the_registry_what_is_open_is_what_it_always_would_have(
+    counts: list[str],
+    extra: str,
+    log: list[Row | str],
+    places: tuple[list[str], list[str], list[str]],
+    cuts: tuple[int, int],
+) -> None:
+    """Several rules of the same quantities side by side, two changes under them."""
+    asked = ["fire != 0", "fire != 0 and tamper != 0", "tamper != 0"]
+    rules = ruleset(
+        *(
+            f"id: smoke.g{i}, on: {{family: smoke}}, group: building{extra}, "
+            f'when: "{count.format(asked[0 if extra == SAFETY else i])}"'
+            for i, count in enumerate(counts)
+        )
+    )
+    quiet = [row(at, 20, "temperature", device) for at in (500, 900) for device in (0, 4)]
+    tail = [*quiet[:2], "mark", *quiet[2:], "mark"]
+    steps = admitted([*log, *tail], [0, 0, 0, 1, 1])
+    first, second = sorted(min(cut, len(steps) - 4) for cut in cuts)
+    parts = steps[:first], steps[first:second], steps[second:]
+    blob = None
+    for buildings, part in zip(places, parts, strict=True):
+        moved = Whole(rules, directory_of(watched(buildings)))
+        if blob is not None:
+            moved.engine.restore(blob)
+        moved.run(part)
+        blob = moved.engine.snapshot()
+    always = Whole(rules, directory_of(watched(places[-1])))
+    always.run(steps)
+    assert open_groups(moved) == open_groups(always)
+
+
+def open_groups(runner: Whole) -> set[tuple[int, str]]:
+    groups = runner.directory.groups
+    return {
+        (rule, groups.ids[group])
+        for rule in range(len(runner.rules.cards))
+        for group in range(len(groups))
+        if runner.engine.is_active(rule, group, 0)
+    }
