@@ -20,6 +20,8 @@ from ingest.registry import RegistryError
 from ingest.registry import load as load_registry
 from ingest.subscriber import BrokerAddress, Subscriber
 
+_clips_decoder = msgspec.json.Decoder(list[KeptClip])
+
 POLL_S = 0.02
 MESSAGES = 64
 
@@ -73,7 +75,7 @@ def listed(mqtt: MqttSettings, gateway: str, camera: str, wait_s: float) -> list
     ask = ClipAsk(ask=secrets.token_hex(8), kind="list", camera=camera)
     for _, body in _answers(mqtt, gateway, ask, wait_s):
         try:
-            return msgspec.json.decode(body, type=list[KeptClip])
+            return _clips_decoder.decode(body)
         except msgspec.MsgspecError as error:
             raise ClipError(f"{gateway}: not understood: {error}") from None
     raise ClipError(f"{gateway}: no answer")

@@ -25,6 +25,8 @@ from rules.layers import SHIPPED_PREFIX, missing_layer
 from rules.ruleset import RuleSet
 from rules.testing.document import is_test
 
+_settings_decoder = msgspec.json.Decoder(AdmissionSettings)
+
 RULE_SUFFIXES = (".yml", ".yaml")
 
 
@@ -163,7 +165,7 @@ def pack_settings(settings: AdmissionSettings) -> bytes:
 def unpack_settings(content: bytes) -> AdmissionSettings:
     """Raises `ContentError`."""
     try:
-        return msgspec.json.decode(content, type=AdmissionSettings)
+        return _settings_decoder.decode(content)
     except msgspec.DecodeError as error:
         raise ContentError(f"stored settings are damaged: {error}") from None
 

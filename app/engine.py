@@ -35,6 +35,9 @@ from rules.engine import RuleEngine
 from rules.ruleset import RuleSet
 from rules.switch import Switch
 
+_command_decoder = msgspec.json.Decoder(OperatorCommand)
+_installed_decoder = msgspec.json.Decoder(Installed)
+
 SNAPSHOT_VERSION = 1
 _ROWS = (RecordKind.PACK, RecordKind.FOREIGN, RecordKind.STATUS)
 
@@ -58,6 +61,9 @@ class SnapshotHead(msgspec.Struct, frozen=True, kw_only=True):
     coming: str = ""
     activate_ms: int = 0
     models: tuple[ModelRef, ...] = ()
+
+
+_head_decoder = msgspec.json.Decoder(SnapshotHead)
 
 
 @dataclass(slots=True)
@@ -201,14 +207,14 @@ class Engine:
         step.news.append(_news(coming.content, "done", record, coming=coming))
 
     def _on_command(self, record: LogRecord, step: Step) -> None:
-        command = msgspec.json.decode(record.payload, type=OperatorCommand)
+        command = _command_decoder.decode(record.payload)
         events, resets = self.lifecycle.command(command, record.accepted_ms)
         for rule, row in resets:
             self.rules.reset(rule, row)
         step.events.extend(events)
 
     def _on_installed(self, record: LogRecord, step: Step) -> None:
-        installed = msgspec.json.decode(record.payload, type=Installed)
+        installed = _installed_decoder.decode(record.payload)
         if installed.what == "model":
             name = installed.name
             self.models[name] = ModelRef(
@@ -374,7 +380,7 @@ def _news(
 
 def read_head(chunks: dict[str, bytes]) -> SnapshotHead:
     """The head of a snapshot. Raises `SnapshotMismatch` for another version."""
-    head = msgspec.json.decode(chunks["head"], type=SnapshotHead)
+    head = _head_decoder.decode(chunks["head"])
     if head.version != SNAPSHOT_VERSION:
         raise SnapshotMismatch(f"snapshot version {head.version}, this is {SNAPSHOT_VERSION}")
     return head

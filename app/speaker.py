@@ -29,6 +29,9 @@ class _Kept(msgspec.Struct, frozen=True):
     boot: int = BOOT
 
 
+_kept_decoder = msgspec.msgpack.Decoder(_Kept)
+
+
 @dataclass(slots=True)
 class Fed:
     """One step: its records, what it accepted, and the directory that its rows refer to."""
@@ -102,7 +105,7 @@ class Speaker:
 
     def restore(self, blob: bytes) -> None:
         """Raises `ValueError`; the detector's own state is taken up once its registry is known."""
-        kept = msgspec.msgpack.decode(blob, type=_Kept)
+        kept = _kept_decoder.decode(blob)
         if kept.version != STATE_VERSION:
             raise ValueError(f"version {kept.version}, this is {STATE_VERSION}")
         self._seq, self._boot, self._kept = kept.seq, kept.boot, kept.state

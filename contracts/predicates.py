@@ -97,6 +97,9 @@ class _Wire(msgspec.Struct, frozen=True, kw_only=True):
     columns: dict[str, bytes]
 
 
+_wire_decoder = msgspec.msgpack.Decoder(_Wire)
+
+
 def encode_predicates(
     batch: PredicateBatch,
     progress: Progress,
@@ -131,7 +134,7 @@ def decode_predicates(
     predicates: name -> row here. The caller counts what is unknown. Raises `PredicateError`.
     """
     try:
-        wire = msgspec.msgpack.decode(blob, type=_Wire)
+        wire = _wire_decoder.decode(blob)
     except msgspec.DecodeError as error:
         raise PredicateError(f"no predicate changes: {error}") from None
     if wire.version != VERSION:

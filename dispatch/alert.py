@@ -180,6 +180,9 @@ class _Packed(msgspec.Struct, frozen=True, array_like=True):
     beside: tuple[Told, ...] = ()
 
 
+_packed_decoder = msgspec.msgpack.Decoder(_Packed)
+
+
 _NO_CARD = RuleCard(id="", hash="", family="", condition="", severity=4, title=Text())
 
 
@@ -210,7 +213,7 @@ def pack(snapshot: Snapshot) -> bytes:
 def unpack(blob: bytes) -> Snapshot:
     """Bytes to snapshot. Raises `SnapshotRefused`."""
     try:
-        packed = msgspec.msgpack.decode(blob, type=_Packed)
+        packed = _packed_decoder.decode(blob)
     except msgspec.DecodeError as error:
         raise SnapshotRefused(f"lifecycle snapshot: {error}") from None
     if not 1 <= packed.version <= SNAPSHOT_VERSION:

@@ -31,6 +31,9 @@ class _Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     sha256: str
 
 
+_entries_decoder = msgspec.json.Decoder(list[_Entry])
+
+
 class Holder(msgspec.Struct, frozen=True):
     """Who a key belongs to: a role or account, never a person."""
 
@@ -46,7 +49,7 @@ class KeyRing:
         self._entries: list[_Entry] = []
         if path.exists():
             try:
-                self._entries = msgspec.json.decode(path.read_bytes(), type=list[_Entry])
+                self._entries = _entries_decoder.decode(path.read_bytes())
             except (OSError, msgspec.DecodeError) as error:
                 raise KeysInvalid(f"{path}: {error}; mend it or remove it") from None
 

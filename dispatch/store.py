@@ -32,6 +32,9 @@ from dispatch.receivers import Filter
 from dispatch.renotify import Reminder, Waiting, reminding
 from dispatch.tables import connect, open_tables
 
+_event_decoder = msgspec.json.Decoder(AlertEvent)
+_command_decoder = msgspec.json.Decoder(OperatorCommand)
+
 
 @dataclass(frozen=True, slots=True)
 class Stored:
@@ -156,7 +159,7 @@ class Store:
             ).fetchone()
             if row is None:
                 return None
-            event = reminding(msgspec.json.decode(row["body"], type=AlertEvent), reminder)
+            event = reminding(_event_decoder.decode(row["body"]), reminder)
             event = msgspec.structs.replace(event, recordedtime="")
             stored = self._insert(db, event, "reminder", row["position"], now, now)
             db.execute(
@@ -245,7 +248,7 @@ class Store:
                 (command.id, command.alert, body, now),
             )
             row = db.execute("SELECT body FROM commands WHERE id = ?", (command.id,)).fetchone()
-        kept = msgspec.json.decode(row["body"], type=OperatorCommand)
+        kept = _command_decoder.decode(row["body"])
         return msgspec.structs.replace(kept, at_ms=command.at_ms) == command
 
     # Reminders
@@ -387,7 +390,7 @@ def _keep_cursors(db: sqlite3.Connection, cursors: Sequence[Cursor]) -> None:
 def _conflicts(db: sqlite3.Connection, event: AlertEvent) -> int:
     """1 when the known event of this id says something else: the log's promise is broken."""
     row = db.execute("SELECT body FROM events WHERE id = ?", (event.id,)).fetchone()
-    known = msgspec.json.decode(row["body"], type=AlertEvent)
+    known = _event_decoder.decode(row["body"])
     bare = {"recordedtime": "", "traceparent": ""}
     same = encode_event(msgspec.structs.replace(known, **bare)) == encode_event(
         msgspec.structs.replace(event, **bare)

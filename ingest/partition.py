@@ -110,6 +110,9 @@ class _State(msgspec.Struct, array_like=True):
     hours: dict[str, bytes] = {}
 
 
+_state_decoder = msgspec.msgpack.Decoder(_State)
+
+
 Proof = Callable[[Installed], None]
 """Raises `Refused` when what a control record names can't be put in force."""
 
@@ -339,7 +342,7 @@ class PartitionLog:
         version, *_ = msgspec.msgpack.decode(blob)
         if version != SNAPSHOT_VERSION:
             raise SnapshotRefused(f"partition snapshot version {version}, not {SNAPSHOT_VERSION}")
-        state = msgspec.msgpack.decode(blob, type=_State)
+        state = _state_decoder.decode(blob)
         self.offset, self.position = state.offset, state.position
         self.last_ms, self._next_mark_ms = state.last_ms, state.next_mark_ms
         for gateway, known in state.gateways.items():

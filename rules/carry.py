@@ -89,6 +89,9 @@ class _Saved(msgspec.Struct, frozen=True, kw_only=True):
     groups: SavedGroups = SavedGroups()
 
 
+_saved_decoder = msgspec.msgpack.Decoder(_Saved)
+
+
 def pack(parts: Parts, subset: Subset = EVERYTHING) -> bytes:
     """State as bytes, little-endian; the same state gives the same bytes."""
     state = parts.instances.gather(parts.instances.slots())
@@ -140,7 +143,7 @@ def unpack(
     for, in old rows. Raises `SnapshotInvalid`.
     """
     try:
-        saved = msgspec.msgpack.decode(blob, type=_Saved)
+        saved = _saved_decoder.decode(blob)
     except msgspec.DecodeError as error:
         raise SnapshotInvalid(f"no snapshot of rules: {error}") from None
     if saved.version != VERSION:

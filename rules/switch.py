@@ -55,6 +55,9 @@ class _Saved(msgspec.Struct, frozen=True, kw_only=True):
     left: dict[str, int]
 
 
+_saved_decoder = msgspec.msgpack.Decoder(_Saved)
+
+
 class Switch:
     """Implements `contracts.operator.Operator`. Rule rows are those of `cards`.
 
@@ -276,7 +279,7 @@ class Switch:
     def restore(self, blob: bytes, remap: NDArray[np.int32] | None = None) -> None:
         """Carry on in the middle; built with the same rule sets. Raises `SnapshotInvalid`."""
         try:
-            saved = msgspec.msgpack.decode(blob, type=_Saved)
+            saved = _saved_decoder.decode(blob)
         except msgspec.DecodeError as error:
             raise SnapshotInvalid(f"no snapshot of a change of rules: {error}") from None
         if saved.version != VERSION:

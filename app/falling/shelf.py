@@ -60,6 +60,9 @@ class _Kept(msgspec.Struct, frozen=True, kw_only=True):
     passed: dict[str, int]
 
 
+_kept_decoder = msgspec.msgpack.Decoder(_Kept)
+
+
 def digest() -> str:
     """Of everything that the tracklets of a scene hang on."""
     found = hashlib.sha256()
@@ -170,7 +173,7 @@ def _watch(job: Job) -> bytes:
 
 
 def _opened(blob: bytes) -> Watched:
-    kept = msgspec.msgpack.decode(blob, type=_Kept)
+    kept = _kept_decoder.decode(blob)
     parts = [tracklets.decode(part) for part in kept.tracklets]
     return Watched(
         TrackletBatch.join(parts) if parts else TrackletBatch.empty(),

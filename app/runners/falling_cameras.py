@@ -44,6 +44,9 @@ class _State(msgspec.Struct, frozen=True, array_like=True):
     accepted: list[tuple[int, str, int]]
 
 
+_state_decoder = msgspec.msgpack.Decoder(_State)
+
+
 class FallingCameras:
     """A `contracts.detector.Detector`. counts: tracklets judged, and refused by reason."""
 
@@ -150,7 +153,7 @@ class FallingCameras:
 
     def restore(self, blob: bytes) -> None:
         """Raises `ValueError` for another version."""
-        state = msgspec.msgpack.decode(blob, type=_State)
+        state = _state_decoder.decode(blob)
         if state.version != VERSION:
             raise ValueError(f"version {state.version}, this is {VERSION}")
         self._operator.restore(state.operator)

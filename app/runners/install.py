@@ -26,6 +26,8 @@ from ingest.log import SqliteLog
 from ingest.registry import Finding, load_with_findings
 from rules import RulesInvalid
 
+_installed_decoder = msgspec.json.Decoder(Installed)
+
 
 def install(
     acceptor: Acceptor, log: SqliteLog, contents: Contents, settings: Settings, now_ms: int
@@ -119,4 +121,4 @@ def _in_force(log: SqliteLog) -> dict[str, str]:
 
 def _told(log: SqliteLog) -> Iterator[Installed]:
     for record in log.installed_before(log.last_position + 1):
-        yield msgspec.json.decode(record.payload, type=Installed)
+        yield _installed_decoder.decode(record.payload)

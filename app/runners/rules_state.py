@@ -48,6 +48,9 @@ class RulesState(msgspec.Struct, frozen=True, kw_only=True):
     looked_at: str = ""
 
 
+_state_decoder = msgspec.json.Decoder(RulesState)
+
+
 def state_file(data: Path) -> Path:
     return data / "rules.json"
 
@@ -59,7 +62,7 @@ def request_file(data: Path) -> Path:
 def read_state(data: Path) -> RulesState | None:
     """None: there is none. Raises `msgspec.DecodeError`, `OSError`."""
     try:
-        return msgspec.json.decode(state_file(data).read_bytes(), type=RulesState)
+        return _state_decoder.decode(state_file(data).read_bytes())
     except FileNotFoundError:
         return None
 

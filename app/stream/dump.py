@@ -24,6 +24,8 @@ from contracts.rejects import Reason, Refused
 from ingest.log.dump import Dumped, DumpWriter
 from ingest.partition import Bundle, OffsetsMissing, PartitionLog, Place
 
+_installed_decoder = msgspec.json.Decoder(Installed)
+
 
 class CantDump(Exception):
     """The text names the reason and the mend."""
@@ -128,7 +130,7 @@ async def _named(reader: RangeReader, at: TopicPartition, end: int) -> AsyncIter
             for record in _decoded(one.value or b""):
                 if record.kind is RecordKind.INSTALLED:
                     with suppress(msgspec.DecodeError):
-                        yield msgspec.json.decode(record.payload, type=Installed).hash
+                        yield _installed_decoder.decode(record.payload).hash
 
 
 def _decoded(value: bytes) -> list[LogRecord]:

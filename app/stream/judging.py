@@ -62,6 +62,9 @@ class _Kept(msgspec.Struct, frozen=True, kw_only=True):
     speaker: bytes
 
 
+_kept_decoder = msgspec.msgpack.Decoder(_Kept)
+
+
 class Judge:
     """One detector at one partition. `take`, `snapshot` and `restore` belong to the judging thread.
 
@@ -141,7 +144,7 @@ class Judge:
     def restore(self, blob: bytes) -> None:
         """Raises `ValueError`."""
         try:
-            kept = msgspec.msgpack.decode(blob, type=_Kept)
+            kept = _kept_decoder.decode(blob)
             if kept.version != STATE_VERSION:
                 raise ValueError(f"version {kept.version}, this is {STATE_VERSION}")
             self._speaker.restore(kept.speaker)

@@ -40,6 +40,8 @@ from ingest.registry import RegistryError
 from rules import RulesInvalid
 from rules.ruleset import RuleSet
 
+_installed_decoder = msgspec.json.Decoder(Installed)
+
 JUDGED = "judge-"
 """A detector's state stands in a snapshot under this and its name."""
 LOG_CHUNK, NEWS_CHUNK = "log", "news"
@@ -107,6 +109,9 @@ class RefusedRules(msgspec.Struct, frozen=True):
 
     hash: str = ""
     why: str = ""
+
+
+_refused_decoder = msgspec.json.Decoder(RefusedRules)
 
 
 NOTHING_REFUSED = RefusedRules()
@@ -305,7 +310,7 @@ class Partition:
         partition.judged = {name: chunks[name] for name in chunks if name.startswith(JUDGED)}
         head = read_head(chunks)
         if NEWS_CHUNK in chunks:
-            partition.refused = msgspec.json.decode(chunks[NEWS_CHUNK], type=RefusedRules)
+            partition.refused = _refused_decoder.decode(chunks[NEWS_CHUNK])
         partition.log.restore(chunks[LOG_CHUNK])
         if partition.log.position != head.position:
             raise SnapshotMismatch(
@@ -324,7 +329,7 @@ class Partition:
 def _named(records: list[LogRecord]) -> list[str]:
     """Hashes of the contents that records name."""
     told = [
-        msgspec.json.decode(record.payload, type=Installed)
+        _installed_decoder.decode(record.payload)
         for record in records
         if record.kind is RecordKind.INSTALLED
     ]

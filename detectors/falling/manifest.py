@@ -30,10 +30,13 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     metrics: dict[str, float] = {}
 
 
+_manifest_decoder = msgspec.json.Decoder(Manifest)
+
+
 def read_manifest(text: bytes, model: bytes) -> Manifest:
     """Raises `WrongModel`, with the field and the mend."""
     try:
-        manifest = msgspec.json.decode(text, type=Manifest)
+        manifest = _manifest_decoder.decode(text)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise WrongModel(f"manifest.json: {error}; take the manifest made with the model") from None
     if manifest.format != FORMAT or manifest.detector != "falling":

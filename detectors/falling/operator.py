@@ -153,7 +153,7 @@ class FallingObjects:
 
     def restore(self, blob: bytes) -> None:
         """Raises `ValueError` when the state is of another version."""
-        state = msgspec.json.decode(blob, type=_State)
+        state = _state_decoder.decode(blob)
         if state.version != VERSION:
             raise ValueError(f"state of version {state.version}, this is {VERSION}")
         self._last = {}
@@ -210,6 +210,9 @@ def _are_one(one: Event, two: Event) -> bool:
 class _State(msgspec.Struct, frozen=True, kw_only=True):
     version: int
     last: list[Event]
+
+
+_state_decoder = msgspec.json.Decoder(_State)
 
 
 def rounded_scores(p: NDArray[np.float64], threshold: float) -> NDArray[np.float64]:

@@ -44,10 +44,13 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     made_with: dict[str, str]
 
 
+_manifest_decoder = msgspec.json.Decoder(Manifest)
+
+
 def read_manifest(text: bytes, model: bytes) -> Manifest:
     """The manifest, if it belongs to this model and this program. Raises `WrongModel`."""
     try:
-        manifest = msgspec.json.decode(text, type=Manifest)
+        manifest = _manifest_decoder.decode(text)
     except msgspec.DecodeError as error:
         raise WrongModel(f"manifest.json: {error}; take the manifest that came with it") from None
     if manifest.detector != "inactivity":

@@ -22,6 +22,8 @@ from dispatch.outbox import Delivery
 from dispatch.receivers import worst_severity
 from dispatch.retry import Outcome
 
+_event_decoder = msgspec.json.Decoder(AlertEvent)
+
 ACKNOWLEDGED = 200
 """Stands for the broker's acknowledgement where HTTP would say 200."""
 
@@ -62,7 +64,7 @@ class MqttSender:
         self._client.loop_start()
 
     def send(self, delivery: Delivery) -> Outcome:
-        event = msgspec.json.decode(delivery.body, type=AlertEvent)
+        event = _event_decoder.decode(delivery.body)
         grid = "" if event.gridcode == "unknown" else event.gridcode
         topic = topics.alert(grid, str(event.data["family"]), worst_severity(event))
         return self._publish(topic, delivery.body)

@@ -69,10 +69,13 @@ class Load:
 
 
 @contextmanager
-def rig(folder: Path, kafka: Kafka, prefix: str) -> Iterator[tuple[Cluster, Load]]:
+def rig(
+    folder: Path, bootstrap: str, prefix: str, *, named: bool = False
+) -> Iterator[tuple[Cluster, Load]]:
+    """Three workers under load; named: one, with a name of its own."""
     start_ms = (now_ms() - 60 * S) // S * S
     cells = [Cell(number, start_ms - LEAD_MS) for number in range(PARTITIONS)]
-    cluster = Cluster(folder, kafka.bootstrap, prefix, partitions=PARTITIONS)
+    cluster = Cluster(folder, bootstrap, prefix, partitions=PARTITIONS)
     cluster.publish([rules(), *(joined([cell]) for cell in cells)])
     for cell in cells:
         head = [
@@ -82,8 +85,8 @@ def rig(folder: Path, kafka: Kafka, prefix: str) -> Iterator[tuple[Cluster, Load
         ]
         cluster.put([(cell.number, head)])
     try:
-        for name in ("one", "two", "three"):
-            cluster.add(name)
+        for name in ("one",) if named else ("one", "two", "three"):
+            cluster.add(name, instance(name) if named else "")
         until(cluster.all_owned, 180, "each partition has one worker")
         load = Load(cluster, cells, start_ms)
         load.start()
@@ -93,6 +96,15 @@ def rig(folder: Path, kafka: Kafka, prefix: str) -> Iterator[tuple[Cluster, Load
             load.stop()
     finally:
         cluster.discard()
+
+
+def instance(name: str) -> str:
+    return f'instance = "{name}"\n'
+
+
+def one_each(cluster: Cluster, workers: int) -> bool:
+    """Whether so many workers have all partitions between them."""
+    return cluster.all_owned() and len({who for [who] in cluster.owned().values()}) == workers
 
 
 class Trouble:
@@ -179,7 +191,7 @@ def account(cluster: Cluster, did: list[str]) -> dict[str, int]:
 def test_kills_pauses_and_new_workers_lose_nothing(
     tmp_path: Path, killable_kafka: Kafka, topic_prefix: str
 ) -> None:
-    with rig(tmp_path, killable_kafka, topic_prefix) as (cluster, load):
+    with rig(tmp_path, killable_kafka.bootstrap, topic_prefix) as (cluster, load):
         trouble = Trouble(cluster, killable_kafka, 3)
         trouble.kill()
         trouble.add()
@@ -193,11 +205,52 @@ def test_kills_pauses_and_new_workers_lose_nothing(
     assert found["events"] > 50
 
 
+def scale(cluster: Cluster, restarts: int) -> list[str]:
+    """One worker becomes four, each with a name of its own; then they are restarted in turn."""
+    names = ["one", "two", "three", "four"]
+    for name in names[1:]:
+        cluster.add(name, instance(name))
+    until(lambda: one_each(cluster, len(names)), 180, "each of four workers has partitions")
+    did = ["scaled 1 to 4"]
+    for turn in range(restarts):
+        name = names[turn % len(names)]
+        before = {n: who for n, who in cluster.owned().items() if who == [name]}
+        worker = cluster.workers[name]
+        assert worker.stop() == 0, worker.log[-3000:]
+        cluster.add(name)
+        until(cluster.all_owned, 180, f"{name} is back")
+        # Whoever is back within his session has what he had.
+        did.append(f"restarted {name}" if cluster.owned().items() >= before.items() else "moved")
+    return did
+
+
+def test_one_worker_becomes_four_under_load(tmp_path: Path, kafka: str, topic_prefix: str) -> None:
+    with rig(tmp_path, kafka, topic_prefix, named=True) as (cluster, load):
+        did = scale(cluster, restarts=1)
+        load.stop()
+        found = account(cluster, did)
+    assert (found["lost"], found["wrong"]) == (0, 0), (found, did)
+    assert found["events"] > 20
+
+
 @pytest.mark.torture
+@pytest.mark.timeout(0)
+def test_rolling_restarts_for_long(tmp_path: Path, kafka: str, topic_prefix: str) -> None:
+    with rig(tmp_path, kafka, topic_prefix, named=True) as (cluster, load):
+        did = scale(cluster, restarts=12)
+        load.stop()
+        found = account(cluster, did)
+    told = Counter(done.split()[0] for done in did)
+    results.keep("rolling", {**found, **told})
+    assert (found["lost"], found["wrong"]) == (0, 0), (found, did)
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(0)
 def test_kills_for_long(tmp_path: Path, killable_kafka: Kafka, topic_prefix: str) -> None:
     """`TORTURE_S` seconds of it, 600 if not given."""
     seconds = float(os.environ.get("TORTURE_S", "600"))
-    with rig(tmp_path, killable_kafka, topic_prefix) as (cluster, load):
+    with rig(tmp_path, killable_kafka.bootstrap, topic_prefix) as (cluster, load):
         trouble = Trouble(cluster, killable_kafka, int(os.environ.get("TORTURE_SEED", "1")))
         trouble.go_on(seconds)
         load.stop()
