@@ -11,6 +11,9 @@ import typer
 from app.bench.document import document, render
 from app.cli.outcome import fail
 
+PICTURES = 6
+"""Of each kind."""
+
 
 def falling(
     recorded: Annotated[
@@ -23,6 +26,9 @@ def falling(
         Path | None, typer.Option(help="folder that keeps tracklets, to go on another time")
     ] = None,
     processes: Annotated[int, typer.Option(min=1, max=64, help="that watch scenes")] = 1,
+    pictures: Annotated[
+        Path | None, typer.Option(help="a PNG of throws told and missed; wants --work")
+    ] = None,
     model: Annotated[Path | None, typer.Option(help="folder of another model")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="ends within 40 s, says little")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON document")] = False,
@@ -48,6 +54,8 @@ def falling(
         outcomes = evaluate.run(extent, folder=folder, work=work, processes=processes, say=_say)
         real = clips.evaluate(recorded, model=folder, say=_say) if recorded else []
         mark = evaluate.digest(folder)
+        if pictures is not None:
+            _draw(pictures, extent, folder, work)
     except (ModelError, CameraError) as error:
         fail(str(error))
     except OSError as error:
@@ -66,6 +74,21 @@ def falling(
         return
     for name, value in made.items():
         print(f"{name:36} {value:12.4g}")
+
+
+def _draw(path: Path, extent: Any, folder: Path, work: Path | None) -> None:
+    """Told throws in the first row, missed ones below. Raises OSError."""
+    from dataclasses import replace
+
+    from app.falling import evaluate
+    from app.falling.pictures import tiles, write_sheet
+    from app.falling.session import detector
+
+    if work is None:
+        fail("--pictures: say with --work where the tracklets are kept")
+    kept = evaluate.judged(replace(extent, most_s=0.0), folder=folder, work=work)
+    told, missed = tiles(kept, detector(folder), PICTURES)
+    write_sheet(path, [told, missed])
 
 
 def _say(line: str) -> None:

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.falling import shelf
+from app.falling.lab import Watched
 from app.falling.outcomes import Outcome, judge
-from app.falling.scenes import Part, Recipe, draw
+from app.falling.scenes import Part, Recipe, Scene, draw
 from app.falling.session import SHIPPED, detector
 from app.falling.shelf import ROOT, Job, Shelf
 
@@ -120,14 +121,28 @@ def run(
 
     Raises `ModelError`, OSError.
     """
+    return [
+        outcome
+        for _, _, outcome in judged(extent, folder=folder, work=work, processes=processes, say=say)
+    ]
+
+
+def judged(
+    extent: Extent,
+    *,
+    folder: Path = SHIPPED,
+    work: Path | None = None,
+    processes: int = 1,
+    say: Callable[[str], None] = lambda _: None,
+) -> Iterator[tuple[Scene, Watched, Outcome]]:
+    """As `run`, each with its scene and what the front end saw of it."""
     detector(folder)
     cells = {job.recipe: cell for cell, job in _jobs(extent)}
     kept = Shelf(work, processes=processes, say=say)
-    return [
-        judge(draw(job.recipe), seen, detector(folder), key=f"{cell}/{job.recipe.seed}", cell=cell)
-        for job, seen in kept.watched([job for _, job in _jobs(extent)], extent.most_s)
-        for cell in (cells[job.recipe],)
-    ]
+    for job, seen in kept.watched([job for _, job in _jobs(extent)], extent.most_s):
+        scene, cell = draw(job.recipe), cells[job.recipe]
+        key = f"{cell}/{job.recipe.seed}"
+        yield scene, seen, judge(scene, seen, detector(folder), key=key, cell=cell)
 
 
 def _jobs(extent: Extent) -> Iterator[tuple[str, Job]]:

@@ -6,14 +6,19 @@ import json
 from pathlib import Path
 from typing import Any
 
+import cv2
+import msgspec
 import pytest
 
 from app.cli.root import build
 from app.falling.evaluate import CELLS, NEGATIVE, Extent, recipes, run
 from app.falling.figures import figures
+from app.falling.outcomes import judge
+from app.falling.pictures import tiles, write_sheet
 from app.falling.render import write
 from app.falling.scenes import Part, Recipe, draw
-from app.falling.shelf import Shelf
+from app.falling.session import detector
+from app.falling.shelf import Job, Shelf
 from app.falling.train import Plan, train
 from app.main import _run as run_verb
 
@@ -127,3 +132,19 @@ def test_training_is_repeatable_and_its_model_answers_as_the_trees_do() -> None:
     assert one.model == two.model
     assert one.manifest == two.manifest
     assert one.parity < 1e-5
+
+
+def test_throws_told_and_missed_are_drawn(tmp_path: Path) -> None:
+    recipe = Recipe(Part.CHOOSE, 502, seconds=8.0, throws=2, contrast=(40, 60), distractors=())
+    (seen,) = Shelf().watched([Job(recipe)])
+    scene = draw(recipe)
+    outcome = judge(scene, seen[1], detector(), key="clear/502", cell="clear")
+    lost = msgspec.structs.replace(
+        outcome, throws=tuple(msgspec.structs.replace(one, told=0) for one in outcome.throws)
+    )
+    told, missed = tiles([(scene, seen[1], outcome), (scene, seen[1], lost)], detector(), 1)
+    assert [len(told), len(missed)] == [1, 1]
+    green, red = told[0][..., 1].astype(int), told[0][..., 2].astype(int)
+    assert (green > red + 60).sum() > 20
+    write_sheet(tmp_path / "sheet.png", [told, missed])
+    assert cv2.imread(str(tmp_path / "sheet.png")).shape == (580, 190, 3)
