@@ -182,7 +182,7 @@ def test_a_fire_with_an_absurd_time_raises_with_its_place(stamp: int) -> None:
 
 
 def test_closed_alerts_are_remembered_within_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dispatch.lifecycle.CLOSED_KEPT", 2)
+    monkeypatch.setattr("dispatch.lifecycle.book.CLOSED_KEPT", 2)
     life = scene.lifecycle()
     alerts = []
     for n in range(3):
