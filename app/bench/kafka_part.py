@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-START_S = 60.0
+START_S = 180.0
 STOP_S = 30.0
 TRIES = 3
 HEAP = "-Xmx512m"
