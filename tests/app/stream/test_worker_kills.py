@@ -139,7 +139,8 @@ class Trouble:
         self.did.append(f"add more{self._more}")
 
     def remove(self) -> None:
-        workers = self._running()
+        # One that is still starting has no state to save, and ends at once.
+        workers = [one for one in self._running() if "worker of" in one.log]
         if len(workers) < 3:
             return
         worker = self._chance.choice(workers)
