@@ -86,13 +86,41 @@ def _own_files(folder: Path) -> dict[str, str]:
     if not folder.is_dir():
         raise ContentError(f"{folder}: no such folder; name a folder with *.yml rule files")
     files = {
-        path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8")
+        path.relative_to(folder).as_posix(): text_of(path)
         for path in sorted(folder.rglob("*"))
-        if path.suffix in RULE_SUFFIXES and not is_test(path.name)
+        if path.suffix.lower() in RULE_SUFFIXES and not is_test(path.name)
     }
     if not files:
         raise ContentError(f"{folder}: holds no *.yml rule file")
     return files
+
+
+_ENCODINGS = (("utf-16", (b"\xff\xfe", b"\xfe\xff")), ("gb18030", (b"",)))
+"""What people save files in besides, and how such a file begins."""
+
+
+def text_of(path: Path) -> str:
+    """Raises `ContentError` where it is no UTF-8, with the line and what it seems to be."""
+    data = path.read_bytes()
+    try:
+        # As text is read elsewhere: all kinds of line ends are one.
+        return io.StringIO(data.decode(), newline=None).read()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        seems = next((name for name, heads in _ENCODINGS if _reads_as(data, name, heads)), "")
+        told = f" (it seems to be {_CALLED[seems]})" if seems else ""
+        raise ContentError(f"{path}:{line}: no UTF-8 text{told}; save the file as UTF-8") from None
+
+
+_CALLED = {"utf-16": "UTF-16", "gb18030": "GBK"}
+
+
+def _reads_as(data: bytes, encoding: str, heads: tuple[bytes, ...]) -> bool:
+    try:
+        data.decode(encoding)
+    except UnicodeDecodeError:
+        return False
+    return data.startswith(heads)
 
 
 def load_rules(folder: Path) -> RuleSet:

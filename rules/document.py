@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 import yaml
 
 from rules.finding import Finding, suggest
+from rules.spelling import in_ascii, in_quotes, wide_colon, yaml_fault
+
+_MARKS = "\"'『』"
 
 
 @dataclass(slots=True)
@@ -25,13 +28,9 @@ class Reader:
         """The root node; None when the file is empty or no YAML, with a finding."""
         try:
             root = yaml.compose(text, Loader=yaml.SafeLoader)
-        except yaml.MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark
-            line = 0 if mark is None else mark.line + 1
-            self.fault(line, "", f"no YAML: {error.problem or error.context}")
-            return None
         except yaml.YAMLError as error:
-            self.fault(0, "", f"no YAML: {str(error).splitlines()[0]}")
+            line, problem, mend = yaml_fault(text, error)
+            self.fault(line, "", problem, mend)
             return None
         if root is None:
             self.fault(1, "", "the file is empty", mend)
@@ -40,7 +39,11 @@ class Reader:
     def mapping(self, node: yaml.Node, path: str) -> dict[str, tuple[yaml.Node, yaml.Node]]:
         """Key -> (key node, value node); each key once."""
         if not isinstance(node, yaml.MappingNode):
-            self.fault(node, path, f"{_shape(node)} where keys and values are needed")
+            key = wide_colon(node.value) if isinstance(node, yaml.ScalarNode) else ""
+            problem = f"{_shape(node)} where keys and values are needed"
+            if key:
+                problem = f"a full-width colon ： behind {key}"
+            self.fault(node, path, problem, f"write {key or 'key'}: and a blank before the value")
             return {}
         found: dict[str, tuple[yaml.Node, yaml.Node]] = {}
         for key, value in node.value:
@@ -58,7 +61,9 @@ class Reader:
         """Refuse keys that aren't in the language."""
         for word, (key, _) in found.items():
             if word not in known:
-                self.fault(key, _join(path, word), f"unknown key {word}", suggest(word, known))
+                meant = wide_colon(word)
+                mend = f"write {meant}: and a blank" if meant else suggest(word, known)
+                self.fault(key, _join(path, word), f"unknown key {word}", mend)
 
     def items(self, node: yaml.Node, path: str) -> list[tuple[str, yaml.Node]]:
         if not isinstance(node, yaml.SequenceNode):
@@ -76,13 +81,22 @@ class Reader:
         return str(node.value).strip()
 
     def texts(self, node: yaml.Node, path: str) -> tuple[str, ...]:
-        """One text, or a list of them."""
+        """One word, or a list of them. Quotation marks that are none to YAML would be part of it,
+        and nothing would ever be equal to it."""
         if isinstance(node, yaml.SequenceNode):
-            found = tuple(self.text(item, at) for at, item in self.items(node, path))
+            found = tuple(self._word(item, at) for at, item in self.items(node, path))
             if not found:
                 self.fault(node, path, "the list is empty")
             return found
-        return (self.text(node, path),)
+        return (self._word(node, path),)
+
+    def _word(self, node: yaml.Node, path: str) -> str:
+        word = self.text(node, path)
+        plain = isinstance(node, yaml.ScalarNode) and not node.style
+        if plain and in_quotes(word):
+            problem = f"{word} stands in quotation marks that YAML reads as part of it"
+            self.fault(node, path, problem, f'write "{in_ascii(word).strip(_MARKS)}"')
+        return word
 
     def flag(self, node: yaml.Node, path: str) -> bool:
         word = self.text(node, path)

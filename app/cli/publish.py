@@ -143,7 +143,7 @@ def _checked_rules(folder: Path, settings: StreamSettings) -> bytes:
     try:
         content = pack_rules(folder)
         ruleset = unpack_rules(content)
-    except (ContentError, OSError, UnicodeDecodeError) as error:
+    except (ContentError, OSError) as error:
         fail(str(error))
     except RulesInvalid as error:
         others = len(error.findings) - 1

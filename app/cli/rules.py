@@ -56,8 +56,6 @@ def check(
         known = None if registry is None else load_registry(registry)
     except (ContentError, RegistryError, OSError) as error:
         fail(str(error))
-    except UnicodeDecodeError as error:
-        fail(f"{folder}: a rule file is no UTF-8 text: {error.reason} at byte {error.start}")
     rules, findings = _checked(files, known)
     findings = [replace(finding, file=str(file_of(folder, finding.file))) for finding in findings]
     if as_json:

@@ -77,7 +77,7 @@ def _read(folder: Path) -> tuple[dict[str, str], RuleSet]:
     try:
         files = read_rule_files(folder)
         return files, compile_rules(files)
-    except (ContentError, OSError, UnicodeDecodeError) as error:
+    except (ContentError, OSError) as error:
         fail(str(error))
     except RulesInvalid as error:
         told = (f"{file_of(folder, one.file)}:{one.line}: {one.problem}" for one in error.findings)

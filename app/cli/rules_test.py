@@ -80,8 +80,6 @@ def _load(place: Path, rule: str) -> Suite:
         fail("\n".join(str(finding) for finding in error.findings))
     except (ContentError, OSError) as error:
         fail(str(error))
-    except UnicodeDecodeError as error:
-        fail(f"{place}: a file is no UTF-8 text: {error.reason} at byte {error.start}")
 
 
 def _write(junit_file: Path | None, keep: Path | None, suite: Suite, results: list[Result]) -> None:

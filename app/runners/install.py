@@ -92,7 +92,7 @@ def _install_rules(
         if in_force.get("rules") == name:
             return
         contents.remember(name, unpack_rules(content))
-    except (ContentError, RulesInvalid, OSError, UnicodeDecodeError):
+    except (ContentError, RulesInvalid, OSError):
         if "rules" not in in_force:
             raise
         return  # The running server looks again, refuses it and says so.

@@ -192,7 +192,7 @@ class Reload:
         try:
             content = pack_rules(self._folder)
             self._folders = rule_folders(self._folder)
-        except (ContentError, OSError, UnicodeDecodeError) as error:
+        except (ContentError, OSError) as error:
             return self._unreadable(str(error))
         name = content_hash(content)
         steady, self._seen = name == self._seen, name

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from app.content import ContentError, file_of, read_rule_files
+from app.content import ContentError, file_of, read_rule_files, text_of
 from app.runners.ruletest import Played, Registries, play
 from rules import Finding, RulesInvalid, compile_rules
 from rules.finding import suggest
@@ -63,8 +63,7 @@ class Result:
 def load_suite(place: Path, rule: str = "") -> Suite:
     """A folder, or one test file of it; with `rule`, only the tests that touch it.
 
-    Raises `ContentError`, `RulesInvalid` (faults of test files too), `OSError`,
-    `UnicodeDecodeError`.
+    Raises `ContentError`, `RulesInvalid` (faults of test files too), `OSError`.
     """
     folder = place.parent if is_test(place.name) else place
     files = read_rule_files(folder)
@@ -83,7 +82,7 @@ def load_suite(place: Path, rule: str = "") -> Suite:
     registries = Registries()
     for path in tests:
         name = str(path.relative_to(folder))
-        read, faults = read_tests(name, path.read_text(encoding="utf-8"))
+        read, faults = read_tests(name, text_of(path))
         findings += faults
         if not faults:
             findings += [fault for case in read for fault in _unknown(case, rules, registries)]

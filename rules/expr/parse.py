@@ -21,6 +21,7 @@ from rules.expr.syntax import (
     Number,
     Quoted,
 )
+from rules.spelling import ascii_of, in_ascii
 
 GRAMMAR = r"""
 ?start: either
@@ -89,6 +90,8 @@ def _explained(text: str, error: UnexpectedInput) -> ExpressionError:
     if isinstance(error, UnexpectedEOF) or (token is not None and token.type == "$END"):
         return ExpressionError("the expression ends too early", len(text) + 1)
     rest = text[at - 1 :]
+    if ascii_of(rest[:1]):
+        return ExpressionError(f"{rest[0]} is no ASCII character", at, f"write {in_ascii(text)}")
     if rest.startswith("="):
         return ExpressionError("a single = compares nothing", at, "write ==")
     if rest.startswith(("&&", "||", "!")):

@@ -54,7 +54,7 @@ class _Defaults:
 
 def is_test(name: str) -> bool:
     """Whether a file of a rule folder holds tests."""
-    return name.endswith(SUFFIXES)
+    return name.lower().endswith(SUFFIXES)
 
 
 def read_tests(file: str, text: str) -> tuple[list[Case], list[Finding]]:

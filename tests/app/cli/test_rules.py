@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
 from app.cli.rules import app
@@ -48,6 +49,68 @@ def test_json(tmp_path: Path) -> None:
     assert status == 1
     assert document["rules"] == 1
     assert document["findings"][0]["path"] == "efire.high.standard"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("when: ", "when：", "5: no YAML: a full-width colon ： behind when; mend: write when: "),
+        ("rules:", "rules：", "1: no YAML: a full-width colon ： behind rules; mend: write rules:"),
+        (
+            "title: {zh: ",
+            "title: {zh：",
+            "3: rules[0].title.zh：过高: unknown key zh：过高; mend: ",
+        ),
+        ("过高, en", "过高，en", "3: no YAML: a full-width comma ， between keys; mend: write , "),
+        ("    on: ", "\ton: ", "4: no YAML: found character '\\t'"),
+        ("when: ", "when:", "5: no YAML: no blank behind when:; mend: write when: and a blank"),
+        ("{zh: 做, en: do}", "{zh: 做, en: do", "; mend: close the quote or the bracket"),
+        ("standard: proposal", "standard: a: b", "7: no YAML: mapping values are not allowed"),
+        (">= 500 mA", "＞＝ ５００ mA", "＞ is no ASCII character (column 18); mend: write resid"),
+        (">= 500 mA", "≥ 500 mA", "≥ is no ASCII character (column 18); mend: write residual_"),
+        ("efire}", "efire, point: “door”}", "4: rules[0].on.point: “door” stands in quotation m"),
+        ("efire}", 'efire, point: "“A”座"}', "1 rules, 0 findings"),
+    ],
+)
+def test_what_a_chinese_keyboard_writes_is_named(
+    tmp_path: Path, old: str, new: str, told: str
+) -> None:
+    (tmp_path / "a.yml").write_text(GOOD.replace(old, new, 1))
+    _, said = check(tmp_path)
+    assert told in said
+    for line in said.splitlines()[:-1]:
+        assert "; mend: " in line
+
+
+def test_the_mend_of_a_full_width_expression_can_be_pasted(tmp_path: Path) -> None:
+    (tmp_path / "a.yml").write_text(GOOD.replace(">= 500 mA", "＞＝ ５００ mA"))
+    mend = check(tmp_path)[1].splitlines()[0].partition("; mend: write ")[2]
+    (tmp_path / "a.yml").write_text(GOOD.replace("residual_current >= 500 mA", mend))
+    assert check(tmp_path)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("encoding", "told"),
+    [
+        ("gb18030", "a.yml:3: no UTF-8 text (it seems to be GBK)"),
+        ("utf-16", "(it seems to be UTF-16)"),
+    ],
+)
+def test_a_file_of_another_encoding_is_named(tmp_path: Path, encoding: str, told: str) -> None:
+    (tmp_path / "fine.yml").write_text(GOOD)
+    (tmp_path / "a.yml").write_bytes(GOOD.encode(encoding))
+    status, said = check(tmp_path)
+    assert status == 2
+    assert told in said
+    assert f"{tmp_path}/a.yml:" in said
+    assert "save the file as UTF-8" in said
+
+
+def test_files_are_rules_however_their_ending_is_written(tmp_path: Path) -> None:
+    (tmp_path / "A.YML").write_text(GOOD)
+    (tmp_path / "b.yml").write_text(GOOD.replace("efire.high", "efire.more"))
+    (tmp_path / "a.TEST.YML").write_text("anything: [")
+    assert "2 rules" in check(tmp_path)[1]
 
 
 def test_no_folder_is_wrong_use(tmp_path: Path) -> None:
