@@ -1,9 +1,5 @@
-"""Which rows can't matter: a look at all rows of a batch at once, before any rule is asked.
-
-Of each (family, quantity) the calm interval is known: values that breach no rule of a mode. A row
-may be left out when its value lies there, its quality is plain, and its device has neither an
-active instance nor another row in the batch that may matter. So in a quiet district a rule costs
-nothing, however many there are.
+"""Calm intervals: of each (family, quantity) the values that breach no rule that asks for this
+quantity alone.
 """
 
 from __future__ import annotations
@@ -16,8 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from contracts.batch import TaggedBatch
-from contracts.directory import DeviceDirectory
 from contracts.quantities import FAMILIES, QUANTITIES
 from rules.expr.evaluate import maybe
 from rules.expr.plan import (
@@ -35,57 +29,29 @@ from rules.expr.plan import (
     walk,
 )
 from rules.members import Members
-from rules.positions import true_at
 from rules.ruleset import Rule
 
-Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 
 
 class Calm:
-    """The calm intervals of the rules of one mode. derived: quantities behind `QUANTITIES`."""
+    """The calm intervals of the rules of one mode: of rules that ask for one quantity alone.
+
+    low, high: float64 by family * `width` + quantity; where no such rule asks, all values are calm.
+    """
 
     def __init__(self, rules: dict[int, Rule], members: Members, *, derived: int) -> None:
-        self._width = len(QUANTITIES) + derived
-        self._low = np.full(len(FAMILIES) * self._width, -np.inf)
-        self._high = np.full(len(FAMILIES) * self._width, np.inf)
+        """derived: how many quantities there are behind those of `QUANTITIES`."""
+        self.width = len(QUANTITIES) + derived
+        self.low = np.full(len(FAMILIES) * self.width, -np.inf)
+        self.high = np.full(len(FAMILIES) * self.width, np.inf)
         single: dict[int, list[Truth]] = {}
-        never: list[int] = []
         for number, rule in rules.items():
-            family = members.family_of(number) * self._width
-            keys = [family + quantity for quantity in rule.quantities]
-            if len(keys) == 1:
-                single.setdefault(keys[0], []).append(rule.when)
-            else:
-                never += keys  # What such a rule thinks of a value hangs on the others.
+            if len(rule.quantities) == 1:
+                key = members.family_of(number) * self.width + rule.quantities[0]
+                single.setdefault(key, []).append(rule.when)
         for key, plans in single.items():
-            self._low[key], self._high[key] = calm_interval(plans)
-        self._low[never], self._high[never] = np.inf, -np.inf
-        self._marked = np.zeros(0, np.bool_)
-
-    def rest(
-        self, batch: TaggedBatch, directory: DeviceDirectory, active: NDArray[np.int32]
-    ) -> Bools | None:
-        """bool per row: whether a rule may want it; None when none does.
-
-        active: int32 per directory row, how many instances of the device are active.
-        """
-        device, value = batch.device, batch.value
-        key = directory.family[device].astype(np.intp)
-        key *= self._width
-        key += batch.quantity
-        calm = value >= self._low[key]
-        calm &= value <= self._high[key]
-        calm &= batch.flags == 0
-        stirred = true_at(~calm)
-        if len(active) > len(self._marked):
-            self._marked = np.zeros(len(active), np.bool_)
-        marked = self._marked
-        marked[device[stirred]] = True
-        rest: Bools = marked[device]
-        marked[device[stirred]] = False
-        rest |= active[device] > 0
-        return rest if rest.any() else None
+            self.low[key], self.high[key] = calm_interval(plans)
 
 
 def calm_interval(plans: Sequence[Truth]) -> tuple[float, float]:
@@ -177,5 +143,5 @@ class _Values:
         del plan
         return np.zeros(len(self._values), np.uint8)
 
-    def silent(self, for_ms: int) -> Bools:
+    def silent(self, for_ms: int) -> NDArray[np.bool_]:
         raise KeyError(for_ms)

@@ -44,6 +44,7 @@ from rules.instances import NAMES, NEVER_MS, State
 from rules.members import NOT_WATCHED
 from rules.memory import Memory
 from rules.parts import Parts
+from rules.pieces import UNASKED
 from rules.ruleset import Rule
 from rules.saved import SavedColumn as _SavedColumn
 from rules.saved import load as _load
@@ -244,6 +245,7 @@ def _unpack_instances(parts: Parts, saved: _Saved, rows: _Rows) -> tuple[State, 
     left.update(names[rule] for rule in old_rule[~keep & (state.rule >= 0)].tolist())
     arrived = state.take(keep)
     parts.insert(arrived)
+    parts.look_again(arrived.device)
     return arrived, left
 
 
@@ -333,6 +335,7 @@ def _fill(
     rank = parts.members.rank[device[there]]
     kept.value[rank] = _load(part.value)[there]
     kept.ts_ms[rank] = _load(part.ts_ms)[there]
+    kept.judged[rank] = UNASKED
 
 
 def _unpack_silence(parts: Parts, saved: _Saved, rows: _Rows) -> None:

@@ -19,6 +19,7 @@ from contracts.transitions import Episode, TransitionBatch
 from rules.carry import pack, unpack
 from rules.changes import Changes, Revealed, in_log_order, in_time_order
 from rules.compared import Carried
+from rules.derived.rows import Rows
 from rules.entries import FIRST
 from rules.hot import Hot
 from rules.instances import AFTER_ALL_MS, NEVER_MS, State
@@ -69,14 +70,13 @@ class RuleEngine:
         parts.grow()
         if not len(batch) or not parts.instant.rules:
             return TransitionBatch.empty()
-        rest = parts.calm_instant.rest(batch, parts.directory, parts.active)
-        if rest is None:
-            return TransitionBatch.empty()
-        if not rest.all():
-            batch = batch.take(true_at(rest))
-            rest = np.ones(len(batch), np.bool_)
+        awake = parts.rest_instant.wake(batch, parts.active, parts.restless).rows
+        if awake is not None:
+            if not len(awake):
+                return TransitionBatch.empty()
+            batch = batch.take(awake)
         hot = Hot(parts.members, only)
-        parts.instant.collect(Sheet(batch, parts.directory.family), hot, rest, parts.active)
+        parts.instant.collect(Sheet(batch, parts.directory.family), hot)
         changes = Changes()
         self._play(hot, batch, None, Machine(self._parameters, changes, self._parts.flaps))
         return self._merged_rows(changes)
@@ -92,14 +92,13 @@ class RuleEngine:
         machine = Machine(self._parameters, changes, self._parts.flaps)
         watermarks = Watermarks(parts.directory, progress.watermark_ms)
         hot = Hot(parts.members)
-        batch, beside = parts.derive.extended(_ascending(batch), watermarks, progress, parts.active)
+        batch, made = self._awake(_ascending(batch), watermarks)
+        batch, beside = parts.derive.extended(batch, made, watermarks, progress, parts.active)
         sheet = None
         if len(batch):
             derived = len(parts.ruleset.derived)
             sheet = Sheet(batch, parts.directory.family, beside, derived=derived)
-            rest = parts.calm_timed.rest(batch, parts.directory, parts.active)
-            if rest is not None:
-                parts.timed.collect(sheet, hot, rest, parts.active)
+            parts.timed.collect(sheet, hot)
             parts.silence.hear(sheet, hot, parts.active)
         parts.silence.expire(watermarks, hot)
         self._play(hot, batch, progress, machine)
@@ -109,6 +108,22 @@ class RuleEngine:
         of_groups = parts.groups.on_time(told, progress)
         of_devices = in_time_order(parts.episodes.merge(changes.in_time_order()))
         return self._plain(_merged(of_devices, of_groups))
+
+    def _awake(self, batch: TaggedBatch, watermarks: Watermarks) -> tuple[TaggedBatch, Rows | None]:
+        """Of the rows, and of what is derived of them and of time, those that may matter."""
+        parts = self._parts
+        made = parts.derive.made(batch, watermarks, parts.active)
+        if not len(batch) and made is None:
+            return batch, None
+        awake = parts.rest_timed.wake(batch, parts.active, parts.restless, made)
+        if made is not None and awake.derived is not None:
+            made = made.take(awake.derived)
+        if awake.rows is None:
+            return batch, made
+        if made is not None:
+            place = np.cumsum(np.bincount(awake.rows, minlength=len(batch))) - 1
+            made = made.caused_by(place)
+        return batch.take(awake.rows), made
 
     def next_ms(self) -> int | None:
         """The earliest event time at which `on_time` has something to do; None = never."""

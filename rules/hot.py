@@ -39,6 +39,11 @@ class Hot:
         self._only = only
         self._parts: list[tuple[NDArray[np.generic], ...]] = []
 
+    @property
+    def asks_all(self) -> bool:
+        """Whether all rules are asked in this pass."""
+        return self._only is None
+
     def asks(self, rule: int) -> bool:
         """Whether the machine row is asked in this pass."""
         return self._only is None or bool(self._only[rule])

@@ -98,11 +98,12 @@ NAMES = tuple(field.name for field in fields(State))
 class Instances:
     """The table. A slot is a row number; free slots are used again.
 
-    version: rises with every change, so that what was computed from the table can be kept.
+    version: rises with every change that a deadline hangs on, so that what was computed from the
+    table can be kept.
     """
 
     def __init__(self) -> None:
-        self._table = State.blank(64)
+        self.table = State.blank(64)
         self._used = np.zeros(64, np.bool_)
         self._free = np.arange(64)[::-1].astype(np.int32)
         self.version = 0
@@ -120,8 +121,8 @@ class Instances:
             return State.blank(0)
         blank = slots < 0
         if not blank.any():
-            return self._table.take(slots)
-        state = self._table.take(np.maximum(slots, 0))
+            return self.table.take(slots)
+        state = self.table.take(np.maximum(slots, 0))
         for name in NAMES:
             getattr(state, name)[blank] = 0
         state.clock[blank] = NEVER_MS
@@ -130,8 +131,15 @@ class Instances:
     def put(self, slots: NDArray[np.int32] | Index, state: State) -> None:
         """Write rows back to slots that are in use."""
         for name in NAMES:
-            getattr(self._table, name)[slots] = getattr(state, name)
+            getattr(self.table, name)[slots] = getattr(state, name)
         self.version += 1
+
+    def hear(self, slots: NDArray[np.int32], ts_ms: NDArray[np.int64], *, waits: bool) -> None:
+        """Readings that change nothing else. waits: whether the rule tells of missing data."""
+        np.maximum.at(self.table.clock, slots, ts_ms)
+        np.maximum.at(self.table.seen, slots, ts_ms)
+        if waits and (self.table.phase[slots] == FIRING).any():
+            self.version += 1
 
     def take_slots(self, number: int) -> NDArray[np.int32]:
         """Free slots, now in use."""
@@ -150,8 +158,8 @@ class Instances:
     def _grow(self) -> None:
         size = len(self._used)
         more = State.blank(size)
-        self._table = State(
-            *(np.concatenate([getattr(self._table, n), getattr(more, n)]) for n in NAMES)
+        self.table = State(
+            *(np.concatenate([getattr(self.table, n), getattr(more, n)]) for n in NAMES)
         )
         self._used = np.concatenate([self._used, np.zeros(size, np.bool_)])
         fresh = np.arange(size, 2 * size, dtype=np.int32)[::-1]

@@ -7,13 +7,16 @@ forward inside each device.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rules.entries import FIRST
+from rules.expr.plan import Truth
 from rules.instances import NEVER_MS
+from rules.pieces import UNASKED, Pieces
 from rules.positions import true_at
 from rules.sheet import Index, Sheet, begins
 
@@ -24,17 +27,18 @@ Bools = NDArray[np.bool_]
 class Remembered:
     """By rank: value float64, NaN = never heard; ts_ms int64 of that value.
 
-    judged: whether the rules in force have been asked about that value since it came, or since an
-    instance of the device ended. No part of snapshots: asking once more changes nothing.
+    judged: int16, in which of the quantity's `Pieces` the value lies that the rules in force were
+    last asked about, `UNASKED` once an instance of the device has ended. No part of snapshots:
+    asking once more changes nothing.
     """
 
     value: NDArray[np.float64]
     ts_ms: NDArray[np.int64]
-    judged: NDArray[np.bool_]
+    judged: NDArray[np.int16]
 
     @staticmethod
     def blank(room: int) -> Remembered:
-        return Remembered(np.full(room, np.nan), np.full(room, NEVER_MS), np.zeros(room, np.bool_))
+        return Remembered(np.full(room, np.nan), np.full(room, NEVER_MS), np.zeros(room, np.int16))
 
     def make_room(self, room: int) -> None:
         if room > len(self.value):
@@ -52,56 +56,74 @@ class Memory:
     by event time among all that was heard before it.
     """
 
-    def __init__(self, quantities: tuple[int, ...], room: int, *, timed: bool) -> None:
+    def __init__(
+        self, quantities: tuple[int, ...], room: int, *, timed: bool, plans: Iterable[Truth] = ()
+    ) -> None:
+        """plans: all that are asked of these values."""
         self.quantities = quantities
         self.kept = {quantity: Remembered.blank(room) for quantity in quantities}
+        asked = tuple(plans)
+        self._pieces = {quantity: Pieces.of(asked, quantity) for quantity in quantities}
         self._timed = timed
 
-    def news(
-        self, sheet: Sheet, rows: Index, rank: NDArray[np.int32], idle: Bools, room: int
-    ) -> Bools | None:
-        """bool for each of `rows`: whether its device says anything new in them; None = none does.
+    def says_nothing(
+        self,
+        quantity: int,
+        value: NDArray[np.float64],
+        ts_ms: NDArray[np.int64],
+        rank: NDArray[np.int32],
+    ) -> Bools:
+        """bool per row of one quantity: whether all plans say beside it what they said before.
 
-        idle: rows of devices without an active instance. A device of which all rows are plain,
-        come in order and repeat what is remembered and judged gets the same answers as before:
-        its rows may be left out. Their times are remembered here.
+        Rows are plain. Such a row comes in order and means the same as the value that is
+        remembered and was judged. Where a device has no other rows, and no active instance, they
+        needn't be looked at, but for `take`.
         """
-        batch = sheet.batch
-        quantity, value, ts_ms = batch.quantity[rows], batch.value[rows], batch.ts_ms[rows]
-        plain = idle & (batch.flags[rows] == 0)
-        fresh = np.ones(len(rows), np.bool_)
-        parts: list[tuple[Remembered, Index]] = []
-        for number, kept in self.kept.items():
-            at = true_at(quantity == number)
-            if not len(at):
-                continue
-            kept.make_room(room)
-            mine = rank[at]
-            in_order = plain[at] & (ts_ms[at] >= kept.ts_ms[mine])
-            fresh[at] = ~(in_order & kept.judged[mine] & (value[at] == kept.value[mine]))
-            kept.judged[mine[in_order & ~np.isnan(value[at])]] = True
-            parts.append((kept, at))
-        if fresh.any():
-            marked = np.zeros(room, np.bool_)
-            marked[rank[fresh]] = True
-            fresh = marked[rank]
-        for kept, at in parts:
-            same = at[~fresh[at]]
-            np.maximum.at(kept.ts_ms, rank[same], ts_ms[same])
-        return fresh if fresh.any() else None
+        kept = self.kept[quantity]
+        if int(rank.max(initial=-1)) >= len(kept.value):
+            return np.zeros(len(rank), np.bool_)
+        pieces = self._pieces[quantity]
+        same: Bools = kept.judged.take(rank) == pieces.of_values(value)
+        same &= ts_ms >= kept.ts_ms.take(rank)
+        if pieces.exact:
+            same &= (value == kept.value.take(rank)) | np.isnan(value)
+        return same
+
+    def take(
+        self,
+        quantity: int,
+        value: NDArray[np.float64],
+        ts_ms: NDArray[np.int64],
+        rank: NDArray[np.int32],
+    ) -> None:
+        """Remember rows that say nothing new."""
+        if (ts_ms[1:] < ts_ms[:-1]).any():
+            order = np.argsort(ts_ms, kind="stable")
+            value, ts_ms, rank = value[order], ts_ms[order], rank[order]
+        kept = self.kept[quantity]
+        # Of a device's rows the last one stays: the newest.
+        kept.value[rank] = value
+        kept.ts_ms[rank] = ts_ms
 
     def look_again(self, ranks: NDArray[np.int32]) -> None:
         """An instance of these devices has ended: what is remembered may begin another."""
         for kept in self.kept.values():
-            kept.judged[ranks[ranks < len(kept.judged)]] = False
+            kept.judged[ranks[ranks < len(kept.judged)]] = UNASKED
 
     def recall(
-        self, sheet: Sheet, rows: Index, rank: NDArray[np.int32], room: int
+        self,
+        sheet: Sheet,
+        rows: Index,
+        rank: NDArray[np.int32],
+        room: int,
+        *,
+        judges: bool = False,
     ) -> dict[int, NDArray[np.float64]]:
         """Per quantity a float64 for each of `rows`: its value known at that row, NaN = none.
 
-        rows: of the batch, in order. Bad readings show their own value but aren't remembered; of
-        what is derived it is remembered too that it is no longer known.
+        rows: of the batch, in order. judges: whether all plans are asked about them. Bad readings
+        show their own value but aren't remembered; of what is derived it is remembered too that
+        it is no longer known.
         """
         for remembered in self.kept.values():
             remembered.make_room(room)
@@ -112,6 +134,7 @@ class Memory:
             column = np.empty(len(rows))
             column[order] = filled.column(quantity, remembered, timed=self._timed)
             columns[quantity] = column
+            filled.remember(remembered, self._pieces[quantity] if judges else None)
         return columns
 
 
@@ -124,6 +147,8 @@ class _Filled:
         self._quantity = batch.quantity[rows]
         self._value = batch.value[rows]
         self._ts = batch.ts_ms[rows]
+        self._plain = batch.flags[rows] == 0
+        self._carried = np.zeros(len(rows), np.bool_)
         unsure = sheet.unsure
         self._sure = np.ones(len(rows), np.bool_) if unsure is None else ~unsure[rows]
         fresh = begins(rank)
@@ -142,8 +167,8 @@ class _Filled:
         use_kept = (before_ms > known) & ((before_ms <= self._ts) | (not timed))
         column = np.where(inside, self._value[at], np.nan)
         column[use_kept] = kept.value[self._rank][use_kept]
-        self._remember(carried, kept)
         column[own] = self._value[own]
+        self._carried = carried
         return column
 
     def _is_newest(self, carried: Bools, kept: Remembered) -> Bools:
@@ -155,11 +180,15 @@ class _Filled:
         newest: Bools = (key == np.maximum.accumulate(key)) & carried
         return newest & (self._ts >= kept.ts_ms[self._rank])
 
-    def _remember(self, carried: Bools, kept: Remembered) -> None:
-        at = true_at(carried)
+    def remember(self, kept: Remembered, pieces: Pieces | None) -> None:
+        """Of the quantity that `column` was asked for last. pieces: None = nobody judges it now."""
+        at = true_at(self._carried)
         if not len(at):
             return
         last = at[np.append(self._rank[at][1:] != self._rank[at][:-1], True)]
         last = last[self._ts[last] >= kept.ts_ms[self._rank[last]]]
-        kept.value[self._rank[last]] = self._value[last]
-        kept.ts_ms[self._rank[last]] = self._ts[last]
+        rank, value = self._rank[last], self._value[last]
+        kept.value[rank] = value
+        kept.ts_ms[rank] = self._ts[last]
+        judged = UNASKED if pieces is None else pieces.of_values(value) * self._plain[last]
+        kept.judged[rank] = judged

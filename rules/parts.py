@@ -15,9 +15,10 @@ from rules.group.operator import GroupOperator
 from rules.group.predicates import Predicates
 from rules.hot import Grouped
 from rules.instances import Instances, Phase, State
-from rules.members import INACTIVE, Members
+from rules.members import INACTIVE, LIVE, Members
 from rules.parameters import Parameters
 from rules.positions import true_at
+from rules.rest import Rest
 from rules.ruleset import RuleSet
 from rules.scan import Scan
 from rules.silence import Silence
@@ -40,26 +41,53 @@ class Parts:
             mode: {i: rule for i, rule in enumerate(ruleset.rules) if rule.mode == mode}
             for mode in ("instant", "timed")
         }
-        self.instant = Scan(by_mode["instant"], self.members, timed=False)
-        self.timed = Scan(by_mode["timed"], self.members, timed=True)
+        self.instant = Scan(by_mode["instant"], self.members, self.instances, timed=False)
+        self.timed = Scan(by_mode["timed"], self.members, self.instances, timed=True)
         derived = len(ruleset.derived)
-        self.calm_instant = Calm(by_mode["instant"], self.members, derived=derived)
-        self.calm_timed = Calm(by_mode["timed"], self.members, derived=derived)
         self.active = np.zeros(len(directory), np.int32)
+        self.restless = np.zeros(len(directory), np.int32)
+        self._may_rest = self._resting(ruleset)
         self.silence = Silence(ruleset, self.members, directory)
         self.derive = Derive(ruleset.derived, directory, ruleset.rules)
         self.predicates = Predicates(ruleset, self.members, directory)
         self.groups = GroupOperator(ruleset, self.members, directory, self.parameters)
+        self.rest_instant = Rest(
+            Calm(by_mode["instant"], self.members, derived=derived),
+            self.instant,
+            self.members,
+            directory,
+        )
+        self.rest_timed = Rest(
+            Calm(by_mode["timed"], self.members, derived=derived),
+            self.timed,
+            self.members,
+            directory,
+            unresting=self.derive.unresting() | self.predicates.unresting(),
+            silence=self.silence,
+            predicates=self.predicates,
+        )
+
+    def _resting(self, ruleset: RuleSet) -> NDArray[np.bool_]:
+        """bool per machine row: whether rows that agree with an instance let it be."""
+        found = np.zeros(len(ruleset.rules), np.bool_)
+        for scan in (self.instant, self.timed):
+            for standing in scan.standing.values():
+                found[standing.numbers] = True
+        return found
 
     def grow(self) -> None:
         """Take in devices that the directory has got since."""
         missing = len(self.directory) - len(self.active)
         if missing > 0:
-            self.active = np.concatenate([self.active, np.zeros(missing + 64, np.int32)])
+            more = np.zeros(missing + 64, np.int32)
+            self.active = np.concatenate([self.active, more])
+            self.restless = np.concatenate([self.restless, more])
         if self.members.grow():
             self.silence.grow()
             self.predicates.grow()
             self.groups.grow()
+            self.rest_instant.grow()
+            self.rest_timed.grow()
 
     def load(self, grouped: Grouped) -> State:
         """The states of grouped instances; blank where they are inactive."""
@@ -99,13 +127,16 @@ class Parts:
                 slots[rank] = INACTIVE
                 self.members.active[lane][rule] -= 1
                 self.active[device] -= 1
-                self._look_again(np.array([device], np.int32))
+                self.restless[device] -= self._stirs(np.array([rule]), np.array([lane]))[0]
+                self.look_again(np.array([device], np.int32))
 
     def _link(self, state: State, index: Index, slots: NDArray[np.int32], step: int) -> None:
         """Point from (rule, lane, device) to the table; step: +1 for new, -1 for gone."""
         np.add.at(self.active, state.device[index], step)
+        stirs = self._stirs(state.rule[index], state.lane[index])
+        np.add.at(self.restless, state.device[index], stirs * step)
         if step < 0:
-            self._look_again(state.device[index])
+            self.look_again(state.device[index])
         pair = state.rule[index].astype(np.int64) << 1 | state.lane[index]
         rank = self.members.rank[state.device[index]]
         for key in np.unique(pair).tolist():
@@ -114,7 +145,14 @@ class Parts:
             self.members.slots(lane, rule)[rank[mine]] = slots[mine]
             self.members.active[lane][rule] += step * len(mine)
 
-    def _look_again(self, device: NDArray[np.int32]) -> None:
+    def _stirs(
+        self, rule: NDArray[np.int16] | Index, lane: NDArray[np.uint8] | Index
+    ) -> NDArray[np.bool_]:
+        """Of instances: whether each row of their devices counts."""
+        stirs: NDArray[np.bool_] = (lane != LIVE) | ~self._may_rest[rule]
+        return stirs
+
+    def look_again(self, device: NDArray[np.int32]) -> None:
         family, rank = self.directory.family[device], self.members.rank[device]
         for number in np.unique(family).tolist():
             for scan in (self.instant, self.timed):

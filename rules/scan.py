@@ -17,13 +17,15 @@ from numpy.typing import NDArray
 from rules.entries import FIRST
 from rules.expr.composed import Sequence
 from rules.expr.evaluate import Bools, Floats, maybe
-from rules.expr.plan import Attribute
+from rules.expr.plan import Attribute, Truth
 from rules.hot import Codes, Hot, Picker
+from rules.instances import Instances
 from rules.members import LIVE, NOT_WATCHED, Members
 from rules.memory import Memory
 from rules.positions import true_at
 from rules.ruleset import Hearing, Rule
 from rules.sheet import Index, Sheet
+from rules.standing import standing
 from rules.verdict import verdicts
 
 Stream = Literal["all", "fire", "live", "late"]
@@ -42,6 +44,7 @@ class _Combined:
     numbers: list[int] = field(default_factory=list)
     quantities: tuple[int, ...] = ()
     momentary: set[int] = field(default_factory=set)
+    plans: list[Truth] = field(default_factory=list)
 
     @property
     def safety(self) -> bool:
@@ -50,11 +53,14 @@ class _Combined:
 
 class Scan:
     """The rules of one mode. memories: by (family, stream). dropped: rule id -> how many rows it
-    didn't look at because they were old. Both are state.
+    didn't look at because they were old. Both are state. standing: by (family, quantity).
     """
 
-    def __init__(self, rules: dict[int, Rule], members: Members, *, timed: bool) -> None:
+    def __init__(
+        self, rules: dict[int, Rule], members: Members, instances: Instances, *, timed: bool
+    ) -> None:
         self.rules = rules
+        self.standing = standing(rules, members, instances)
         self._members = members
         self._timed = timed
         self._single: dict[tuple[int, int], list[int]] = {}
@@ -78,6 +84,7 @@ class Scan:
         hearing = "ordinary" if rule.hearing == "drop" else rule.hearing
         group = self._combined.setdefault((family, hearing), _Combined(family, hearing))
         group.numbers.append(number)
+        group.plans.append(rule.when)
         group.quantities = tuple(sorted({*group.quantities, *rule.quantities}))
         group.momentary |= {r.quantity for r in rule.readings if isinstance(r.derived, Sequence)}
 
@@ -90,7 +97,7 @@ class Scan:
         if found is None:
             group = self._combined[family, _HEARS.get(stream, "ordinary")]
             room = self._members.room(family)
-            found = Memory(group.quantities, room, timed=self._timed)
+            found = Memory(group.quantities, room, timed=self._timed, plans=group.plans)
             self.memories[family, stream] = found
         return found
 
@@ -105,13 +112,28 @@ class Scan:
         for (known, _), memory in self.memories.items():
             if known == family:
                 memory.look_again(ranks)
+        for (known, _), single in self.standing.items():
+            if known == family:
+                single.look_again(ranks)
 
-    def collect(self, sheet: Sheet, hot: Hot, rest: Bools, active: NDArray[np.int32]) -> None:
-        """Rows that may change an instance, to `hot`.
+    def memories_of(self, family: int, quantity: int) -> list[Memory]:
+        """What remembers plain rows of it."""
+        return [
+            self.memory(family, _ONE_STREAM.get(group.hearing, "live"))
+            for group in self._combined.values()
+            if group.family == family and quantity in group.quantities
+        ]
 
-        rest: bool per row of the batch, those that aren't calm. active: int32 per directory row,
-        how many instances of the device are active.
-        """
+    def combined(self) -> set[tuple[int, int]]:
+        """(family, quantity) of rules over several quantities."""
+        return {(g.family, quantity) for g in self._combined.values() for quantity in g.quantities}
+
+    def momentary(self) -> set[int]:
+        """Quantities that are not remembered: each of their rows counts."""
+        return {quantity for group in self._combined.values() for quantity in group.momentary}
+
+    def collect(self, sheet: Sheet, hot: Hot) -> None:
+        """Rows that may change an instance, to `hot`."""
         picker = Picker(self._members, sheet, hot)
         if sheet.past is not None:
             self._count_dropped(sheet, sheet.past, hot)
@@ -119,9 +141,10 @@ class Scan:
             numbers = self._single.get(pair)
             if numbers is None:
                 continue
-            rows = rows[rest[rows]]
-            if len(rows):
-                self._collect_single(pair[1], rows, numbers, sheet, picker)
+            single = self.standing.get(pair)
+            if single is not None:
+                single.asked(sheet.batch, rows, all_rules=hot.asks_all)
+            self._collect_single(pair[1], rows, numbers, sheet, picker)
         for group in self._combined.values():
             if group.family not in sheet.families:
                 continue
@@ -131,9 +154,8 @@ class Scan:
                 # What can't be derived any more must be forgotten.
                 usable |= sheet.batch.quantity[rows] >= FIRST
             rows = rows if usable is None else rows[usable]
-            rows = self._news(group, rows, sheet, active)
             if len(rows):
-                self._collect_combined(group, rows, sheet, picker)
+                self._collect_combined(group, rows, sheet, picker, judges=hot.asks_all)
 
     def _count_dropped(self, sheet: Sheet, past: Bools, hot: Hot) -> None:
         """Rows that a rule would look at, were they on time."""
@@ -146,18 +168,6 @@ class Scan:
             watched = slots[self._members.rank[sheet.batch.device[rows]]] != NOT_WATCHED
             if watched.any():
                 self.dropped[name] += int(watched.sum())
-
-    def _news(
-        self, group: _Combined, rows: Index, sheet: Sheet, active: NDArray[np.int32]
-    ) -> Index:
-        """Rows of devices that say something new, or have an active instance."""
-        if not len(rows):
-            return rows
-        device = sheet.batch.device[rows]
-        memory = self.memory(group.family, _ONE_STREAM.get(group.hearing, "live"))
-        rank, room = self._members.rank[device], self._members.room(group.family)
-        fresh = memory.news(sheet, rows, rank, active[device] == 0, room)
-        return rows[:0] if fresh is None else rows[fresh]
 
     def _collect_single(
         self, quantity: int, rows: Index, numbers: list[int], sheet: Sheet, picker: Picker
@@ -173,9 +183,9 @@ class Scan:
             self._pick(number, rule, columns, hits, picker)
 
     def _collect_combined(
-        self, group: _Combined, rows: Index, sheet: Sheet, picker: Picker
+        self, group: _Combined, rows: Index, sheet: Sheet, picker: Picker, *, judges: bool
     ) -> None:
-        values = self._recall(group, rows, sheet)
+        values = self._recall(group, rows, sheet, judges=judges)
         for momentary in group.momentary:
             values[momentary] = _momentary(sheet, rows, momentary)
         quantity = sheet.batch.quantity[rows]
@@ -197,14 +207,17 @@ class Scan:
 
         picker.pick(number, columns.rows, hits, coded, hearing=rule.hearing)
 
-    def _recall(self, group: _Combined, rows: Index, sheet: Sheet) -> dict[int, Floats]:
+    def _recall(
+        self, group: _Combined, rows: Index, sheet: Sheet, *, judges: bool
+    ) -> dict[int, Floats]:
         """Per quantity the value known at each row, in the row's own stream."""
         members = self._members
         rank = members.rank[sheet.batch.device[rows]]
         room = members.room(group.family)
         one = _ONE_STREAM.get(group.hearing)
         if one is not None or sheet.past is None:
-            return self.memory(group.family, one or "live").recall(sheet, rows, rank, room)
+            memory = self.memory(group.family, one or "live")
+            return memory.recall(sheet, rows, rank, room, judges=judges)
         values = {quantity: np.empty(len(rows)) for quantity in group.quantities}
         past = sheet.past[rows]
         parts: tuple[tuple[Stream, Bools], ...] = (("live", ~past), ("late", past))
@@ -212,7 +225,8 @@ class Scan:
             at = true_at(mine)
             if len(at):
                 memory = self.memory(group.family, stream)
-                for quantity, known in memory.recall(sheet, rows[at], rank[at], room).items():
+                found = memory.recall(sheet, rows[at], rank[at], room, judges=judges)
+                for quantity, known in found.items():
                     values[quantity][at] = known
         return values
 

@@ -7,6 +7,7 @@ was known.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -28,6 +29,22 @@ from rules.watermarks import Watermarks
 _T = TypeVar("_T", bound=np.generic)
 _ENDLESS = 2**63 - 1
 """The patience with families that no rule waits for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gaps:
+    """Readings, and before each how long its device was silent, and may be before a rule asks."""
+
+    device: Index
+    ts_ms: NDArray[np.int64]
+    gap_ms: NDArray[np.int64]
+    patience_ms: NDArray[np.int64]
+
+    @property
+    def stirred(self) -> Bools:
+        """Whether that was too long."""
+        found: Bools = self.gap_ms >= self.patience_ms
+        return found
 
 
 class Silence:
@@ -113,6 +130,21 @@ class Silence:
             self._hear_rows(rows[at], device[at], ts_ms[at], hot)
         moved = true_at(watched & (ts_ms > heard))
         self._advance(device[moved], ts_ms[moved])
+
+    def look(self, device: Index, ts_ms: NDArray[np.int64]) -> Gaps:
+        """How long each reading's device was silent before this batch."""
+        gap_ms = ts_ms - self.heard_ms.take(device)
+        patience_ms = self._patience_ms.take(self._directory.family.take(device))
+        return Gaps(device, ts_ms, gap_ms, patience_ms)
+
+    def hear_resting(self, gaps: Gaps, rests: Bools) -> None:
+        """Readings of devices that rest, in order of event time: no silence ends with them."""
+        moved = rests & (gaps.gap_ms > 0) & (gaps.patience_ms < _ENDLESS)
+        if moved.all():
+            self.heard_ms[gaps.device] = gaps.ts_ms
+        else:
+            at = true_at(moved)
+            self.heard_ms[gaps.device[at]] = gaps.ts_ms[at]
 
     def _hear_rows(
         self, rows: Index, device: NDArray[np.int32], ts_ms: NDArray[np.int64], hot: Hot

@@ -65,8 +65,8 @@ class Conditions:
             return Conditions(entries, directory)
         return None
 
-    def wanted(self) -> set[int]:
-        return {quantity for group in self._groups for quantity in group.plain}
+    def asked(self) -> set[int]:
+        return {quantity for group in self._groups for quantity in group.quantities}
 
     def feed(
         self,
@@ -165,8 +165,8 @@ class _Group:
         }
 
     @property
-    def plain(self) -> set[int]:
-        return {quantity for quantity in self._quantities if quantity < FIRST}
+    def quantities(self) -> tuple[int, ...]:
+        return self._quantities
 
     def feed(self, sheet: Sheet, beside: Beside) -> Iterator[Rows]:
         if self._family not in sheet.families:

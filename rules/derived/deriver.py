@@ -39,8 +39,8 @@ class Deriver(Protocol):
     @property
     def reads_derived(self) -> bool: ...
 
-    def wanted(self) -> set[int]:
-        """Indices into `QUANTITIES`."""
+    def asked(self) -> set[int]:
+        """All quantities whose rows it looks at."""
         ...
 
     def feed(

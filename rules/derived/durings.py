@@ -46,7 +46,7 @@ class Durings:
             for entry in entries
             if isinstance(entry.derived, During)
         ]
-        self.reads_derived = any(quantity >= FIRST for quantity in self.wanted())
+        self.reads_derived = any(quantity >= FIRST for quantity in self.asked())
 
     @staticmethod
     def of(entries: tuple[Entry, ...], directory: DeviceDirectory, quiet: Quiet) -> Durings | None:
@@ -54,7 +54,7 @@ class Durings:
         mine = tuple(entry for entry in entries if isinstance(entry.derived, During))
         return Durings(mine, directory) if mine else None
 
-    def wanted(self) -> set[int]:
+    def asked(self) -> set[int]:
         return {quantity for kind in self._kinds for quantity in kind.about}
 
     def feed(
@@ -117,6 +117,8 @@ class _During:
     def feed(self, batch: TaggedBatch, beside: Beside, watermarks: Watermarks) -> list[Rows]:
         self._grow()
         at = self._readings(batch, beside)
+        if not (len(at) or len(self._late_device)) and self._soonest_ms > watermarks.newest_ms:
+            return []
         device, ts_ms = batch.device[at], batch.ts_ms[at]
         past = (batch.flags[at] & PAST) != 0
         inside = self._turns.inside(ts_ms)

@@ -45,6 +45,17 @@ class Rows:
         flags = np.concatenate([part.own_flags() for part in parts])
         return replace(Rows(*columns), flags=flags)
 
+    def take(self, index: NDArray[np.intp]) -> Rows:
+        taken = Rows(*(getattr(self, name)[index] for name in _NAMES))
+        return taken if self.flags is None else replace(taken, flags=self.flags[index])
+
+    def caused_by(self, rows: NDArray[np.intp]) -> Rows:
+        """With causes in another batch. rows: which row of it each row of the former one is."""
+        made = self.cause >= 0
+        if not len(rows):
+            return self
+        return replace(self, cause=np.where(made, rows[np.where(made, self.cause, 0)], -1))
+
     def own_flags(self) -> NDArray[np.int32]:
         return np.full(len(self), -1, np.int32) if self.flags is None else self.flags
 

@@ -1,6 +1,7 @@
 """The stage before timed rules: everything derived is made here, kind by kind.
 
-A kind sees the rows of the kinds before it, so that a sequence may ask for an average.
+Kinds that look at readings alone come first. Others see the rows of all kinds before them, so that
+a sequence may ask for an average.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from rules.derived.durings import Durings
 from rules.derived.quiet import Quiet
 from rules.derived.rows import Rows, merged, plain, shown
 from rules.derived.windows import Windows
-from rules.entries import Entry, told_by_readings
+from rules.entries import FIRST, Entry, told_by_readings
+from rules.positions import true_at
 from rules.ruleset import Rule
 from rules.sheet import Beside
 from rules.watermarks import Watermarks
@@ -45,27 +47,58 @@ class Derive:
         quiet = Quiet(rules, entries)
         made = (maker(entries, directory, quiet) for maker in MAKERS)
         self.derivers: tuple[Deriver, ...] = tuple(one for one in made if one is not None)
+        self._plain = [one for one in self.derivers if not one.reads_derived]
+        self._later = [one for one in self.derivers if one.reads_derived]
+        asked = {quantity for one in self._plain for quantity in one.asked()}
+        self._looked_at = np.isin(np.arange(FIRST + len(entries)), sorted(asked))
         self._told_by_readings = told_by_readings(entries)
         self.unremembered = quiet.quantities
 
     def wanted(self) -> set[int]:
-        return {quantity for deriver in self.derivers for quantity in deriver.wanted()}
+        """Indices into `QUANTITIES`."""
+        asked = {quantity for deriver in self.derivers for quantity in deriver.asked()}
+        return {quantity for quantity in asked if quantity < FIRST}
+
+    def unresting(self) -> set[int]:
+        """Quantities, derived ones too, of which kinds that look at earlier ones need each row."""
+        return {quantity for deriver in self._later for quantity in deriver.asked()}
+
+    def made(
+        self, batch: TaggedBatch, watermarks: Watermarks, active: NDArray[np.int32]
+    ) -> Rows | None:
+        """What kinds derive of readings, in order of event time, and of time alone.
+
+        active: int32 per directory row, how many instances of the device are active. Answers with
+        causes in the batch; None = nothing.
+        """
+        if not self._plain:
+            return None
+        at = true_at(self._looked_at.take(batch.quantity))
+        part = batch if len(at) == len(batch) else batch.take(at)
+        beside = plain(part)
+        found = [deriver.feed(part, beside, watermarks, active) for deriver in self._plain]
+        rows = [one for one in found if one is not None and len(one)]
+        if not rows:
+            return None
+        joined = rows[0] if len(rows) == 1 else Rows.join(rows)
+        return joined if part is batch else joined.caused_by(at)
 
     def extended(
         self,
         batch: TaggedBatch,
+        made: Rows | None,
         watermarks: Watermarks,
         progress: Progress,
         active: NDArray[np.int32],
     ) -> tuple[TaggedBatch, Beside | None]:
-        """The rows, in order of event time, with all that is derived of them and of time.
+        """The rows with what was made of them, and with all that is derived of both.
 
-        active: int32 per directory row, how many instances of the device are active.
+        made: causes are rows of this batch.
         """
-        if not self.derivers:
+        if not self.derivers or not (len(batch) or made or self._later):
             return batch, None
         beside = plain(batch)
-        waiting: list[Rows] = []
+        waiting = [] if made is None or not len(made) else [made]
 
         def put_in() -> tuple[TaggedBatch, Beside]:
             rows = Rows.join(waiting)
@@ -74,8 +107,8 @@ class Derive:
                 batch, beside, rows, position=progress.position, heard_ms=progress.heard_ms
             )
 
-        for deriver in self.derivers:
-            if waiting and deriver.reads_derived:
+        for deriver in self._later:
+            if waiting:
                 batch, beside = put_in()
             rows = deriver.feed(batch, beside, watermarks, active)
             if rows is not None and len(rows):

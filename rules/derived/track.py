@@ -128,6 +128,9 @@ class Track:
 
         active: int32 per directory row, how many instances of the device are active.
         """
+        if not len(fed) and self._soonest_ms > watermarks.newest_ms:
+            self._ticked = watermarks
+            return []
         slots = self._history.slots(fed.device)
         self._grow()
         touched = self._touched(slots, watermarks)

@@ -48,14 +48,14 @@ class Windows:
                 self._tracks[quantity, stream] = track
                 names = {FAMILY_INDEX[name] for entry in asked for name in entry.families}
                 self._families[quantity, stream] = np.isin(np.arange(128), sorted(names))
-        self._looked_at = np.isin(np.arange(len(QUANTITIES)), sorted(self.wanted()))
+        self._looked_at = np.isin(np.arange(len(QUANTITIES)), sorted(self.asked()))
 
     @staticmethod
     def of(entries: tuple[Entry, ...], directory: DeviceDirectory, quiet: Quiet) -> Windows | None:
         mine = tuple(e for e in entries if isinstance(e.derived, Window | Age))
         return Windows(mine, directory, quiet) if mine else None
 
-    def wanted(self) -> set[int]:
+    def asked(self) -> set[int]:
         return {quantity for quantity, _ in self._tracks}
 
     def feed(
@@ -66,16 +66,20 @@ class Windows:
         active: NDArray[np.int32],
     ) -> Rows | None:
         del beside
-        at = true_at(self._looked_at[batch.quantity])
+        at = true_at(self._looked_at.take(batch.quantity))
         quantity, family = batch.quantity[at], self._directory.family[batch.device[at]]
         flags = batch.flags[at]
         past = (flags & PAST) != 0
         # A bad reading is no evidence, in safety rules neither.
         usable = ~np.isnan(batch.value[at]) & ((flags & UNSURE) == 0)
+        said, some_past = set(quantity.tolist()), bool(past.any())
         found = []
         for (number, stream), track in self._tracks.items():
+            if number not in said or (stream == "late" and not some_past):
+                found += track.feed(_NONE, watermarks, active)
+                continue
             mine = usable & (quantity == number)
-            if stream != "all":
+            if stream != "all" and some_past:
                 mine &= past == (stream == "late")
             mine &= self._families[number, stream][family]
             rows, old = at[mine], past[mine]
@@ -107,3 +111,12 @@ class Windows:
             "left_early": sum(track.left_early for track in self._tracks.values()),
             "misfits": sum(track.misfits for track in self._tracks.values()),
         }
+
+
+_NONE = Fed(
+    np.empty(0, np.int32),
+    np.empty(0, np.int64),
+    np.empty(0),
+    np.empty(0, np.intp),
+    np.empty(0, np.bool_),
+)

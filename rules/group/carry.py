@@ -19,6 +19,7 @@ from rules.group.operator import GroupOperator
 from rules.group.predicates import Predicates
 from rules.instances import NAMES, NEVER_MS, Phase, State
 from rules.members import LIVE, NOT_WATCHED, Members
+from rules.pieces import UNASKED
 from rules.saved import SavedColumn, load, save
 
 Rows = NDArray[np.int32]
@@ -275,6 +276,7 @@ class Unpacking:
         answers.verdict[rank] = load(saved.verdict)[there]
         answers.heard_ms[rank] = load(saved.heard_ms)[there]
         answers.lost[rank] = load(saved.lost)[there]
+        answers.judged[rank] = UNASKED
 
     def _fill_values(self, saved: SavedValues, index: Mapping[str, int]) -> None:
         family = FAMILY_INDEX.get(saved.family, -1)

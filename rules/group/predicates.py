@@ -25,6 +25,7 @@ from rules.expr.plan import Attribute, Truth, predicates_of, quantities_of
 from rules.instances import AFTER_ALL_MS, NEVER_MS
 from rules.members import LIVE, NOT_WATCHED, Members
 from rules.memory import Memory
+from rules.pieces import UNASKED, Pieces
 from rules.ruleset import Rule, RuleSet
 from rules.sheet import ENDS, LOSES, Index, Sheet, begins
 from rules.watermarks import Watermarks
@@ -74,15 +75,25 @@ def questions(rule: Rule) -> tuple[Truth, ...]:
 
 @dataclass(slots=True)
 class Answers:
-    """By rank: verdict uint8 (0 = none yet), heard_ms int64 of the newest evidence, lost bool."""
+    """By rank: verdict uint8 (0 = none yet), heard_ms int64 of the newest evidence, lost bool.
+
+    judged: int16, in which of the quantity's `Pieces` the value lies that gave the verdict, or
+    `UNASKED`. No part of snapshots.
+    """
 
     verdict: NDArray[np.uint8]
     heard_ms: NDArray[np.int64]
     lost: Bools
+    judged: NDArray[np.int16]
 
     @staticmethod
     def blank(room: int) -> Answers:
-        return Answers(np.zeros(room, np.uint8), np.full(room, NEVER_MS), np.zeros(room, np.bool_))
+        return Answers(
+            np.zeros(room, np.uint8),
+            np.full(room, NEVER_MS),
+            np.zeros(room, np.bool_),
+            np.zeros(room, np.int16),
+        )
 
     def make_room(self, room: int) -> None:
         known = len(self.verdict)
@@ -91,20 +102,23 @@ class Answers:
             grown.verdict[:known] = self.verdict
             grown.heard_ms[:known] = self.heard_ms
             grown.lost[:known] = self.lost
-            self.verdict, self.heard_ms, self.lost = grown.verdict, grown.heard_ms, grown.lost
+            grown.judged[:known] = self.judged
+            self.verdict, self.heard_ms = grown.verdict, grown.heard_ms
+            self.lost, self.judged = grown.lost, grown.judged
 
 
 @dataclass(frozen=True, slots=True)
 class _Told:
     """Rows by device, in order inside each. verdict: uint8. real: whether the row shows that the
     device is heard: no tick of time, and nothing that is older than what was heard. turn: whether
-    a schedule has begun or ended there.
+    a schedule has begun or ended there. judged: int16, see `Answers`.
     """
 
     rank: NDArray[np.int32]
     verdict: NDArray[np.uint8]
     real: Bools
     turn: Bools
+    judged: NDArray[np.int16]
 
 
 class Predicates:
@@ -127,9 +141,28 @@ class Predicates:
         }
         self._bound_ms = [NEVER_MS for _ in self.asked]
         self._heard_ms = 0
+        self._pieces = [_pieces(one) for one in self.asked]
 
     def quantities(self) -> set[int]:
         return {quantity for one in self.asked for quantity in one.quantities}
+
+    def single(self) -> set[tuple[int, int]]:
+        """(family, quantity) of questions that rows may say nothing new to."""
+        pairs = zip(self.asked, self._pieces, strict=True)
+        return {(one.family, one.quantities[0]) for one, pieces in pairs if pieces is not None}
+
+    def unresting(self) -> set[int]:
+        """Quantities of which each row counts."""
+        pairs = zip(self.asked, self._pieces, strict=True)
+        return {q for one, pieces in pairs if pieces is None for q in one.quantities}
+
+    def listeners(self, family: int, quantity: int) -> list[Question]:
+        """What rows of one quantity of one family are asked."""
+        return [
+            Question(answers, pieces, one.missing_ms, self._members, one.rule)
+            for one, answers, pieces in zip(self.asked, self.answers, self._pieces, strict=True)
+            if pieces is not None and (one.family, one.quantities[0]) == (family, quantity)
+        ]
 
     def grow(self) -> None:
         """Take in devices that `Members` has taken in."""
@@ -211,9 +244,13 @@ class Predicates:
         at = np.flatnonzero(counts)
         at = at[np.argsort(rank[at], kind="stable")]
         verdict = np.where(true[at], TRUE, FALSE).astype(np.uint8)
-        return self._changes(
-            number, one, batch, rows[at], _Told(rank[at], verdict, real[at], turn[at])
-        )
+        judged = np.zeros(len(at), np.int16)
+        pieces = self._pieces[number]
+        if pieces is not None:
+            value = values[one.quantities[0]][at]
+            judged = pieces.of_values(value) * (real[at] & (batch.flags[rows[at]] == 0))
+        told = _Told(rank[at], verdict, real[at], turn[at], judged)
+        return self._changes(number, one, batch, rows[at], told)
 
     def _changes(
         self, number: int, one: Predicate, batch: TaggedBatch, rows: Index, told: _Told
@@ -258,6 +295,7 @@ class Predicates:
         answers.verdict[rank] = told.verdict[last]
         answers.heard_ms[rank] = np.where(real, ts[last], heard[last])
         answers.lost[rank] = lost & ~real
+        answers.judged[rank] = told.judged[last]
         newest = int(answers.heard_ms[rank].min(initial=AFTER_ALL_MS))
         self._bound_ms[number] = min(self._bound_ms[number], newest)
 
@@ -269,6 +307,7 @@ class Predicates:
         at = answers.heard_ms[:n] + one.missing_ms
         due = waiting & (at <= watermarks.of(devices))
         answers.lost[:n] |= due
+        answers.judged[:n][due] = UNASKED
         rest = answers.heard_ms[:n][waiting & ~due]
         self._bound_ms[number] = int(rest.min(initial=AFTER_ALL_MS))
         return self._losses(number, devices[due], at[due])
@@ -287,6 +326,48 @@ class Predicates:
             np.full(n, -1),
             np.full(n, -1, np.int32),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One question as rows of its quantity meet it that may say nothing new."""
+
+    answers: Answers
+    pieces: Pieces
+    missing_ms: int
+    members: Members
+    rule: int
+
+    def says_nothing(self, value: Floats, ts_ms: Times, rank: NDArray[np.int32]) -> Bools:
+        """See `rules.rest.Listener`."""
+        gap_ms = ts_ms - self.answers.heard_ms.take(rank)
+        same: Bools = self.answers.judged.take(rank) == self.pieces.of_values(value)
+        same &= gap_ms >= 0
+        if self.missing_ms:
+            same &= gap_ms < self.missing_ms
+        return same | self._strange(rank)
+
+    def take(self, value: Floats, ts_ms: Times, rank: NDArray[np.int32]) -> None:
+        """See `rules.rest.Listener`."""
+        del value
+        strange = self._strange(rank)
+        if strange.any():
+            rank, ts_ms = rank[~strange], ts_ms[~strange]
+        # In order of event time: of a device the last one stays.
+        self.answers.heard_ms[rank] = ts_ms
+
+    def _strange(self, rank: NDArray[np.int32]) -> Bools:
+        """Rows of devices that aren't asked."""
+        strange: Bools = self.members.slots(LIVE, self.rule).take(rank) == NOT_WATCHED
+        return strange
+
+
+def _pieces(one: Predicate) -> Pieces | None:
+    """None: each of its rows counts."""
+    if len(one.quantities) != 1 or one.quantities[0] >= FIRST:
+        return None
+    pieces = Pieces.of((one.plan,), one.quantities[0])
+    return None if pieces.exact else pieces
 
 
 def _before(answers: Answers, told: _Told, ts: Times) -> tuple[NDArray[np.uint8], Times, Bools]:

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.transitions import Change
-from rules.calm import Calm, calm_interval
+from rules.calm import calm_interval
 from rules.expr.check import checked
 from rules.expr.evaluate import maybe
 from rules.expr.plan import Attribute, Truth
-from rules.members import Members
+from rules.parts import Parts
 from tests.rules.scene import (
     Device,
     Whole,
@@ -121,15 +121,17 @@ def test_a_repeated_value_is_judged_anew_under_other_rules() -> None:
 def test_only_devices_that_stir_or_are_active_are_looked_at() -> None:
     directory = directory_of([Device("efire")] * 3)
     rules = ruleset("id: efire.hot, on: {family: efire}, when: cable_temperature >= 60 degC")
-    calm = Calm(dict(enumerate(rules.rules)), Members(rules, directory), derived=0)
+    parts = Parts(rules, directory)
 
-    def rest(values: list[float], active: list[int]) -> list[bool] | None:
+    def awake(values: list[float], active: list[int]) -> list[int] | None:
         rows = [row(0, value, "cable_temperature", device=i) for i, value in enumerate(values)]
-        found = calm.rest(batch_of(rows), directory, np.array(active, np.int32))
+        marks = np.array(active, np.int32)
+        found = parts.rest_instant.wake(batch_of(rows), marks, marks).rows
         return None if found is None else found.tolist()
 
-    assert rest([20, 30, 40], [0, 0, 0]) is None
-    assert rest([20, 60, 40], [0, 0, 0]) == [False, True, False]
-    assert rest([20, 30, 40], [0, 0, 1]) == [False, False, True]
-    assert rest([math.nan, 30, 40], [0, 0, 0]) == [True, False, False]
-    assert rest([20, 30, 40], [0, 0, 0]) is None
+    assert awake([20, 30, 40], [0, 0, 0]) == []
+    assert awake([20, 60, 40], [0, 0, 0]) == [1]
+    assert awake([20, 30, 40], [0, 0, 1]) == [2]
+    assert awake([math.nan, 30, 40], [0, 0, 0]) == [0]
+    assert awake([60, 60, 60], [0, 0, 0]) is None
+    assert awake([20, 30, 40], [0, 0, 0]) == []
