@@ -18,7 +18,7 @@ from rules.expr.plan import Truth
 from rules.instances import NEVER_MS
 from rules.pieces import UNASKED, Pieces
 from rules.positions import true_at
-from rules.sheet import Index, Sheet, begins
+from rules.sheet import DOUBT, Index, Sheet, begins
 
 Bools = NDArray[np.bool_]
 
@@ -147,7 +147,7 @@ class _Filled:
         self._quantity = batch.quantity[rows]
         self._value = batch.value[rows]
         self._ts = batch.ts_ms[rows]
-        self._plain = batch.flags[rows] == 0
+        self._plain = (batch.flags[rows] & DOUBT) == 0
         self._carried = np.zeros(len(rows), np.bool_)
         unsure = sheet.unsure
         self._sure = np.ones(len(rows), np.bool_) if unsure is None else ~unsure[rows]

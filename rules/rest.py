@@ -34,7 +34,7 @@ from rules.members import Members
 from rules.memory import Memory
 from rules.positions import true_at
 from rules.scan import Scan
-from rules.sheet import Index, begins
+from rules.sheet import DOUBT, Index, begins
 from rules.silence import Silence
 
 Bools = NDArray[np.bool_]
@@ -128,7 +128,7 @@ class Rest:
         """
         readings = _Look(batch.device, batch.quantity, batch.ts_ms, batch.value, active)
         self._look(readings, restless)
-        readings.stirred |= batch.flags != 0
+        readings.stirred |= (batch.flags & DOUBT) != 0
         gaps = None
         if self._silence is not None and self._silence.rules:
             gaps = self._silence.look(readings.device, readings.ts_ms)

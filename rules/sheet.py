@@ -18,6 +18,8 @@ Bools = NDArray[np.bool_]
 
 UNSURE = int(Flag.BAD | Flag.STALE)
 PAST = int(Flag.LATE | Flag.HISTORICAL | Flag.CLOCK_UNKNOWN)
+DOUBT = UNSURE | PAST
+"""All that makes a reading count otherwise; other flags are only told."""
 _IS_ALARM = np.array([q.kind in (Kind.SIGNAL, Kind.CODE) for q in QUANTITIES])
 _NO_ROWS = np.empty(0, np.intp)
 

@@ -18,7 +18,7 @@ from rules.members import LIVE, Members
 from rules.pieces import UNASKED, Pieces
 from rules.positions import true_at
 from rules.ruleset import Rule
-from rules.sheet import Index
+from rules.sheet import DOUBT, Index
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -80,7 +80,7 @@ class Standing:
             self._judged = grown
         ts_ms, value = batch.ts_ms[rows], batch.value[rows]
         self._judged[rank] = self._pieces.of_values(value) if all_rules else UNASKED
-        plain = (batch.flags[rows] == 0) & ~np.isnan(value)
+        plain = ((batch.flags[rows] & DOUBT) == 0) & ~np.isnan(value)
         for number in self._rules:
             at, slot = self._instances_of(number, rank)
             # What is older than what an instance has worked in isn't worked in.

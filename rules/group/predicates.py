@@ -27,7 +27,7 @@ from rules.members import LIVE, NOT_WATCHED, Members
 from rules.memory import Memory
 from rules.pieces import UNASKED, Pieces
 from rules.ruleset import Rule, RuleSet
-from rules.sheet import ENDS, LOSES, Index, Sheet, begins
+from rules.sheet import DOUBT, ENDS, LOSES, Index, Sheet, begins
 from rules.watermarks import Watermarks
 
 FALSE, TRUE, LOST = map(int, Verdict)
@@ -248,7 +248,7 @@ class Predicates:
         pieces = self._pieces[number]
         if pieces is not None:
             value = values[one.quantities[0]][at]
-            judged = pieces.of_values(value) * (real[at] & (batch.flags[rows[at]] == 0))
+            judged = pieces.of_values(value) * (real[at] & ((batch.flags[rows[at]] & DOUBT) == 0))
         told = _Told(rank[at], verdict, real[at], turn[at], judged)
         return self._changes(number, one, batch, rows[at], told)
 

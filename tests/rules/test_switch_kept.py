@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.rules.naive import Row, Told
-from tests.rules.scene import T0, Device, Mark, Step, Whole, admitted, directory_of, ruleset
+from tests.rules.scene import T0, Device, Mark, S, Step, Whole, admitted, directory_of, ruleset
 from tests.rules.test_differential import logs
 from tests.rules.test_switch import RUNNERS, Changing
 
@@ -60,8 +60,9 @@ TORN = [
 ]
 OTHER = "id: smoke.other, on: {family: smoke}, when: fire != 0, for: 1h"
 CHANGED = "id: smoke.other, on: {family: smoke}, when: fire != 0, for: 2h"
-BEGIN = Mark((), (T0 - 1000, T0 - 1000), 0, T0 - 1000)
-"""All gateways have a time before the change: silence of who never spoke counts from it."""
+BEGIN = Mark((), (T0 - 41 * S, T0 - 41 * S), 0, T0 - 41 * S)
+"""All gateways have a time before the change: silence of who never spoke counts from it. It is
+before all rows: those behind it would be late."""
 END = [Mark((), (T0 + 10**9, T0 + 10**9), 10**6 + n, T0 + 10**9 + n) for n in (1, 2)]
 
 
