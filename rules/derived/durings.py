@@ -23,6 +23,7 @@ from rules.derived.rows import Rows
 from rules.entries import FIRST, Entry
 from rules.expr.composed import During
 from rules.instances import AFTER_ALL_MS, NEVER_MS
+from rules.positions import true_at
 from rules.schedule import turns_of
 from rules.sheet import ENDS, PAST, UNSURE, Beside, Index
 from rules.watermarks import Watermarks
@@ -100,6 +101,7 @@ class _During:
         self._during = during
         self._turns = turns_of(during.schedule)
         self._directory = directory
+        self._about = np.isin(np.arange(2**15), during.about)
         self._families = np.isin(np.arange(128), [FAMILY_INDEX[name] for name in entry.families])
         self._heard = np.empty(0, np.int64)
         self._told = np.empty(0, np.int64)
@@ -123,10 +125,10 @@ class _During:
         past = (batch.flags[at] & PAST) != 0
         inside = self._turns.inside(ts_ms)
         rows = [_beside(self._index, device, ts_ms, inside, at)] if len(at) else []
-        live = np.flatnonzero(~past)
+        live = true_at(~past)
         self._meet(device[live], ts_ms[live])
         ticks = self._ticks(device[live], ts_ms[live], watermarks)
-        late = np.flatnonzero(past & inside)
+        late = true_at(past & inside)
         if len(late) or len(self._late_device):
             self._expect(device[late], ts_ms[late])
             heard = [(device, ts_ms)] if ticks is None else [(device, ts_ms), _moments(ticks)]
@@ -136,7 +138,7 @@ class _During:
 
     def _readings(self, batch: TaggedBatch, beside: Beside) -> Index:
         """Usable readings that it is about."""
-        at = np.flatnonzero(np.isin(batch.quantity, self._during.about))
+        at = true_at(self._about.take(batch.quantity))
         usable = ~np.isnan(batch.value[at]) & ((batch.flags[at] & UNSURE) == 0)
         usable &= self._families[self._directory.family[batch.device[at]]]
         usable &= beside.tick[at] == 0

@@ -76,6 +76,13 @@ class _Moments:
     end: Index
     row: Index
 
+    def and_then(self, others: _Moments) -> _Moments:
+        if not len(others.row):
+            return self
+        names = (field.name for field in fields(self))
+        pairs = ((getattr(self, name), getattr(others, name)) for name in names)
+        return _Moments(*map(np.concatenate, pairs))
+
 
 @dataclass(frozen=True, slots=True)
 class _Said:
@@ -183,31 +190,28 @@ class Track:
         span: _Span,
     ) -> list[_Said]:
         columns = self._history.columns
-        parts = [readings]
+        moments = readings
         if self._ticks:
-            parts.append(_departures(columns.ts_ms, held, window_ms, span))
-        said = []
-        for moments in parts:
-            if not len(moments.row):
-                continue
-            first = held.first[moments.segment]
-            begins = moments.ts_ms - window_ms
-            low = bisected(columns.ts_ms, first, moments.end, begins)
-            capped = moments.end - low > MOST
-            low = np.where(capped, moments.end - MOST, low)
-            before = np.where(low > first, low - 1, -1)
-            windows = Windows(columns, first, low, moments.end, before)
-            covered = columns.ts_ms[first] <= begins
-            covered &= (self._history.lost_ms[touched][moments.segment] <= begins) & ~capped
-            seen_ms = columns.ts_ms[np.maximum(moments.end - 1, 0)]
-            answers: dict[str, Floats] = {}
-            values = {}
-            for index, window in asked:
-                if window.name not in answers:
-                    answers[window.name] = windows.answer(window)
-                values[index] = _settled(window, answers[window.name], covered)
-            said.append(_Said(moments, values, seen_ms))
-        return said
+            moments = moments.and_then(_departures(columns.ts_ms, held, window_ms, span))
+        if not len(moments.row):
+            return []
+        first = held.first[moments.segment]
+        begins = moments.ts_ms - window_ms
+        low = bisected(columns.ts_ms, first, moments.end, begins)
+        capped = moments.end - low > MOST
+        low = np.where(capped, moments.end - MOST, low)
+        before = np.where(low > first, low - 1, -1)
+        windows = Windows(columns, first, low, moments.end, before)
+        covered = columns.ts_ms[first] <= begins
+        covered &= (self._history.lost_ms[touched][moments.segment] <= begins) & ~capped
+        seen_ms = columns.ts_ms[np.maximum(moments.end - 1, 0)]
+        answers: dict[str, Floats] = {}
+        values = {}
+        for index, window in asked:
+            if window.name not in answers:
+                answers[window.name] = windows.answer(window)
+            values[index] = _settled(window, answers[window.name], covered)
+        return [_Said(moments, values, seen_ms)]
 
     def _age_said(
         self, limit_ms: int, index: int, held: Held, readings: _Moments, span: _Span
