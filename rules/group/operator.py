@@ -186,7 +186,8 @@ class GroupOperator:
         if not self.rules:
             return TransitionBatch.empty()
         self.grow()
-        if not (len(told) or len(self.waiting) or len(self.table.keys) or self.recount):
+        quiet = not (len(self.table.keys) or self.recount or self.flaps.of)
+        if quiet and not len(told) and not len(self.waiting):
             return TransitionBatch.empty()
         self._limits(progress.watermark_ms)
         waiting = PredicateBatch.join([self.waiting, told])
