@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts.transitions import Change
@@ -63,6 +63,7 @@ def breached(plans: list[Truth], value: float) -> bool:
     return any(bool(np.all(maybe(plan, Values(value)))) for plan in plans)
 
 
+@settings(deadline=None)
 @given(st.lists(conditions, min_size=1, max_size=3), st.floats(-100, 100))
 def test_no_value_of_a_calm_interval_breaches(texts: list[str], value: float) -> None:
     plans = [checked(text) for text in texts]

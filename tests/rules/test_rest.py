@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts.batch import Flag
@@ -27,6 +27,7 @@ BOTH = (
 TEMPERATURE = QUANTITY_INDEX["temperature"]
 
 
+@settings(deadline=None)
 @given(st.lists(conditions, min_size=1, max_size=3), st.lists(st.floats(), min_size=2))
 def test_values_of_one_piece_mean_the_same(texts: list[str], values: list[float]) -> None:
     plans = [checked(text) for text in texts]

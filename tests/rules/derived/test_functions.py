@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts.quantities import QUANTITY_INDEX
@@ -52,6 +52,7 @@ def answers(
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
+@settings(deadline=None)
 @given(st.lists(VALUES, max_size=20), st.lists(VALUES, max_size=40), st.lists(VALUES, max_size=20))
 def test_the_company_changes_no_bit(
     function: str, before: list[float], inside: list[float], after: list[float]
@@ -61,6 +62,7 @@ def test_the_company_changes_no_bit(
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
+@settings(deadline=None)
 @given(st.lists(VALUES.filter(math.isfinite), max_size=40))
 def test_each_is_what_its_name_says(function: str, inside: list[float]) -> None:
     _, got = answers(function, [], inside, [])
@@ -87,6 +89,7 @@ def test_the_greatest_that_fits_does_so_ten_thousand_times() -> None:
     assert answers("sum", [1.0], [GREATEST] * 10_000, [1.0])[0] == GREATEST * 10_000
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 9), max_size=12), st.integers(-1, 10))
 def test_bisection_finds_what_comes_later(times: list[int], wanted: int) -> None:
     ts_ms = np.array([99, *sorted(times), -5])
