@@ -185,7 +185,7 @@ class Worker:
         async with AsyncExitStack() as stack:
             settings = self.settings.http
             pages = {"/gaps": self.gaps}
-            vitals = Vitals(settings, self.health, self.metrics.exposition, pages)
+            vitals = Vitals(settings, self.health, self._exposition, pages)
             vitals.start()
             stack.callback(vitals.stop)
             self._say(f"health and metrics on http://{settings.host}:{vitals.port}")
@@ -312,7 +312,7 @@ class Worker:
         return Library(fetch)
 
     def _exposition(self) -> bytes:
-        if self._readings.store is not None:
+        if self._opened and self._readings.store is not None:
             self.metrics.store.show(self._readings.store.state())
         return self.metrics.exposition()
 

@@ -19,7 +19,7 @@ from contracts.batch import TaggedBatch
 from contracts.log import LogRecord, RecordKind
 from tests.app.stream.cluster import Cluster, Worker, until
 from tests.app.stream.test_worker import heads, said
-from tests.app.stream.town import Cell, joined, rules
+from tests.app.stream.town import Cell, changed_rules, joined, rules
 from tests.ingest.packs import T0
 from tests.ingest.telemetry.influx.rows import town
 from tests.parts.telemetry_servers import Influx1, VictoriaMetrics
@@ -62,7 +62,7 @@ def test_worker_and_store_die_and_every_reading_is_there(
     wanted = set.union(*(sent(listed) for listed in records.values()))
     assert len(wanted) > 2_000
     cluster = Cluster(tmp_path, kafka, topic_prefix, partitions=PARTITIONS, worker="marks = false")
-    cluster.publish([rules(), *(joined([cell]) for cell in cells)])
+    cluster.publish([rules(), changed_rules(), *(joined([cell]) for cell in cells)])
     with VictoriaMetrics(tmp_path / "victoria") as server:
         more = (
             f'\n[telemetry]\nstore = "influx"\n'
@@ -81,6 +81,7 @@ def test_worker_and_store_die_and_every_reading_is_there(
                 cluster.put([(cell.number, records[cell.number][half:])])
             until(lambda: telemetry(worker).get("spilled_rows", 0) > 0, 60, "rows wait on disk")
             assert "telemetry store: 127.0.0.1" in worker.get("/health")[1].decode()
+            assert b"gridwarden_telemetry_store_up 0.0" in worker.get("/metrics")[1]
             worker.kill()
             cluster.add("one")
             cluster.finish()
