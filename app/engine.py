@@ -238,7 +238,7 @@ class Engine:
             if ruleset.hash != self.ruleset.hash:
                 self._reinstall(self.registry, ruleset)
                 self._settle(record, step)
-            report = () if isinstance(self.rules, Switch) else self.rules.carried
+            report = () if isinstance(self.rules, Switch) else _counted(self.rules)
             step.news.append(_news(installed.hash, "done", record, report=report))
         elif installed.what == "settings":
             settings = self._sources.settings(installed.hash)
@@ -374,8 +374,18 @@ def _news(
         heard_ms=record.accepted_ms,
         activate_ms=coming.activate_ms if coming else activate_ms,
         why=why,
-        report=coming.switch.report if coming else report,
+        report=_with_watched(coming.switch.report, coming.switch.new) if coming else report,
     )
+
+
+def _counted(engine: RuleEngine) -> tuple[Carried, ...]:
+    return _with_watched(engine.carried, engine)
+
+
+def _with_watched(report: tuple[Carried, ...], engine: RuleEngine) -> tuple[Carried, ...]:
+    """The report with how many devices each rule watches now: a misspelt selection watches none."""
+    counts = engine.watched()
+    return tuple(msgspec.structs.replace(one, watched=counts.get(one.rule)) for one in report)
 
 
 def read_head(chunks: dict[str, bytes]) -> SnapshotHead:

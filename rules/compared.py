@@ -14,12 +14,14 @@ Outcome = Literal["kept", "migrated", "reset"]
 
 class Carried(msgspec.Struct, frozen=True):
     """What became of the state of one public rule, or variant of it. rule: its name. left:
-    instances of what it no longer watches."""
+    instances of what it no longer watches. watched: devices that it watches now, None = it is
+    gone, or that isn't known."""
 
     rule: str
     outcome: Outcome
     why: str
     left: int = 0
+    watched: int | None = None
 
 
 class Known(msgspec.Struct, frozen=True, array_like=True):

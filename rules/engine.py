@@ -31,6 +31,7 @@ from rules.positions import true_at
 from rules.ruleset import RuleSet
 from rules.sheet import Sheet
 from rules.subset import Subset
+from rules.watching import watched
 from rules.watermarks import Watermarks
 
 LATE_DROPPED = "late_dropped"
@@ -172,6 +173,11 @@ class RuleEngine:
     @property
     def ruleset(self) -> RuleSet:
         return self._parts.ruleset
+
+    def watched(self) -> dict[str, int]:
+        """How many devices each rule and variant watches, by name."""
+        self._parts.grow()
+        return watched(self._parts.ruleset, self._parts.members)
 
     def watches(self, rule_row: int, device_row: int) -> bool:
         """Whether the public rule looks at this device, or group when it speaks of groups."""

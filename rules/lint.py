@@ -46,7 +46,7 @@ from rules.lint_layers import weakened
 from rules.lint_levels import level_findings
 from rules.lint_overlap import overlaps
 from rules.lint_ranges import range_findings
-from rules.lint_registry import attribute_findings, selection_findings
+from rules.lint_registry import attribute_findings, misspelt, selection_findings
 from rules.lint_schedules import schedule_findings
 from rules.lint_texts import limit_findings, text_findings
 from rules.ruleset import Rule, RuleSet
@@ -81,6 +81,7 @@ def lint(
             said.add((rule.id, path, problem))
             findings.append(Finding(rule.file, rule.line, f"{rule.id}.{path}", problem, mend))
     findings.extend(_quieting(ruleset, attributes))
+    findings.extend(misspelt(ruleset) if attributes is None else ())
     findings.extend(weakened(ruleset, misses))
     findings.extend(overlaps(ruleset, misses))
     findings.extend(level_findings(ruleset, misses))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Set
+from difflib import get_close_matches
 
 from contracts.directory import DeviceDirectory
 from contracts.registry import Registry
@@ -15,6 +17,50 @@ from rules.ruleset import Rule, RuleSet
 
 _Said = Iterator[tuple[str, str, str]]
 _EXAMPLES = 3
+
+
+KNOWN = (
+    "building",
+    "building_class",
+    "floor",
+    "grid",
+    "hydrant",
+    "point",
+    "rated_current",
+    "riser",
+    "unit",
+)
+"""Attributes that need no registry to be known: places, and what the shipped rules ask for."""
+
+_NEAR = 0.75
+
+
+def misspelt(ruleset: RuleSet) -> Iterator[Finding]:
+    """Attributes that look like one that is known, or that more rules ask for. Who asks for a
+    misspelt one is about nobody, and nothing else says so without a registry."""
+    asked = {(rule.id, path, name): rule for rule in ruleset.rules for path, name in _asked(rule)}
+    often = Counter(name for _, _, name in asked)
+    for (rule_id, path, name), rule in asked.items():
+        at = f"{rule_id}.{path}"
+        if path == "on.grid":
+            mend = "write the rule for all, and overrides with where: {grid: ...}"
+            yield Finding(rule.file, rule.line, at, "on selects by attributes, grid is none", mend)
+        others = {*KNOWN, *(one for one in often if often[one] > often[name])}
+        if name in KNOWN or others & {name}:
+            continue
+        close = get_close_matches(name, sorted(others), n=1, cutoff=_NEAR)
+        if close:
+            problem = f"an attribute {name} that is known of nowhere else"
+            yield Finding(rule.file, rule.line, at, problem, f"did you mean {close[0]}?")
+
+
+def _asked(rule: Rule) -> Iterator[tuple[str, str]]:
+    """(path, attribute)."""
+    yield from ((f"on.{name}", name) for name, _ in rule.selectors)
+    for where in rule.card.where:
+        yield from ((f"where.{name}", name) for name, _ in where.attributes)
+    plans = (rule.when,) if rule.clear is None else (rule.when, rule.clear)
+    yield from (("when", one.attribute) for plan in plans for one in attributes_of(plan))
 
 
 def selection_findings(rule: Rule, attributes: Mapping[str, Set[str]]) -> _Said:

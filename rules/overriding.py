@@ -68,7 +68,14 @@ def _refused(one: WrittenOverride, rule: WrittenRule) -> Iterator[Finding]:
             yield _fault(one, f"set.{value.key}", problem, mend, value.line)
     if rule.safety and one.enabled is False:
         yield _fault(one, "set.enabled", "a safety rule can't be switched off", "remove it")
-    if rule.group is None or one.where is None:
+    if one.where is None:
+        return
+    for name, values in one.where.attributes:
+        asked = rule.selectors.get(name, values)
+        if not set(asked) & set(values):
+            problem = f"fits no device of {rule.id}: its on asks for {name} {' or '.join(asked)}"
+            yield _fault(one, "where", problem, f"name one of them, or leave {name} out")
+    if rule.group is None:
         return
     if one.where.attributes or rule.group == "gateway":
         problem = f"a rule over a {rule.group} changes for whole groups only"

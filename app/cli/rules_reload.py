@@ -97,6 +97,12 @@ def _show(state: RulesState) -> None:
     if state.coming is not None:
         typer.echo(f"taking over at {state.coming.activates}: {state.coming.content[:12]}")
     for one in state.report:
-        typer.echo(f"{one.outcome:9}{one.rule}: {one.why}")
+        typer.echo(f"{one.outcome:9}{one.rule}: {one.why}{_watched(one.watched)}")
     since = f" since {state.activated or state.since}" if state.since else ""
     typer.echo(f"in force: {state.in_force[:12]}{since}")
+
+
+def _watched(devices: int | None) -> str:
+    if devices is None:
+        return ""
+    return f"; watches {devices} devices" if devices else "; watches no device"

@@ -25,6 +25,7 @@ from rules.expr.plan import bases_of
 from rules.finding import suggest
 from rules.instances import State
 from rules.members import NOT_WATCHED, Members
+from rules.watching import why_not
 
 SLOT_BYTES = 4
 READING_BYTES = 32
@@ -47,15 +48,19 @@ def show(
     """Show what rules come to: values, sources, variants, cost / 显示规则的实际取值与来源."""
     files, ruleset = _read(folder)
     shown = _chosen(effective(files), rule)
+    unmet: dict[str, str] = {}
     if device:
-        shown = _of_device(shown, ruleset, device, registry)
+        shown, unmet = _of_device(shown, ruleset, device, registry)
     documents = [_document(folder, one, ruleset) for one in shown]
     if as_json:
-        typer.echo(json.dumps(documents, ensure_ascii=False, indent=2))
+        refused = [{"rule": name, "why_not": reason} for name, reason in unmet.items()]
+        typer.echo(json.dumps([*documents, *refused], ensure_ascii=False, indent=2))
         return
     for document in documents:
         for line in _lines(document, why=why or bool(device)):
             typer.echo(line)
+    for name, reason in unmet.items():
+        typer.echo(f"{name} doesn't watch {device}: {reason}")
 
 
 def explain(
@@ -93,8 +98,9 @@ def _chosen(known: tuple[Effective, ...], rule: str) -> list[Effective]:
 
 def _of_device(
     shown: list[Effective], ruleset: RuleSet, device: str, registry: Path | None
-) -> list[Effective]:
-    """The variants that the device meets."""
+) -> tuple[list[Effective], dict[str, str]]:
+    """The variants that the device meets; and why not, of rules that don't watch it. Rules of
+    other families are told of only when there is but one to show."""
     if registry is None:
         fail("--device: name its registry with --registry DIR")
     try:
@@ -112,7 +118,15 @@ def _of_device(
         if rule.card.family == FAMILIES[int(directory.family[row])]
         and members.slots(Episode.LIVE, number)[rank] != NOT_WATCHED
     }
-    return [one for one in shown if one.name in met]
+    unmet = {}
+    for name in dict.fromkeys(one.id for one in shown):
+        rows = [one for one in ruleset.rules if one.id == name]
+        about = not rows or rows[0].card.family == FAMILIES[int(directory.family[row])]
+        if not {one.card.name for one in rows} & met and (
+            about or len({one.id for one in shown}) == 1
+        ):
+            unmet[name] = "; ".join(why_not(rows, directory, row))
+    return [one for one in shown if one.name in met], unmet
 
 
 def _document(folder: Path, one: Effective, ruleset: RuleSet) -> dict[str, Any]:

@@ -171,6 +171,10 @@ def test_reload_reports_each_rule(live: Run) -> None:
     shown = gridwarden("rules", "reload", "--data", live.folder / "data", "--report")
     assert shown.returncode == 0
     assert "the rule is new" in shown.stdout
+    watching = {one["rule"]: one["watched"] for one in state["report"]}
+    assert watching["smoke.fire"]
+    assert f"watches {watching['smoke.fire']} devices" in shown.stdout
+    assert "; watches no device" in shown.stdout
 
 
 def test_no_server_is_said_in_one_line(live: Run, tmp_path: Path) -> None:

@@ -9,6 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 from app.cli.rules import app
+from app.content import read_rule_files, shipped_rules
+from rules import compile_rules
+from rules.lint_registry import KNOWN
 
 GOOD = """\
 rules:
@@ -117,3 +120,91 @@ def test_no_folder_is_wrong_use(tmp_path: Path) -> None:
     status, said = check(tmp_path / "none")
     assert status == 2
     assert "no such folder" in said
+
+
+PRESSURE = GOOD.replace("efire", "firewater").replace(
+    "residual_current >= 500 mA", "static_pressure < 0.07 MPa"
+)
+WORST = PRESSURE.replace("family: firewater", "family: firewater, point: worst")
+
+
+def layered(folder: Path, override: str, base: str = WORST) -> Path:
+    (folder / "city").mkdir()
+    (folder / "city" / "a.yml").write_text(base)
+    (folder / "street").mkdir()
+    top = f"extends: ../city\noverrides:\n  - {override}\n"
+    (folder / "street" / "s.yml").write_text(top)
+    return folder / "street"
+
+
+def registry_of(folder: Path) -> Path:
+    folder.mkdir()
+    grid = "340199009001001"
+    (folder / "areas.csv").write_text("code,level,name\n340199,district,区\n340199009,street,街\n")
+    (folder / "grids.csv").write_text(
+        f"code,name,kind,valid_from,valid_to,state,reason\n"
+        f"{grid},网格,residential,2000-01-01,,valid,\n"
+    )
+    rows = ("fw-in,firewater,indoor", "fw-none,firewater,", "fw-far,firewater,worst", "ef,efire,")
+    listed = [row.split(",") for row in rows]
+    lines = [f"{name},{family},gw,{grid},{point}" for name, family, point in listed]
+    text = "\n".join(["device,family,gateway,grid,point", *lines])
+    (folder / "devices.csv").write_text(f"{text}\n")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (WORST.replace("point", "piont"), "firewater.high.on.piont: an attribute piont that is kn"),
+        (WORST.replace("point", "floors"), "mend: did you mean floor?"),
+        (WORST.replace("point", "grid"), "mend: write the rule for all, and overrides with where"),
+        (WORST.replace("point", "paint_colour"), "1 rules, 0 findings"),
+        (WORST, "1 rules, 0 findings"),
+    ],
+)
+def test_an_attribute_that_looks_misspelt_is_found_without_a_registry(
+    tmp_path: Path, text: str, told: str
+) -> None:
+    (tmp_path / "a.yml").write_text(text)
+    assert told in check(tmp_path)[1]
+
+
+def test_where_is_compared_with_attributes_that_are_known(tmp_path: Path) -> None:
+    said = '{rule: firewater.high, where: {buildng: "3"}, set: {for: 5s}}'
+    status, told = check(layered(tmp_path, said))
+    assert status == 1
+    assert "s.yml:3: firewater.high.where.buildng: " in told
+    assert "did you mean building?" in told
+
+
+def test_an_override_for_devices_that_the_rule_leaves_out_is_refused(tmp_path: Path) -> None:
+    said = "{rule: firewater.high, where: {point: indoor}, set: {for: 5s}}"
+    told = check(layered(tmp_path, said))[1]
+    assert "s.yml:3: overrides[0].where: fits no device of firewater.high: its on asks" in told
+
+
+def test_what_the_shipped_rules_ask_for_is_known_without_a_registry() -> None:
+    rules = compile_rules(read_rule_files(shipped_rules())).rules
+    assert {name for rule in rules for name, _ in rule.selectors} <= set(KNOWN)
+
+
+@pytest.mark.parametrize(
+    ("device", "why"),
+    [
+        ("fw-in", "on asks for point worst, the registry says indoor"),
+        ("fw-none", "on asks for point worst, the registry says nothing of it"),
+        ("ef", "it is for firewater devices, this one is of family efire"),
+        ("fw-far", "an override switches it off for this device: enabled: false"),
+    ],
+)
+def test_show_says_why_a_rule_does_not_watch_a_device(
+    tmp_path: Path, device: str, why: str
+) -> None:
+    said = '{rule: firewater.high, where: {grid: "34"}, set: {enabled: false}}'
+    folder, registry = layered(tmp_path, said), registry_of(tmp_path / "registry")
+    asked = ["show", str(folder), "firewater.high", "--device", device, "--registry", str(registry)]
+    told = CliRunner().invoke(app, asked)
+    assert told.output == f"firewater.high doesn't watch {device}: {why}\n"
+    document = json.loads(CliRunner().invoke(app, [*asked, "--json"]).output)
+    assert document == [{"rule": "firewater.high", "why_not": why}]
