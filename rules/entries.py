@@ -16,6 +16,7 @@ from contracts.quantities import QUANTITIES
 from rules.expr.composed import Debounced, During
 from rules.expr.composed import Sequence as Chain
 from rules.expr.plan import Derived, Placing, Plan, Reading, Truth, placed, readings_of
+from rules.owners import owned_by
 
 FIRST = len(QUANTITIES)
 """Indices from here on are derived."""
@@ -29,7 +30,7 @@ class Entry:
     """index: its quantity in batches. name: unique in the rule set, and the same in every one.
 
     safety: made of all rows, else of rows on time and of history apart. families: names of those
-    whose rules ask for it, sorted.
+    whose rules ask for it, sorted. owners: whose it is, see `rules.owners`, sorted.
     """
 
     index: int
@@ -37,15 +38,17 @@ class Entry:
     derived: Derived
     safety: bool
     families: tuple[str, ...]
+    owners: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One plan of one rule."""
+    """One plan of one rule. owner: its key as text."""
 
     plan: Truth
     safety: bool
     family: str
+    owner: str = ""
 
 
 class Entries:
@@ -53,12 +56,15 @@ class Entries:
 
     def __init__(self, asked: Sequence[Asked]) -> None:
         families: dict[str, set[str]] = {}
+        owners: dict[str, dict[str, None]] = {}
         kinds: dict[str, tuple[Derived, bool]] = {}
         for one in asked:
             for derived in _inside(one.plan):
                 name = name_of(derived, safety=one.safety)
                 kinds[name] = derived, one.safety
                 families.setdefault(name, set()).add(one.family)
+                owners.setdefault(one.owner, {})[name] = None
+        owned = owned_by(owners, {name: derived for name, (derived, _) in kinds.items()})
         self._index = {name: FIRST + i for i, name in enumerate(sorted(kinds))}
         self.all = tuple(
             Entry(
@@ -67,6 +73,7 @@ class Entries:
                 self._settled(kinds[name][0], safety=kinds[name][1]),
                 kinds[name][1],
                 tuple(sorted(families[name])),
+                owned[name],
             )
             for name in sorted(kinds)
         )

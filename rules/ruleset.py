@@ -237,7 +237,8 @@ def _for_whom(card: RuleCard) -> list[Any]:
 
 def _asked(rule: Rule) -> list[Asked]:
     plans = (rule.when,) if rule.clear is None else (rule.when, rule.clear)
-    return [Asked(plan, rule.card.safety, rule.card.family) for plan in plans]
+    owner = "/".join(rule.key)
+    return [Asked(plan, rule.card.safety, rule.card.family, owner) for plan in plans]
 
 
 def _settled(rule: Rule, entries: Entries) -> Rule:

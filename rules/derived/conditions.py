@@ -27,6 +27,7 @@ from rules.expr.plan import Attribute, Truth, attributes_of, quantities_of
 from rules.instances import NEVER_MS
 from rules.members import answer, no_answers
 from rules.memory import Memory
+from rules.owners import OWNERS, column_of, predecessors
 from rules.sheet import UNSURE, Beside, Index, Sheet
 from rules.watermarks import Watermarks
 
@@ -246,7 +247,8 @@ class _Group:
     def state(self) -> Iterator[tuple[str, Columns]]:
         for asked in self._asked:
             for stream, operator in asked.operators.items():
-                yield f"{asked.shape} | {self._label} {stream} | {asked.name}", operator.state()
+                columns = {**operator.state(), OWNERS: column_of(asked.owners)}
+                yield f"{asked.shape} | {self._label} {stream} | {asked.name}", columns
         for stream, memory in self._memories.items():
             for quantity, kept in memory.kept.items():
                 known = np.flatnonzero(kept.ts_ms > NEVER_MS)
@@ -263,7 +265,7 @@ class _Group:
         self._grow()
         for asked in self._asked:
             for stream, operator in asked.operators.items():
-                columns = _found(kept, f"{asked.shape} | {self._label} {stream} | ", asked.name)
+                columns = _found(kept, f"{asked.shape} | {self._label} {stream} | ", asked)
                 if columns is not None:
                     operator.load(columns, self._now(new_rows, columns))
         for stream, memory in self._memories.items():
@@ -293,12 +295,15 @@ class _Group:
         return newest + sum(c.nbytes for o in operators for c in o.state().values())
 
 
-def _found(kept: Kept, prefix: str, name: str) -> Columns | None:
-    """Of the same words, else of others of the same shape: only numbers changed."""
-    exact = kept.get(f"{prefix}{name}")
+def _found(kept: Kept, prefix: str, asked: _Asked) -> Columns | None:
+    """Of the same words, else what its rule had under others of the same shape: only numbers
+    changed. What other rules have of the same quantities is theirs."""
+    exact = kept.get(f"{prefix}{asked.name}")
     if exact is not None:
         return exact
-    return next((kept[key] for key in sorted(kept) if key.startswith(prefix)), None)
+    there = predecessors(asked.owners, {key: kept[key] for key in kept if key.startswith(prefix)})
+    # Rules that came to different things and ask the same now begin anew.
+    return there[0] if len(there) == 1 else None
 
 
 def _told(index: int, batch: TaggedBatch, cause: Index, true: Bools, beside: Beside) -> Rows:
@@ -324,6 +329,7 @@ class _Asked:
     ) -> None:
         self.index = entry.index
         self.name = entry.name
+        self.owners = entry.owners
         self.shape = derived.shape
         self.conditions: tuple[Truth, ...] = derived.conditions
         self.read = [quantities_of(condition) for condition in self.conditions]

@@ -23,6 +23,7 @@ from rules.derived.rows import Rows
 from rules.entries import FIRST, Entry
 from rules.expr.composed import During
 from rules.instances import AFTER_ALL_MS, NEVER_MS
+from rules.owners import OWNERS, column_of, predecessors
 from rules.positions import true_at
 from rules.schedule import turns_of
 from rules.sheet import ENDS, PAST, UNSURE, Beside, Index
@@ -99,6 +100,7 @@ class _During:
     def __init__(self, entry: Entry, during: During, directory: DeviceDirectory) -> None:
         self._index = entry.index
         self._during = during
+        self._owners = entry.owners
         self._turns = turns_of(during.schedule)
         self._directory = directory
         self._about = np.isin(np.arange(2**15), during.about)
@@ -292,30 +294,38 @@ class _During:
                 "late_device": self._late_device,
                 "late_end": self._late_end,
                 "left_out": np.array([self.left_out], np.int64),
+                OWNERS: column_of(self._owners),
             },
         )
 
     def load(self, kept: Kept, new_rows: NewRows) -> None:
-        """Of the same schedule, else of another one about the same quantities: a changed schedule
-        tells devices that have been heard what it makes of their newest readings.
+        """Of the same schedule, else of those that its rules had about the same quantities: a
+        changed schedule tells devices that have been heard what it makes of their newest readings.
+        Where several rules meet in one schedule, a device is told what any of them wasn't.
         """
-        own = f"{self._during.about_names} | {self._during.key}"
-        others = [key for key in sorted(kept) if key.startswith(f"{self._during.about_names} | ")]
-        columns = kept.get(own, kept[others[0]] if others else None)
-        if columns is None:
-            return
+        prefix = f"{self._during.about_names} | "
+        own = f"{prefix}{self._during.key}"
+        others = {key: columns for key, columns in kept.items() if key.startswith(prefix)}
+        there = [kept[own]] if own in kept else predecessors(self._owners, others)
         self._grow()
+        for columns in there:
+            self._load_times(columns, new_rows)
+        if own in kept:
+            columns = kept[own]
+            late = new_rows(columns["late_device"])
+            self._add_ends(late[late >= 0], columns["late_end"][late >= 0])
+            self.left_out = max(self.left_out, int(columns["left_out"][0]))
+
+    def _load_times(self, columns: Mapping[str, NDArray[Any]], new_rows: NewRows) -> None:
         device = new_rows(columns["device"])
         there = device >= 0
         there[there] = self._families[self._directory.family[device[there]]]
         device = device[there]
-        self._heard[device], self._told[device] = columns["heard"][there], columns["told"][there]
+        told, before = columns["told"][there], self._told[device]
+        self._heard[device] = np.maximum(self._heard[device], columns["heard"][there])
+        self._told[device] = np.where(before > NEVER_MS, np.minimum(before, told), told)
         if len(device):
             self._await(device)
-        if own in kept:
-            late = new_rows(columns["late_device"])
-            self._add_ends(late[late >= 0], columns["late_end"][late >= 0])
-            self.left_out = max(self.left_out, int(columns["left_out"][0]))
 
     def state_bytes(self) -> int:
         columns = (self._heard, self._told, self._due, self._late_device, self._late_end)

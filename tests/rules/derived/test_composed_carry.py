@@ -81,6 +81,134 @@ def test_numbers_change(
         assert carried.outcome == ("kept" if old == new else "migrated")
 
 
+def counted(name: str, when: str, count: str = "3 of 5") -> str:
+    return f"id: efire.{name}, {ON}, when: {when}, debounce: {count}"
+
+
+def chain(name: str, first: int, then: int) -> str:
+    return (
+        f"id: efire.{name}, {ON}, latched: true, sequence: [{{when: residual_current > {first} mA}}"
+        f", {{when: cable_temperature > {then} degC, within: 10m}}]"
+    )
+
+
+def night(name: str, limit: int, hours: str) -> str:
+    return (
+        f"id: efire.{name}, {ON}, when: residual_current > {limit} mA, during: {{hours: '{hours}'}}"
+    )
+
+
+def side_by_side(
+    old: list[str], new: list[str], before: list[Row | str], *after: Row
+) -> list[tuple[float, str, str]]:
+    """(seconds, change, rule) by the new rules."""
+    first = Whole(ruleset(*old), directory_of([Device("efire")]))
+    first.run(admitted([*before, "mark"], [0]))
+    then = Whole(ruleset(*new), directory_of([Device("efire")]))
+    then.engine.restore(first.engine.snapshot())
+    told = then.run([Mark(after, (T0 + 900 * S, 0), 9, 9)])
+    ids = [then.rules.cards[one.rule].id.removeprefix("efire.") for one in told]
+    return [(*one, rule) for one, rule in zip(short(told), ids, strict=True)]
+
+
+LOW = counted("low", "voltage < 180 V")
+NEAR = counted("near", "residual_current < 1 mA")
+
+
+def level(limit: int) -> str:
+    return (
+        f"id: efire.m, {ON}, debounce: 3 of 5, levels: ["
+        "{name: warn, severity: 3, when: residual_current > 250 mA}, "
+        f"{{name: alarm, severity: 2, when: residual_current > {limit} mA}}]"
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "before", "after", "want"),
+    [
+        pytest.param([LOW, counted("m", "voltage > 250 V")], [LOW, counted("m", "voltage > 253 V")],
+                     [row(0, 170, "voltage"), row(1, 170, "voltage")], [row(20, 265, "voltage")],
+                     [], id="low-and-high"),
+        pytest.param([level(500)], [level(600)], [row(0, 300), row(1, 300)], [row(20, 650)],
+                     [(20, "raised", "m")], id="levels-of-one-rule"),
+        pytest.param([NEAR, counted("m", "residual_current > 500 mA")],
+                     [NEAR, counted("m", "residual_current > 600 mA")],
+                     [row(0, 700), row(1, 700)], [row(20, 700)],
+                     [(20, "raised", "m")], id="its-own-goes-on"),
+        pytest.param([counted("m", "voltage > 250 V")], [counted("m", "voltage < 253 V")],
+                     [row(0, 260, "voltage"), row(1, 260, "voltage")], [row(20, 240, "voltage")],
+                     [], id="turned-round"),
+        pytest.param([chain("a", 250, 60), chain("m", 500, 90)],
+                     [chain("a", 250, 60), chain("m", 500, 92)],
+                     [row(0, 300)], [row(20, 95, "cable_temperature")],
+                     [(20, "raised", "a")], id="sequences"),
+        pytest.param([chain("a", 700, 60), chain("m", 500, 90)],
+                     [chain("a", 700, 60), chain("m", 500, 92)],
+                     [row(0, 600)], [row(20, 95, "cable_temperature")],
+                     [(20, "raised", "m")], id="its-own-step-goes-on"),
+        pytest.param([night("a", 999, "04:00-04:30"), night("m", 1, "05:00-06:00")],
+                     [night("a", 999, "04:00-04:30"), night("m", 1, "04:28-06:00")],
+                     [row(0, 5), row(600, 0, "cable_temperature")], [],
+                     [(80, "raised", "m")], id="schedules"),
+    ],
+)  # fmt: skip
+def test_another_rule_of_the_same_quantities_keeps_what_is_its(
+    old: list[str],
+    new: list[str],
+    before: list[Row | str],
+    after: list[Row],
+    want: list[tuple[float, str, str]],
+) -> None:
+    # Something later of the device lets the others be seen.
+    later = [row(700, 0, "arc")]
+    assert side_by_side(old, new, [*before, *later], *after) == want
+
+
+@st.composite
+def changing_rules(draw: st.DrawFn) -> tuple[str, str, list[str]]:
+    """(rule, the rule after the change, rules of the same quantities beside it)."""
+
+    def one(name: str, kind: int) -> str:
+        limit = draw(st.sampled_from([1, 4, 5, 6]))
+        if kind == 0:
+            way = draw(st.sampled_from([">", "<"]))
+            count = draw(st.sampled_from(["2 of 3", "3 of 5"]))
+            return counted(name, f"residual_current {way} {limit} mA", count)
+        if kind == 1:
+            return chain(name, limit, draw(st.integers(0, 4)))
+        return night(name, limit, draw(st.sampled_from(["04:27-04:28", "04:28-18:00"])))
+
+    kind = draw(st.integers(0, 2))
+    beside = [one(name, kind) for name in draw(st.sampled_from(["a", "z", "az"]))]
+    return one("m", kind), one("m", kind), beside
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(rules=changing_rules(), log=logs(), cut=st.integers(0, 12))
+def test_what_a_changed_rule_says_does_not_hang_on_those_beside_it(
+    rules: tuple[str, str, list[str]], log: list[Row | str], cut: int
+) -> None:
+    old, new, beside = rules
+    asked = {entry.name for entry in ruleset(new).derived} - {e.name for e in ruleset(old).derived}
+    assume(not asked & {entry.name for entry in ruleset(*beside).derived})
+    steps = admitted(log, GATEWAYS)
+    said = []
+    for others in ([], beside):
+        first = Whole(ruleset(old, *others), directory_of(DEVICES))
+        first.run(steps[:cut])
+        then = Whole(ruleset(new, *others), directory_of(DEVICES))
+        then.engine.restore(first.engine.snapshot())
+        found = then.run(steps[cut:])
+        said.append(
+            [
+                (t.at, t.device, t.lane, t.change, t.onset, str(t.value))
+                for t in found
+                if then.rules.cards[t.rule].id == "efire.m"
+            ]
+        )
+    assert said[0] == said[1]
+
+
 def test_devices_move_with_the_registry() -> None:
     rules = ruleset(COUNTED, CHAIN.replace("efire.r", "efire.chain"), DAY.replace(".r", ".day"))
     before = Whole(rules, directory_of([Device("efire"), Device("efire")]))
