@@ -127,7 +127,7 @@ def _became(then: list[Known], now: list[Known]) -> tuple[Outcome, str]:
     if not lost and all(row.hash == now[0].hash for row in then):
         return "kept", "unchanged"
     if not lost:
-        return "migrated", "only its numbers or selection changed"
+        return "migrated", "only its numbers or selection changed" + _of_groups(now)
     told = [
         f"{row.part or 'it'} asks something else: {row.shape} became {shape_of[row.part]}"
         if row.part in shape_of
@@ -135,3 +135,9 @@ def _became(then: list[Known], now: list[Known]) -> tuple[Outcome, str]:
         for row in lost
     ]
     return ("reset" if len(lost) == len(then) else "migrated"), "; ".join(told)
+
+
+def _of_groups(rows: list[Known]) -> str:
+    if not any(row.shape.startswith("group ") for row in rows):
+        return ""
+    return "; a device whose answer a changed limit leaves open counts once it has spoken again"

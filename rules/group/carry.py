@@ -14,13 +14,15 @@ from contracts.predicates import COLUMNS, PredicateBatch, Verdict
 from contracts.quantities import FAMILIES, FAMILY_INDEX
 from contracts.where import belongs
 from rules.flapping import Raises
-from rules.group.judge import FALSE, LOST_FALSE, LOST_TRUE, NEVER, TRUE
+from rules.group.changed import ALL, Wording, sure_of, wording
+from rules.group.judge import ANEW, FALSE, LOST_FALSE, LOST_TRUE, NEVER, STATES, TRUE
 from rules.group.operator import GroupOperator
 from rules.group.predicates import Predicates
 from rules.instances import NAMES, NEVER_MS, Phase, State
 from rules.members import LIVE, NOT_WATCHED, Members
 from rules.pieces import UNASKED
 from rules.saved import SavedColumn, load, save
+from rules.verdict import NOT
 
 Rows = NDArray[np.int32]
 NewRows = Callable[[Rows], Rows]
@@ -50,6 +52,7 @@ class SavedQuestions(msgspec.Struct, frozen=True, kw_only=True):
 
     questions: tuple[str, ...] = ()
     answers: tuple[SavedAnswers, ...] = ()
+    wordings: tuple[Wording, ...] = ()
     values: tuple[SavedValues, ...] = ()
 
 
@@ -81,6 +84,7 @@ class SavedGroups(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     questions: tuple[str, ...] = ()
+    wordings: tuple[Wording, ...] = ()
     known: tuple[tuple[SavedColumn, SavedColumn], ...] = ()
     waiting: dict[str, SavedColumn] = {}
     groups: tuple[str, ...] = ()
@@ -108,6 +112,7 @@ def pack_questions(
     numbers = range(len(predicates.asked))
     return SavedQuestions(
         questions=tuple(one.name for one in predicates.asked),
+        wordings=tuple(wording(one.plan) for one in predicates.asked),
         answers=tuple(_pack_answers(predicates, n, members, of) for n in numbers),
         values=tuple(_pack_values(predicates, members, names, of)),
     )
@@ -123,6 +128,7 @@ def pack_groups(
     waiting = _tidy(operator.waiting)
     return SavedGroups(
         questions=tuple(one.name for one in operator.asked),
+        wordings=tuple(wording(one.plan) for one in operator.asked),
         known=tuple(_pack_known(operator, n, members) for n in range(len(operator.asked))),
         waiting={name: save(getattr(waiting, name)) for name in COLUMNS},
         groups=tuple(directory.groups.ids[group] for _, group in keys),
@@ -159,7 +165,8 @@ def _tidy(waiting: PredicateBatch) -> PredicateBatch:
 def _pack_answers(predicates: Predicates, number: int, members: Members, of: Has) -> SavedAnswers:
     rows = members.rows(predicates.asked[number].family)
     answers = predicates.answers[number]
-    at = np.flatnonzero((answers.verdict[: len(rows)] > 0) & of(rows))
+    heard = answers.heard_ms[: len(rows)] > NEVER_MS
+    at = np.flatnonzero((heard | (answers.verdict[: len(rows)] > 0)) & of(rows))
     return SavedAnswers(
         save(rows[at]),
         save(answers.verdict[at]),
@@ -198,6 +205,16 @@ def _pack_known(
     return save(rows[at]), save(operator.known[number][at])
 
 
+def _still_known(sure: frozenset[Verdict]) -> NDArray[np.uint8]:
+    """By state of a device's answer: what is known of its answer to the changed question."""
+    after = np.arange(STATES, dtype=np.uint8)
+    if Verdict.FALSE not in sure:
+        after[FALSE] = ANEW
+    if Verdict.TRUE not in sure:
+        after[TRUE], after[LOST_TRUE] = ANEW, LOST_FALSE
+    return after
+
+
 class Unpacking:
     """Fills stages that have nothing yet of what they are given. rule_of: saved machine row -> row
     now, -1 = not usable.
@@ -224,9 +241,9 @@ class Unpacking:
     ) -> None:
         """index: quantities by name."""
         numbers = self._numbers(saved.questions, rule_of)
-        for number, answers in zip(numbers, saved.answers, strict=True):
+        for nth, (number, answers) in enumerate(zip(numbers, saved.answers, strict=True)):
             if number >= 0:
-                self._fill_answers(number, answers)
+                self._fill_answers(number, answers, self._sure(saved.wordings, nth, number))
         for values in saved.values:
             self._fill_values(values, index)
         self._predicates.forget_bounds()
@@ -234,10 +251,12 @@ class Unpacking:
     def fill_groups(self, saved: SavedGroups, rule_of: NDArray[np.int16]) -> Counter[int]:
         """Saved machine row -> how many of its instances were left behind."""
         numbers = self._numbers(saved.questions, rule_of)
-        for number, known in zip(numbers, saved.known, strict=True):
+        for nth, (number, known) in enumerate(zip(numbers, saved.known, strict=True)):
             if number >= 0:
                 rank, there = self._ranks(number, load(known[0]))
-                self._operator.known[number][rank] = load(known[1])[there]
+                state = load(known[1])[there]
+                after = _still_known(self._sure(saved.wordings, nth, number))
+                self._operator.known[number][rank] = after[state]
         if saved.waiting:
             self._fill_waiting(saved, np.array([*numbers, -1], np.int16))
         if saved.questions and not saved.grounds:
@@ -256,6 +275,11 @@ class Unpacking:
         numbers = [self._number_of.get(name, -1) for name in questions]
         return [n if n >= 0 and self._predicates.asked[n].rule in usable else -1 for n in numbers]
 
+    def _sure(self, wordings: tuple[Wording, ...], nth: int, number: int) -> frozenset[Verdict]:
+        """Answers to a saved question that still are; all where it wasn't saved how it read."""
+        now = wording(self._predicates.asked[number].plan)
+        return sure_of(wordings[nth], now) if wordings else ALL
+
     def _ranks(self, number: int, device: Rows) -> tuple[Rows, NDArray[np.intp]]:
         """(ranks of devices that the question is still asked of, where they stood)."""
         one = self._predicates.asked[number]
@@ -270,10 +294,11 @@ class Unpacking:
         mine: NDArray[np.intp] = there[self._directory.family[rows[there]] == family]
         return mine
 
-    def _fill_answers(self, number: int, saved: SavedAnswers) -> None:
+    def _fill_answers(self, number: int, saved: SavedAnswers, sure: frozenset[Verdict]) -> None:
         answers = self._predicates.answers[number]
         rank, there = self._ranks(number, load(saved.device))
-        answers.verdict[rank] = load(saved.verdict)[there]
+        verdict = load(saved.verdict)[there]
+        answers.verdict[rank] = np.where(np.isin(verdict, [int(one) for one in sure]), verdict, 0)
         answers.heard_ms[rank] = load(saved.heard_ms)[there]
         answers.lost[rank] = load(saved.lost)[there]
         answers.judged[rank] = UNASKED
@@ -301,7 +326,24 @@ class Unpacking:
         for row in np.flatnonzero(keep).tolist():
             one = self._predicates.asked[int(batch.predicate[row])]
             keep[row] = int(self._directory.family[batch.device[row]]) == one.family
+        keep &= ~self._forget_waiting(saved, batch, keep)
         self._operator.waiting = PredicateBatch.join([batch.take(keep), self._operator.waiting])
+
+    def _forget_waiting(
+        self, saved: SavedGroups, batch: PredicateBatch, keep: NDArray[np.bool_]
+    ) -> NDArray[np.bool_]:
+        """Changes of devices of which one is no answer to the changed question."""
+        forgotten = np.zeros(len(batch), np.bool_)
+        of_name = {name: nth for nth, name in enumerate(saved.questions)}
+        for number in np.unique(batch.predicate[keep]).tolist():
+            one = self._predicates.asked[number]
+            sure = self._sure(saved.wordings, of_name[one.name], number)
+            mine = keep & (batch.predicate == number)
+            said = [int(verdict) for verdict in (*sure, Verdict.LOST)]
+            gone = np.unique(batch.device[mine & ~np.isin(batch.verdict, said)])
+            forgotten |= mine & np.isin(batch.device, gone)
+            self._operator.known[number][self._members.rank[gone]] = ANEW
+        return forgotten
 
     def _is_watched(self, rule: int, group: int) -> bool:
         card = self._operator.rules[rule].card
@@ -329,9 +371,16 @@ class Unpacking:
             key = (int(state.rule[i]), int(state.device[i]))
             moved = self._operator.tally_of(*key) != saved.tallies[i]
             moved |= self._asks(key[0]) != self._asked(saved, key[0])
-            if moved or i in saved.recount:
+            if moved and state.phase[i] == Phase.PENDING and self._is_over(*key):
+                # By time alone it would be raised before it is judged.
+                self._operator.table.drop(*key)
+            elif moved or i in saved.recount:
                 self._operator.recount.add(key)
         return left
+
+    def _is_over(self, rule: int, group: int) -> bool:
+        code = self._operator.verdicts_of(rule, np.array([group], np.int32))
+        return bool(code[0] & NOT)
 
     def _fill_recount(self, saved: SavedGroups, rule_of: NDArray[np.int16]) -> None:
         """Groups that breach now, and that nobody would judge: all their devices have answered."""

@@ -6,6 +6,8 @@ raised only by what is sure, and ended only by what no lost device could change:
 * for raising, a device that never answered or is lost may be either;
 * for ending, a device that never answered is left out, and a lost one may be either.
 
+* a device that hasn't answered since its question changed may be either for both; it isn't lost.
+
 In safety rules, a device that was lost while the answer was "true" still counts for raising.
 """
 
@@ -36,10 +38,10 @@ from rules.expr.plan import (
 )
 from rules.verdict import LOST, encode
 
-NEVER, FALSE, TRUE, LOST_FALSE, LOST_TRUE = range(5)
+NEVER, FALSE, TRUE, LOST_FALSE, LOST_TRUE, ANEW = range(6)
 """What is known of a device's answer; the columns of a tally."""
 
-STATES = 5
+STATES = 6
 
 Tally = NDArray[np.int32]
 """int32[rows, STATES]: how many devices are in each state."""
@@ -66,15 +68,25 @@ def verdicts(when: Truth, clear: Truth | None, tallies: Tallies) -> NDArray[np.u
     breach, _ = _judge(when, tallies, ending=False)
     still, over = _judge(when, tallies, ending=True)
     over &= ~breach
-    lost = ~(still | over)
+    unsure = ~(still | over)
+    # What only hangs on answers to come begins anew: nothing goes on towards an alert.
+    anew = unsure & _only_anew(tallies)
     if clear is None:
-        code = encode(breach, over, over, breach | still | lost)
+        code = encode(breach, over | anew & ~breach, over, breach | still | unsure)
     else:
         clears, holds = _judge(clear, tallies, ending=True)
-        lost &= ~holds
-        code = encode(breach, over, clears & over, holds | breach | lost)
-    code |= np.where(lost, LOST, 0).astype(np.uint8)
+        unsure &= ~holds
+        code = encode(breach, over | anew & ~breach, clears & over, holds | breach | unsure)
+    code |= np.where(unsure & ~anew, LOST, 0).astype(np.uint8)
     return code
+
+
+def _only_anew(tallies: Tallies) -> Bools:
+    """Whether devices haven't answered a changed question, and none is lost."""
+    anew = np.logical_or.reduce([tally[:, ANEW] > 0 for tally in tallies.of.values()])
+    lost = [(tally[:, LOST_FALSE] + tally[:, LOST_TRUE]) > 0 for tally in tallies.of.values()]
+    only: Bools = anew & ~np.logical_or.reduce(lost)
+    return only
 
 
 def decided(when: Truth, tallies: Tallies) -> NDArray[np.float64]:
@@ -128,7 +140,7 @@ def _bounds(plan: Number, tallies: Tallies, *, ending: bool) -> Bounds:
         raise TypeError(f"no count: {plan}")
     tally = tallies.of[plan.operand]
     low = tally[:, TRUE].astype(np.float64)
-    high = low + tally[:, LOST_FALSE] + tally[:, LOST_TRUE]
+    high = low + tally[:, LOST_FALSE] + tally[:, LOST_TRUE] + tally[:, ANEW]
     if not ending:
         low = tallies.sure(plan.operand).astype(np.float64)
         high = high + tally[:, NEVER]

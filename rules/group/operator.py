@@ -237,18 +237,20 @@ class GroupOperator:
     def breaching(self, rule: int) -> list[int]:
         """Groups of which something is known that breach the rule as it stands, ascending."""
         member = self.groupings[rule].group
-        asked = {i: self.known[i][: len(member)] for i in self._of_rule[rule]}
-        some = np.any([known != NEVER for known in asked.values()], axis=0) & (member >= 0)
+        known = [self.known[i][: len(member)] != NEVER for i in self._of_rule[rule]]
+        some = np.any(known, axis=0) & (member >= 0)
         groups = np.unique(member[some])
-        if not len(groups):
-            return []
-        one = self.rules[rule]
-        tallies = Tallies(
-            {self.asked[i].plan: self._tally(rule, known, groups) for i, known in asked.items()},
-            one.card.safety,
-        )
-        found: list[int] = groups[verdicts(one.when, one.clear, tallies) & BREACH > 0].tolist()
+        found: list[int] = groups[self.verdicts_of(rule, groups) & BREACH > 0].tolist()
         return found
+
+    def verdicts_of(self, rule: int, groups: Rows) -> NDArray[np.uint8]:
+        """Of groups as they stand, ascending."""
+        one = self.rules[rule]
+        tallies = {
+            self.asked[i].plan: self._tally(rule, self.known[i], groups)
+            for i in self._of_rule[rule]
+        }
+        return verdicts(one.when, one.clear, Tallies(tallies, one.card.safety))
 
     # How far event time has got
 
@@ -485,7 +487,7 @@ class GroupOperator:
             for at, verdict in zip(place.tolist(), told.verdict[mine].tolist(), strict=True):
                 known[at] = _AFTER[known[at], verdict]
             true |= np.isin(known, sure)
-            lost |= known >= LOST_FALSE
+            lost |= (known == LOST_FALSE) | (known == LOST_TRUE)
         rows = members.rows(members.family_of(number))
         return rows[ranks[true]], int(lost.sum())
 

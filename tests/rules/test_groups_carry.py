@@ -286,7 +286,7 @@ def test_after_changes_of_the_registry_what_is_open_is_what_it_always_would_have
         )
     )
     quiet = [row(at, 20, "temperature", device) for at in (500, 900) for device in (0, 4)]
-    tail = [*quiet[:2], "mark", *quiet[2:], "mark"]
+    tail: list[Row | str] = [*quiet[:2], "mark", *quiet[2:], "mark"]
     steps = admitted([*log, *tail], [0, 0, 0, 1, 1])
     first, second = sorted(min(cut, len(steps) - 4) for cut in cuts)
     parts = steps[:first], steps[first:second], steps[second:]
@@ -310,3 +310,124 @@ def open_groups(runner: Whole) -> set[tuple[int, str]]:
         for group in range(len(groups))
         if runner.engine.is_active(rule, group, 0)
     }
+
+
+def asks(when: str, extra: str = "") -> str:
+    return f'id: smoke.hot, on: {{family: smoke}}, group: building, when: "{when}"{extra}'
+
+
+def hot(at_s: float, device: int, value: float) -> Row:
+    return row(at_s, value, "temperature", device)
+
+
+def limit_change(old: str, new: str, *log: Row | str) -> list[tuple[float, str, float]]:
+    """(seconds, change, count) of what is said behind "rules" in the log."""
+    devices = [smoke("1"), smoke("1"), smoke("1")]
+    at = log.index("rules")
+    steps = admitted([*log[:at], *log[at + 1 :]], [0, 0, 0])
+    known = len(admitted(log[:at], [0, 0, 0]))
+    first = Watch(Whole, ruleset(old), devices)
+    first.runner.run(steps[:known])
+    then = Watch(Whole, ruleset(new), devices)
+    then.runner.engine.restore(first.runner.engine.snapshot())
+    blob = then.runner.engine.snapshot()
+    then.runner.engine.restore(blob)
+    assert then.runner.engine.snapshot() == blob
+    then.runner.run(steps[known:])
+    return [(one.at, one.change, one.value) for one in then.said]
+
+
+MOST = "devices(temperature > {} degC) >= 3"
+
+
+@pytest.mark.parametrize("extra", ["", ", class: safety", ", missing: unknown after 10m"])
+@pytest.mark.parametrize(
+    ("old", "new", "before", "after", "want"),
+    [
+        pytest.param(MOST.format(25), MOST.format(50), [30, 30, 10], [(20, 2, 60)], [],
+                     id="answers-below-the-new-limit-do-not-count"),
+        pytest.param(MOST.format(25), MOST.format(50), [60, 60, 10],
+                     [(20, 2, 60), (21, 0, 60), (22, 1, 60)], [(22, "raised", 3)],
+                     id="they-count-once-said-again"),
+        pytest.param(MOST.format(50), MOST.format(25), [60, 60, 10], [(20, 2, 30)],
+                     [(20, "raised", 3)], id="what-is-sure-goes-on"),
+        pytest.param(MOST.format(25), MOST.format(50), [60, 60, 60], [(20, 2, 60), (30, 0, 40)],
+                     [(30, "cleared", 1)], id="what-is-open-waits-for-an-answer"),
+        pytest.param(MOST.format(25), MOST.replace(">", "<", 1).format(1), [30, 30, 10],
+                     [(20, 2, 0)], [], id="turned-round"),
+        pytest.param(MOST.format(25), "devices(temperature > 25 degC) >= 2", [30, 30, 10], [],
+                     [(23, "raised", 2)], id="another-count"),
+    ],
+)  # fmt: skip
+def test_a_changed_limit_counts_what_is_known_of_it(
+    old: str,
+    new: str,
+    extra: str,
+    before: list[float],
+    after: list[tuple[float, int, float]],
+    want: list[tuple[float, str, float]],
+) -> None:
+    said = limit_change(
+        asks(old, extra), asks(new, extra),
+        *(hot(0, device, value) for device, value in enumerate(before)), other(5), "mark", "rules",
+        *(hot(*one) for one in after), other(25), "mark", other(60), "mark",
+    )  # fmt: skip
+    assert said == want
+
+
+def test_a_running_for_of_answers_to_the_old_limit_begins_anew() -> None:
+    said = limit_change(
+        asks(MOST.format(25), ", for: 60s"), asks(MOST.format(50), ", for: 60s"),
+        hot(0, 0, 60), hot(0, 1, 60), hot(0, 2, 30), other(5), "mark", "rules",
+        other(90), "mark", hot(100, 0, 60), hot(100, 1, 60), hot(100, 2, 60), other(200), "mark",
+    )  # fmt: skip
+    assert said == [(160, "raised", 3)]
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    limits=st.tuples(*[st.lists(st.sampled_from([5, 10, 20]), min_size=2, max_size=2)] * 2),
+    ways=st.lists(st.sampled_from([">", ">=", "<", "!="]), min_size=2, max_size=2),
+    counts=st.lists(st.sampled_from(COUNTS), min_size=2, max_size=2),
+    extra=st.sampled_from(["", ", for: 10s", ", clear_for: 10s"]),
+    values=st.lists(st.tuples(st.integers(0, 4), st.sampled_from([0, 5, 10, 15, 30])), max_size=9),
+    cut=st.integers(1, 9),
+)
+def test_when_all_have_spoken_under_new_limits_what_is_open_is_what_always_would_have_been(
+    limits: tuple[list[int], list[int]],
+    ways: list[str],
+    counts: list[str],
+    extra: str,
+    values: list[tuple[int, float]],
+    cut: int,
+) -> None:
+    """Two rules of the same quantity side by side."""
+    before, after = (
+        ruleset(
+            *(
+                f"id: smoke.g{i}, on: {{family: smoke}}, group: building{extra}, "
+                f'when: "{count.format(f"temperature {way} {limit} degC")}"'
+                for i, (count, way, limit) in enumerate(zip(counts, ways, some, strict=True))
+            )
+        )
+        for some in limits
+    )
+    newest = dict.fromkeys(range(5), 10.0)
+    log: list[Row | str] = [hot(0, device, value) for device, value in newest.items()]
+    for nth, (device, value) in enumerate(values, 1):
+        log += [hot(10 * nth, device, value), "mark"]
+        newest[device] = value
+    log += [row(150, 1, "tamper", device) for device in (0, 4)] + ["mark"]
+    log += [hot(200, device, value) for device, value in newest.items()]
+    log += [row(at, 1, "tamper", device) for at in (500, 900) for device in (0, 4)]
+    log[-2:-2] = ["mark"]
+    steps = admitted([*log, "mark"], [0, 0, 0, 1, 1])
+    first = Whole(before, directory_of(watched(["1"] * 5)))
+    known = min(cut, len(values)) * 2
+    first.run(steps[:known])
+    then = Whole(after, directory_of(watched(["1"] * 5)))
+    then.engine.restore(first.engine.snapshot())
+    then.run(steps[known:])
+    always = Whole(after, directory_of(watched(["1"] * 5)))
+    always.run(steps)
+    assert open_groups(then) == open_groups(always)
