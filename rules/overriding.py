@@ -135,8 +135,7 @@ def _rows_of(
     found = compiled(scratch, written)
     last = variant.overrides[-1]
     if rule.safety and rule.latched and not written.latched:
-        problem = "a safety rule that is latched stays so"
-        made.findings.append(_fault(last, "set.latched", problem, "remove it"))
+        made.findings.append(_unlatching(variant))
     made.findings += [_blamed(fault, rule, variant) for fault in scratch.findings]
     if any(value.key == "inhibit" for value in values):
         made.written.append(dataclasses.replace(written, file=last.file, path=f"{last.path}.set"))
@@ -170,6 +169,14 @@ def _steps(
         blamed = silent[-1] if silent else one
         yield Overridden(before, after, blamed.file, blamed.line, explained=not silent)
         before, together = after, []
+
+
+def _unlatching(variant: Variant) -> Finding:
+    """Told of the override that counts: the last one that says so."""
+    said = [(one, v) for one in variant.overrides for v in one.values if v.key == "latched"]
+    one, value = said[-1]
+    problem = "a safety rule that is latched stays so"
+    return _fault(one, "set.latched", problem, "remove it", value.line)
 
 
 def is_enabled(variant: Variant) -> bool:

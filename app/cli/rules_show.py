@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -85,8 +86,8 @@ def _read(folder: Path) -> tuple[dict[str, str], RuleSet]:
     except (ContentError, OSError) as error:
         fail(str(error))
     except RulesInvalid as error:
-        told = (f"{file_of(folder, one.file)}:{one.line}: {one.problem}" for one in error.findings)
-        fail("\n".join(told))
+        told = (replace(one, file=str(file_of(folder, one.file))) for one in error.findings)
+        fail("\n".join(map(str, told)))
 
 
 def _chosen(known: tuple[Effective, ...], rule: str) -> list[Effective]:

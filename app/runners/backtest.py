@@ -114,7 +114,7 @@ def _child(there: Connection[Any, Any], source: Path, folder: Path, registry: Pa
     except (RecordingError, ContentError, RegistryError) as error:
         there.send(str(error))
     except RulesInvalid as error:
-        there.send("\n".join(f"{folder}/{finding}" for finding in error.findings))
+        there.send("\n".join(map(str, error.findings)))
 
 
 def run_one(

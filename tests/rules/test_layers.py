@@ -246,6 +246,12 @@ def test_what_a_layer_below_explained_excuses_no_layer_above_it() -> None:
     assert less(GAS, district, "{rule: gas.high, set: {for: 5s}}") == []  # More than the district.
 
 
+def test_the_override_that_unlatches_is_named() -> None:
+    first = "{rule: smoke.fire, set: {latched: false}}"
+    (found,) = problems(SAFETY, first, "{rule: smoke.fire, set: {severity: 1}}")
+    assert found.startswith("street.yml:3: overrides[0].set.latched: ")
+
+
 def test_overrides_that_make_sense_together_only_are_one_step() -> None:
     later = "{rule: gas.high, set: {for: 20m}}"
     longer = "{rule: gas.high, set: {missing: unknown after 1h}, why: {zh: 因, en: Reason}}"

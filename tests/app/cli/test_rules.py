@@ -208,3 +208,27 @@ def test_show_says_why_a_rule_does_not_watch_a_device(
     assert told.output == f"firewater.high doesn't watch {device}: {why}\n"
     document = json.loads(CliRunner().invoke(app, [*asked, "--json"]).output)
     assert document == [{"rule": "firewater.high", "why_not": why}]
+
+
+def test_what_other_towns_have_is_no_finding_of_the_shipped_rules(tmp_path: Path) -> None:
+    registry = registry_of(tmp_path / "registry")
+    folder = tmp_path / "street"
+    folder.mkdir()
+    (folder / "s.yml").write_text("extends: shipped\n")
+    status, said = check(folder, "--registry", str(registry), "--json")
+    document = json.loads(said)
+    asked = {one["path"] for one in document["remarks"]}
+    assert "firewater.pressure_low_sprinkler.on.point" in asked
+    # There are devices of its family, and the registry has no such column.
+    missing = {one["path"] for one in document["findings"]}
+    assert "firewater.pressure_low.on.building_class" in missing
+    text = (
+        (registry / "devices.csv")
+        .read_text()
+        .replace(",point\n", ",point,building_class,hydrant\n")
+    )
+    lines = [f"{line},multi_storey,indoor" for line in text.splitlines()[1:]]
+    (registry / "devices.csv").write_text("\n".join([text.splitlines()[0], *lines]) + "\n")
+    status, said = check(folder, "--registry", str(registry))
+    assert "values that shipped rules ask for are at no device of this registry" in said
+    assert status == 0, said

@@ -123,3 +123,12 @@ def test_times_are_local_with_their_offset(tmp_path: Path, past: Path) -> None:
     wrong = run(*sides, "--zone", "Asia/Shanghia")
     assert wrong.returncode == 2
     assert "did you mean Asia/Shanghai?" in wrong.stderr
+
+
+def test_a_refusal_names_the_file_once(tmp_path: Path, past: Path) -> None:
+    fine = rules(tmp_path / "fine", 300)
+    wrong = rules(tmp_path / "wrong", 300, fire="fire != 0 mA")
+    done = run("--old", fine, "--new", wrong, "--input", past)
+    assert done.returncode == 2
+    assert f"{wrong}/r.yml:" in done.stderr
+    assert done.stderr.count(str(wrong)) == 1
