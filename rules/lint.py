@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import replace
 from datetime import date
-from itertools import islice, pairwise, product
+from itertools import islice, pairwise, permutations, product
 from typing import Any
 
 import numpy as np
@@ -44,6 +44,7 @@ from rules.group.predicates import questions
 from rules.group.weighed import misses_groups
 from rules.lint_layers import weakened
 from rules.lint_levels import level_findings
+from rules.lint_never import never_findings
 from rules.lint_overlap import overlaps
 from rules.lint_ranges import range_findings
 from rules.lint_registry import attribute_findings, misspelt, selection_findings
@@ -110,6 +111,7 @@ def _of_question(rule: Rule, today: date | None) -> _Said:
     yield from _safety(rule)
     yield from _signals(rule)
     yield from range_findings(rule)
+    yield from never_findings(rule, _is_ever_met)
     if rule.mode == "group":
         yield from _counts(rule)
     elif rule.mode != "silence":
@@ -151,6 +153,11 @@ def _signals(rule: Rule) -> _Said:
             if QUANTITIES[side.quantity].kind is Kind.SIGNAL and other.value != 0:
                 name = QUANTITIES[side.quantity].name
                 yield "when", f"of {name} anything but 0 is an alarm", f"write {name} != 0"
+
+
+def _is_ever_met(plan: Truth) -> bool:
+    asked = newest_only(plan)
+    return bool(judge(asked, _Trial((asked,)))[0].any())
 
 
 def _hysteresis(rule: Rule) -> _Said:
@@ -217,7 +224,7 @@ def misses(wide: Truth, narrow: Truth) -> bool:
     if counts_of(wide) or counts_of(narrow):
         return misses_groups(wide, narrow, misses)
     wide, narrow = _told_apart(wide, narrow)
-    trial = _Trial((newest_only(wide), newest_only(narrow)))
+    trial = _Trial((newest_only(wide), newest_only(narrow)), waits=True)
     first, second = (judge(newest_only(plan), trial)[0] for plan in (wide, narrow))
     return bool((first & ~second).any())
 
@@ -236,13 +243,15 @@ class _Trial:
     The same function has one value, whether its comparison waits for a whole window or not.
     """
 
-    def __init__(self, plans: tuple[Truth, ...]) -> None:
+    def __init__(self, plans: tuple[Truth, ...], *, waits: bool = False) -> None:
+        """waits: a window that isn't covered yet says nothing of what the reading itself says."""
         readings = tuple(dict.fromkeys(r for plan in plans for r in readings_of(plan)))
         tries = {_name(reading): _tries(reading, plans) for reading in readings}
         columns = list(tries.values())
         attributes = tuple(dict.fromkeys(a for plan in plans for a in attributes_of(plan)))
         answers = [_answers(attribute, plans) for attribute in attributes]
         grid: Floats = np.array(list(islice(product(*columns, *answers), _POINTS)))
+        grid = grid[_possible(readings, list(tries), grid, waits=waits)]
         of_name = dict(zip(tries, grid.T, strict=False))
         self._readings: dict[int, Floats] = {one.quantity: of_name[_name(one)] for one in readings}
         self._answers: dict[Attribute, Floats] = dict(
@@ -259,6 +268,34 @@ class _Trial:
     def silent(self, for_ms: int) -> Bools:
         del for_ms
         return np.zeros(self._rows, np.bool_)
+
+
+_RANK = {"min": 0, "avg": 1, "": 1, "max": 2}
+"""Of one quantity and window none is above one of a greater rank; "": the reading itself."""
+
+
+def _possible(
+    readings: tuple[Reading, ...], names: list[str], grid: Floats, *, waits: bool
+) -> Bools:
+    """bool per row of a grid: whether the values can be those of one device at one time."""
+    kinds = {_name(one): _function(one) for one in readings}
+    possible = np.ones(len(grid), np.bool_)
+    for low, high in permutations(kinds, 2):
+        (base, span, rank), (other, others_span, others_rank) = kinds[low], kinds[high]
+        plain = 0 in (span, others_span) and not waits
+        if base == other and (plain or span == others_span) and 0 <= rank < others_rank:
+            possible &= grid[:, names.index(low)] <= grid[:, names.index(high)]
+    return possible
+
+
+def _function(reading: Reading) -> tuple[int, int, int]:
+    """(quantity, window in ms, rank); rank -1 = nothing is known."""
+    derived = reading.derived
+    if derived is None:
+        return reading.quantity, 0, _RANK[""]
+    if isinstance(derived, Window):
+        return derived.quantity, derived.window_ms, _RANK.get(derived.function, -1)
+    return -1, -1, -1
 
 
 def _answers(attribute: Attribute, plans: tuple[Truth, ...]) -> list[float]:

@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Set
 from difflib import get_close_matches
 
+import numpy as np
+
 from contracts.directory import DeviceDirectory
 from contracts.registry import Registry
 from rules.expr.attributes import amount
@@ -123,6 +125,14 @@ def valueless(ruleset: RuleSet, registry: Registry) -> Iterator[Finding]:
             problem = f"{without} of the {len(watched)} devices that it watches have no "
             problem += f"{plan.attribute}: it says nothing of them"
             mend = "write it into the registry, or select in on: those that have it"
+            yield Finding(rule.file, rule.line, f"{rule.id}.when", problem, mend)
+        said_so = np.array([*(amount(value, plan) for value in column.values), math.nan])
+        zero = int((said_so[column.codes[watched]] == 0).sum())
+        if zero and plan.unit != "degC":
+            problem = (
+                f"{zero} of the {len(watched)} devices that it watches have {plan.attribute} 0"
+            )
+            mend = "leave it empty where it isn't known: 0 is a limit like any other"
             yield Finding(rule.file, rule.line, f"{rule.id}.when", problem, mend)
 
 

@@ -76,6 +76,22 @@ def test_a_good_rule_has_none() -> None:
 
 
 @pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("clear: residual_current < 450 mA", "clear: residual_current < 2 mA"),
+        ("clear: residual_current < 450 mA", "clear: max(residual_current, 5m) < 450 mA"),
+        (
+            "    severity: 2",
+            "    severity: 2\n    for: 1m\n    clear_for: 1m\n"
+            "    flapping: {raises: 4, within: 10m, for: 6m}",
+        ),
+    ],
+)
+def test_what_can_happen_is_none(old: str, new: str) -> None:
+    assert problems((old, new)) == []
+
+
+@pytest.mark.parametrize(
     ("old", "new", "want"),
     [
         pytest.param("    standard: proposal\n", "", "standard: no source", id="standard"),
@@ -109,6 +125,22 @@ def test_a_good_rule_has_none() -> None:
                      "stddev(residual_current, 5m) >= 0 mA", "every value fits", id="spread"),
         pytest.param("residual_current >= 500 mA\n    clear: residual_current < 450 mA",
                      "sum(fire, 5m) > 3", "class: fire means that a life", id="life-window"),
+        pytest.param("residual_current >= 500 mA\n    clear: residual_current < 450 mA",
+                     "max(residual_current, 5m) < 70 mA and min(residual_current, 5m) > 90 mA",
+                     "when: no value can ever fit", id="max-below-min"),
+        pytest.param("clear: residual_current < 450 mA",
+                     "clear: min(residual_current, 5m) > 600 mA",
+                     "clear: some values both raise and clear", id="min-above-limit"),
+        pytest.param("residual_current < 450 mA", "residual_current < 450 uA",
+                     "clear: its limit of residual_current is 500 times away", id="units"),
+        pytest.param("when: residual_current >= 500 mA",
+                     "sequence: [{when: arc > 5 and arc < 4}, "
+                     "{when: residual_current >= 500 mA, within: 5m}]",
+                     "sequence[0].when: no value can ever fit", id="step"),
+        pytest.param("    severity: 2",
+                     "    severity: 2\n    for: 5m\n    clear_for: 5m\n"
+                     "    flapping: {raises: 4, within: 10m, for: 6m}",
+                     "flapping: 4 raises take at least 30m, never 10m", id="flapping"),
         pytest.param("zone: a", "zone: c", "no device has zone c", id="value"),
         pytest.param("zone: a", "zome: a", "no device has the attribute zome", id="attribute"),
         pytest.param("efire.high", "smoke.high", "doesn't begin with its family", id="family"),

@@ -232,3 +232,17 @@ def test_what_other_towns_have_is_no_finding_of_the_shipped_rules(tmp_path: Path
     status, said = check(folder, "--registry", str(registry))
     assert "values that shipped rules ask for are at no device of this registry" in said
     assert status == 0, said
+
+
+def test_a_rated_number_of_zero_is_found(tmp_path: Path) -> None:
+    registry = registry_of(tmp_path / "registry")
+    text = (registry / "devices.csv").read_text().splitlines()
+    rated = [f"{text[0]},rated_current", *(f"{line},0" for line in text[1:])]
+    (registry / "devices.csv").write_text("\n".join(rated) + "\n")
+    folder = tmp_path / "rules"
+    folder.mkdir()
+    asked = GOOD.replace("residual_current >= 500 mA", "current > attr(rated_current, A) * 1.1")
+    (folder / "a.yml").write_text(asked)
+    status, said = check(folder, "--registry", str(registry))
+    assert status == 1
+    assert "1 of the 1 devices that it watches have rated_current 0; mend: leave it empty" in said
