@@ -31,7 +31,7 @@ from rules.carry_episodes import (
     unpack_flaps,
     unpack_standing,
 )
-from rules.compared import Carried, Known, compared, known, public_id
+from rules.compared import Carried, Known, as_now, compared, known, public_id
 from rules.entries import names
 from rules.group.carry import (
     SavedGroups,
@@ -44,6 +44,7 @@ from rules.instances import NAMES, NEVER_MS, State
 from rules.members import NOT_WATCHED
 from rules.memory import Memory
 from rules.parts import Parts
+from rules.pending import judged_anew
 from rules.pieces import UNASKED
 from rules.ruleset import Rule
 from rules.saved import SavedColumn as _SavedColumn
@@ -149,6 +150,7 @@ def unpack(
         raise SnapshotInvalid(f"no snapshot of rules: {error}") from None
     if saved.version != VERSION:
         raise SnapshotInvalid(f"snapshot version {saved.version}, this is {VERSION}")
+    saved = msgspec.structs.replace(saved, rules=as_now(saved.rules, parts.ruleset))
     rows = _Rows(len(parts.directory), remap, subset)
     rule_of = _matching(parts, saved)
     arrived, left = _unpack_instances(parts, saved, rows)
@@ -244,6 +246,7 @@ def _unpack_instances(parts: Parts, saved: _Saved, rows: _Rows) -> tuple[State, 
         state.rule[row] = max(rule, 0)
     left.update(names[rule] for rule in old_rule[~keep & (state.rule >= 0)].tolist())
     arrived = state.take(keep)
+    arrived = arrived.take(~judged_anew(arrived, parts.ruleset, parts.members))
     parts.insert(arrived)
     parts.look_again(arrived.device)
     return arrived, left

@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from rules.ruleset import Rule, RuleSet
+from rules.ruleset import LOOKS, Rule, RuleSet
 
 Outcome = Literal["kept", "migrated", "reset"]
 
@@ -45,6 +45,19 @@ def known(ruleset: RuleSet) -> tuple[Known, ...]:
 
 def _known(rule: Rule) -> Known:
     return Known(rule.card.name, rule.card.hash, rule.shape, rule.part)
+
+
+def as_now(old: tuple[Known, ...], new: RuleSet) -> tuple[Known, ...]:
+    """Saved before shapes told which way a rule looks: it looked as it does now."""
+    shapes: dict[tuple[str, str, str], str] = {}
+    for rule in new.rules:
+        shapes.setdefault((rule.id, rule.part, rule.shape.partition(LOOKS)[0]), rule.shape)
+    return tuple(
+        msgspec.structs.replace(
+            row, shape=shapes.get((public_id(row.id), row.part, row.shape), row.shape)
+        )
+        for row in old
+    )
 
 
 def compared(

@@ -24,6 +24,7 @@ from contracts.groups import GroupKind
 from contracts.quantities import QUANTITIES
 from contracts.rulebook import Late, RuleCard, Term
 from rules.entries import Asked, Entries, Entry
+from rules.expr.directions import directions
 from rules.expr.plan import Reading, Truth, predicates_of, readings_of, silences_of
 from rules.quieting import order_of
 
@@ -130,7 +131,13 @@ class Rule:
             lanes += " keep"
         if self.group is not None:
             lanes += f" {self.group} {_questions(self)}"
-        return f"{self.mode} {lanes} {self.card.family} {' '.join(names)}".strip()
+        said = f"{self.mode} {lanes} {self.card.family} {' '.join(names)}".strip()
+        looks = directions(self.when)
+        return f"{said}{LOOKS}{looks}" if looks else said
+
+
+LOOKS = ", looks at "
+"""Before what a rule's comparisons look for; older shapes have none."""
 
 
 def _questions(rule: Rule) -> str:

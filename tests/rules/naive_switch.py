@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from contracts.batch import Flag
 from contracts.transitions import Episode
 from rules.ruleset import Rule
-from tests.rules.naive import PAST, Known, Naive, Row, Told
+from tests.rules.naive import PAST, Instance, Known, Naive, Row, Told, truth
 from tests.rules.scene import Mark
 
 NEVER = -(10**18)
@@ -130,13 +130,28 @@ class NaiveSwitch:
         if not self.new._watches(became, device):
             return
         for lane, instance in moving.items():
-            if instance is not None:
+            if instance is not None and self._goes_on(became, instance, device):
                 self.new.instances[to, lane, device] = instance
         live = moving[int(Episode.LIVE)]
         known = (number, device) in self.old.told_silent
         active = live is not None and live.phase != "inactive"
         if known and (active or became.card.hash == rule.card.hash):
             self.new.told_silent.add((to, device))
+
+    def _goes_on(self, became: Rule, instance: Instance, device: int) -> bool:
+        """A running duration whose first reading the new rule excludes begins anew, or ends."""
+        value, quantity, *rest = instance.reading
+        asked = became.quantities
+        if instance.phase != "pending" or asked != (quantity,) or math.isnan(value):
+            return True
+        attributes = self.new.attributes[device]
+        if truth(became.when, {quantity: value}, attributes, False) is not False:
+            return True
+        if instance.seen <= instance.onset:
+            return False
+        instance.onset = instance.since = instance.seen
+        instance.reading = (math.nan, quantity, rest[0], rest[1], rest[2])
+        return True
 
     def _recall(self, number: int, rule: Rule, kind: str, device: int) -> None:
         """What the old rules over several quantities had heard, newest first counts."""

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 
 from rules.carry import SnapshotInvalid
 from rules.engine import RuleEngine
 from tests.rules.naive import Row
-from tests.rules.scene import Device, Mark, Whole, admitted, directory_of, row, ruleset, short
+from tests.rules.scene import (
+    T0,
+    Device,
+    Mark,
+    S,
+    Whole,
+    admitted,
+    directory_of,
+    row,
+    ruleset,
+    short,
+)
 
 HIGH = "id: efire.high, on: {family: efire}, when: residual_current >= 500 mA, for: 60s"
 OFF = "id: efire.off, on: {family: efire}, when: absent(1h)"
@@ -108,3 +120,58 @@ def test_equal_state_gives_equal_bytes_whatever_came_first() -> None:
 def test_what_is_no_snapshot_is_refused(blob: bytes) -> None:
     with pytest.raises(SnapshotInvalid):
         RuleEngine(ruleset(HIGH), directory_of([])).restore(blob)
+
+
+FOR = "id: efire.x, on: {family: efire}, for: 60s, when: "
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "more", "outcome", "want"),
+    [
+        pytest.param("> 500 mA", "> 900 mA", [], "migrated", [], id="excluded-and-nothing-since"),
+        pytest.param("> 500 mA", "> 550 mA", [], "migrated", [(60, "raised", 600)], id="still-in"),
+        pytest.param("> 500 mA", "> 900 mA", [row(10, 950)], "migrated", [(70, "raised", None)],
+                     id="what-came-since-is-waited-for"),
+        pytest.param("> 500 mA", "< 10 mA", [], "reset", [], id="turned-round"),
+        pytest.param("> 500 mA", ">= 500 mA", [], "migrated", [(60, "raised", 600)], id="a-shade"),
+        pytest.param("> 500 mA", "> attr(rated, mA)", [], "migrated", [], id="by-the-registry"),
+    ],
+)  # fmt: skip
+def test_a_running_for_is_judged_by_the_new_numbers_at_the_change(
+    old: str,
+    new: str,
+    more: list[Row | str],
+    outcome: str,
+    want: list[tuple[float, str, float | None]],
+) -> None:
+    devices = [Device("efire", 0, {"rated": "900"})]
+    quiet = row(13, 0, "cable_temperature")
+    first = Whole(ruleset(f"{FOR}'residual_current {old}'"), directory_of(devices))
+    first.run(admitted([row(0, 600), *more, quiet, "mark"], [0]))
+    then = Whole(ruleset(f"{FOR}'residual_current {new}'"), directory_of(devices))
+    then.engine.restore(first.engine.snapshot())
+    told = then.run([Mark((), (T0 + 300 * S, 0), 9, 9)])
+    assert [(*one, t.value) for one, t in zip(short(told), told, strict=True)] == want
+    assert [one.outcome for one in then.engine.carried] == [outcome]
+
+
+def test_a_running_for_is_judged_by_a_new_registry() -> None:
+    rules = ruleset(f"{FOR}'residual_current > attr(rated, mA)'")
+    first = Whole(rules, directory_of([Device("efire", 0, {"rated": "500"})]))
+    first.run(admitted([row(0, 600), row(13, 0, "cable_temperature"), "mark"], [0]))
+    for rated, want in (("900", []), ("550", [(60, "raised")])):
+        then = Whole(rules, directory_of([Device("efire", 0, {"rated": rated})]))
+        then.engine.restore(first.engine.snapshot())
+        assert short(then.run([Mark((), (T0 + 300 * S, 0), 9, 9)])) == want
+
+
+def test_shapes_of_before_directions_go_on_as_they_are() -> None:
+    rules = ruleset(f"{FOR}residual_current > 500 mA")
+    first = Whole(rules, directory_of([Device("efire")]))
+    first.run(admitted([row(0, 600), row(13, 0, "cable_temperature"), "mark"], [0]))
+    saved = msgspec.msgpack.decode(first.engine.snapshot())
+    saved["rules"][0][2] = saved["rules"][0][2].partition(", looks at ")[0]
+    then = Whole(rules, directory_of([Device("efire")]))
+    then.engine.restore(msgspec.msgpack.encode(saved))
+    assert [one.outcome for one in then.engine.carried] == ["kept"]
+    assert short(then.run([Mark((), (T0 + 300 * S, 0), 9, 9)])) == [(60, "raised")]
