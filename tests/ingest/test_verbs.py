@@ -43,7 +43,8 @@ def data(tmp_path: Path) -> Path:
 def test_log_dump_and_info(data: Path) -> None:
     out = data / "out.gwdump"
     done = RUN.invoke(log.app, ["dump", "--data", str(data), "--out", str(out), "--json"])
-    assert (done.exit_code, json.loads(done.stdout)) == (0, {"records": 4, "out": str(out)})
+    said = {"records": 4, "out": str(out), "installed": []}
+    assert (done.exit_code, json.loads(done.stdout)) == (0, said)
     with read_dump(out) as dump:
         assert [r.position for b in dump.bundles() for r in b] == [1, 2, 3, 4]
     done = RUN.invoke(log.app, ["dump", "--data", str(data), "--out", str(out), "--from", "3"])
