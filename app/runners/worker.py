@@ -110,11 +110,10 @@ class _Reading:
         tp = TP(self._app.log_topic, number)
         return {tp} & set(self._app.consumer.assignment())
 
-    async def resume(self, number: int, offset: int | None) -> None:
+    async def resume(self, number: int, offset: int) -> None:
         consumer = cast(_Consumer, self._app.consumer)
         for tp in self._here(number):
-            if offset is not None:
-                await consumer.seek_on(tp, offset)
+            await consumer.seek_on(tp, offset)
             consumer.resume_partitions({tp})
 
     def hold(self, number: int) -> None:

@@ -51,11 +51,11 @@ CLOSE_S = 20.0
 class Reading(Protocol):
     """The reader of the log, as lanes need it: which partitions it may go on with."""
 
-    async def resume(self, number: int, offset: int | None) -> None:
-        """Read a partition on, from `offset` where one is given."""
+    async def resume(self, number: int, offset: int) -> None:
+        """Read a partition on from `offset`."""
 
     def hold(self, number: int) -> None:
-        """Read no more of it for now."""
+        """Read no more of it for now; what is on its way may be lost until `resume`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +183,6 @@ class Lanes:
     def pause(self) -> None:
         """The group is being divided anew: what waits isn't decided any more."""
         self.moved_s = time.monotonic()
-        self._held.clear()
         for lane in self._lanes.values():
             lane.forget()
 
@@ -284,8 +283,11 @@ class Lanes:
         lane = self._lanes.get(partition)
         if lane is None:
             return
-        lane.put(waiting)
-        if not lane.flows() and lane.waiting_bytes > self._limit // max(1, len(self._lanes)):
+        # What was on its way when a partition was held is thrown away by who reads; what comes
+        # behind it is out of turn, and has to be read once more from where the lane is.
+        missed = not lane.put(waiting) and waiting.bundle.offset > lane.expected
+        full = lane.waiting_bytes > self._limit // max(1, len(self._lanes))
+        if missed or (full and not lane.flows()):
             self._held.add(partition)
             self._around.reading.hold(partition)
 
@@ -297,7 +299,7 @@ class Lanes:
                 self._held.discard(number)
             elif lane.flows() and lane.waiting_bytes <= share // 2:
                 self._held.discard(number)
-                await self._around.reading.resume(number, None)
+                await self._around.reading.resume(number, lane.expected)
 
     def positions(self, partitions: Iterable[int]) -> dict[int, int]:
         """The offsets to read on from, of those that are taken over."""

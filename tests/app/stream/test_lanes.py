@@ -32,7 +32,7 @@ class World:
         self.hangs: dict[int, asyncio.Event] = {}
         self.blocked: set[tuple[str, int]] = set()
         self.sent: list[tuple[str, int]] = []
-        self.resumed: list[tuple[int, int | None]] = []
+        self.resumed: list[tuple[int, int]] = []
         self.held: list[int] = []
         self.failed: list[str] = []
 
@@ -52,7 +52,7 @@ class World:
             await asyncio.sleep(0.001)
         self.sent += [(topic, n) for topic, n, _, _ in records]
 
-    async def resume(self, number: int, offset: int | None) -> None:
+    async def resume(self, number: int, offset: int) -> None:
         self.resumed.append((number, offset))
 
     def hold(self, number: int) -> None:
@@ -159,10 +159,32 @@ def test_a_partition_whose_outputs_nobody_takes_holds_up_nobody() -> None:
         await until(lambda: stuck.offset == LAST)
         assert (TOPICS.log.name, 0) not in world.sent
         await made.each_second()
-        assert world.resumed[-1] == (0, None)
+        assert world.resumed[-1] == (0, stuck.expected)
         await feed(made, 1)
         await until(lambda: offsets(made)[1] == LAST)
         world.blocked = set()
+        await made.close()
+
+    run(body)
+
+
+def test_what_was_lost_on_its_way_to_a_held_partition_is_read_once_more() -> None:
+    """Who reads throws away what it has fetched of a partition that is held by then."""
+
+    async def body(world: World) -> None:
+        made = lanes(world)
+        made.own({0})
+        await until(lambda: len(made) == 1)
+        records = [Waiting(one, lambda: None) for one in few()]
+        for one in (*records[:5], *records[8:]):
+            await made.put(0, one)
+        assert 0 in world.held
+        await until(lambda: offsets(made)[0] == 4)
+        await made.each_second()
+        assert world.resumed[-1] == (0, 5)
+        for one in records[5:]:
+            await made.put(0, one)
+        await until(lambda: offsets(made)[0] == LAST)
         await made.close()
 
     run(body)
