@@ -4,9 +4,8 @@ A count is an interval: devices whose answer isn't known may or may not be among
 raised only by what is sure, and ended only by what no lost device could change:
 
 * for raising, a device that never answered or is lost may be either;
-* for ending, a device that never answered is left out, and a lost one may be either.
-
-* a device that hasn't answered since its question changed may be either for both; it isn't lost.
+* for ending, a device that never answered is left out, and a lost one may be either;
+* for both, a device that hasn't answered since its question changed may be either; it isn't lost.
 
 In safety rules, a device that was lost while the answer was "true" still counts for raising.
 """
