@@ -11,7 +11,6 @@ position of what is decided: both are functions of the log.
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -20,16 +19,15 @@ from typing import Any
 import msgspec
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
-from aiokafka.errors import KafkaError
 
 from app.speaker import Speaker
-from app.stream.client import client_options, goodbye
 from app.stream.contents import Library
 from app.stream.lane import Post
 from app.stream.partition import JUDGED, Contents
 from app.stream.records import KEPT_BYTES, DeadLetter, encode
 from app.stream.settings import KafkaSettings
 from app.stream.signals import INTERESTS, BadSignals, Signals, decode, fed_of
+from app.stream.tails import ALL_OF_IT, keep_reading
 from app.stream.topics import Topics
 from contracts.alert_data import ModelRef
 from contracts.detector import Detector
@@ -44,7 +42,6 @@ PATIENCE_S = 60.0
 """For a registry that signals name: it was there when they were made."""
 POLL_MS = 200
 POLL_RECORDS = 64
-BACKOFF_S = (0.2, 10.0)
 
 
 State = Callable[[], Awaitable[dict[str, bytes]]]
@@ -251,27 +248,15 @@ class Judging:
 
     async def run(self) -> None:
         """Without end."""
-        pause_s = BACKOFF_S[0]
-        while True:
-            consumer = AIOKafkaConsumer(
-                enable_auto_commit=False,
-                auto_offset_reset="earliest",
-                **client_options(self._kafka),
-            )
-            try:
-                await consumer.start()
-                pause_s = BACKOFF_S[0]
-                self._changed.set()
-                await self._follow(consumer)
-            except (KafkaError, OSError) as error:
-                self.last_error = f"{type(error).__name__}: {error}"[:300]
-                self._logger.error("signals can't be read", why=self.last_error)
-            finally:
-                await goodbye(consumer.stop())
-            await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311
-            pause_s = min(pause_s * 2, BACKOFF_S[1])
+        await keep_reading(self._kafka, self._follow, self._unread, **ALL_OF_IT)
+
+    def _unread(self, why: str) -> None:
+        self.last_error = why
+        self._logger.error("signals can't be read", why=why)
 
     async def _follow(self, consumer: AIOKafkaConsumer) -> None:
+        # A new consumer has nothing assigned.
+        self._changed.set()
         while True:
             if self._changed.is_set():
                 self._changed.clear()

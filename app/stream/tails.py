@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
@@ -17,6 +18,35 @@ Take = Callable[[ConsumerRecord], None]
 
 POLL_MS = 500
 BACKOFF_S = (0.2, 10.0)
+
+ALL_OF_IT: dict[str, Any] = {"enable_auto_commit": False, "auto_offset_reset": "earliest"}
+"""Options of a consumer that assigns and seeks for itself."""
+
+
+async def keep_reading(
+    settings: KafkaSettings,
+    follow: Callable[[AIOKafkaConsumer], Awaitable[None]],
+    failed: Callable[[str], None],
+    *topics: str,
+    **options: Any,
+) -> None:
+    """Without end: `follow` a started consumer, and a new one after each failure, later each time.
+
+    failed: gets what went wrong with Kafka, one line. What else `follow` raises is raised.
+    """
+    pause_s = BACKOFF_S[0]
+    while True:
+        consumer = AIOKafkaConsumer(*topics, **options, **client_options(settings))
+        try:
+            await consumer.start()
+            pause_s = BACKOFF_S[0]
+            await follow(consumer)
+        except (KafkaError, OSError) as error:
+            failed(f"{type(error).__name__}: {error}"[:300])
+        finally:
+            await goodbye(consumer.stop())
+        await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311
+        pause_s = min(pause_s * 2, BACKOFF_S[1])
 
 
 class Tail:
@@ -31,23 +61,11 @@ class Tail:
 
     async def run(self) -> None:
         """Without end. A new connection reads on: what is old must not count once more."""
-        pause_s = BACKOFF_S[0]
-        while True:
-            consumer = AIOKafkaConsumer(
-                enable_auto_commit=False,
-                auto_offset_reset="earliest",
-                **client_options(self._settings),
-            )
-            try:
-                await consumer.start()
-                pause_s = BACKOFF_S[0]
-                await self._follow(consumer)
-            except (KafkaError, OSError) as error:
-                self.last_error = f"{type(error).__name__}: {error}"[:300]
-            finally:
-                await goodbye(consumer.stop())
-            await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311
-            pause_s = min(pause_s * 2, BACKOFF_S[1])
+
+        def failed(why: str) -> None:
+            self.last_error = why
+
+        await keep_reading(self._settings, self._follow, failed, **ALL_OF_IT)
 
     async def _follow(self, consumer: AIOKafkaConsumer) -> None:
         at = self._at
@@ -90,25 +108,22 @@ class Share:
 
     async def run(self) -> None:
         """Without end."""
-        pause_s = BACKOFF_S[0]
-        while True:
-            consumer = AIOKafkaConsumer(
-                self._topic,
-                group_id=self._group,
-                enable_auto_commit=True,
-                auto_commit_interval_ms=1_000,
-                auto_offset_reset="latest",
-                **client_options(self._settings),
-            )
-            try:
-                await consumer.start()
-                pause_s = BACKOFF_S[0]
-                async for record in consumer:
-                    self.last_error = ""
-                    self._take(record)
-            except (KafkaError, OSError) as error:
-                self.last_error = f"{type(error).__name__}: {error}"[:300]
-            finally:
-                await goodbye(consumer.stop())
-            await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311
-            pause_s = min(pause_s * 2, BACKOFF_S[1])
+
+        def failed(why: str) -> None:
+            self.last_error = why
+
+        await keep_reading(
+            self._settings,
+            self._follow,
+            failed,
+            self._topic,
+            group_id=self._group,
+            enable_auto_commit=True,
+            auto_commit_interval_ms=1_000,
+            auto_offset_reset="latest",
+        )
+
+    async def _follow(self, consumer: AIOKafkaConsumer) -> None:
+        async for record in consumer:
+            self.last_error = ""
+            self._take(record)
