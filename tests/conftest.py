@@ -63,6 +63,14 @@ def killable_kafka(_modules_kafka: Kafka) -> Kafka:
 
 
 @pytest.fixture
+def three_kafkas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
+    """A Kafka of three nodes that a test may kill one by one."""
+    _require_kafka()
+    with Kafka(tmp_path_factory.mktemp("kafkas"), nodes=3) as brokers:
+        yield brokers
+
+
+@pytest.fixture
 def topic_prefix() -> str:
     """Of topics and groups that no other test and no other run uses."""
     return f"t{uuid.uuid4().hex[:12]}."

@@ -39,5 +39,5 @@ for user in ("bridge", "alerts"):
 PY
 fi
 # Containers read them as users of their own; nobody else gets past the folder.
-chmod 0444 ./*
+chmod 0644 ./*
 chmod 0700 .

@@ -19,17 +19,22 @@ id_of() { influx bucket list --org "$org" --name "$1" --hide-headers 2>/dev/null
 raw_id=$(id_of "$bucket")
 coarse_id=$(id_of "$coarse")
 
-# InfluxQL asks for a database and a retention policy: gridwarden reads that way, Grafana too.
+# InfluxQL asks for a database and a retention policy: gridwarden reads that way, Grafana too. The
+# list also has mappings that InfluxDB thinks up by itself ("true" in the sixth column).
 for pair in "$bucket $raw_id" "$coarse $coarse_id"; do
     name=${pair% *}
-    influx v1 dbrp list --org "$org" --db "$name" --hide-headers 2>/dev/null | grep -q . ||
+    influx v1 dbrp list --org "$org" --db "$name" --hide-headers 2>/dev/null | cut -f6 | grep -qx false ||
         influx v1 dbrp create --org "$org" --db "$name" --rp autogen --default --bucket-id "${pair#* }"
 done
 
-# One value in ten minutes for charts over months: the mean, and the greatest as `reading_max`.
-influx task list --org "$org" --hide-headers 2>/dev/null | grep -q gridwarden_10m ||
-    sed -e "s/BUCKET_COARSE/$coarse/g" -e "s/BUCKET/$bucket/g" "$here/downsample.flux" |
-    influx task create --org "$org" -f -
+# One value in ten minutes for charts over months: the mean, and the greatest as `reading_max`. The
+# task comes from a file: `influx task create` takes "-f -" for a file of that name.
+if ! influx task list --org "$org" --hide-headers 2>/dev/null | grep -q gridwarden_10m; then
+    flux=$(mktemp)
+    trap 'rm -f "$flux"' EXIT
+    sed -e "s/BUCKET_COARSE/$coarse/g" -e "s/BUCKET/$bucket/g" "$here/downsample.flux" > "$flux"
+    influx task create --org "$org" -f "$flux"
+fi
 
 # Workers only write; charts only read. Nobody but the operator makes or drops anything.
 has() { influx auth list --org "$org" --hide-headers 2>/dev/null | grep -q "$1"; }

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import re
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -125,8 +127,33 @@ def test_influxdb_answers_what_the_dashboard_asks(
             assert series["values"], query
 
 
-def test_the_set_up_of_influxdb_is_a_shell_script() -> None:
-    folder = DEPLOY / "influxdb"
-    subprocess.run(["sh", "-n", str(folder / "setup.sh")], check=True)
-    for name in re.findall(r"\$here/(\S+?)\"", (folder / "setup.sh").read_text()):
-        assert (folder / name).exists()
+def set_up_influxdb(folder: Path) -> str:
+    """What the set-up prints; the command that it calls is a stand-in."""
+    commands = folder / "bin"
+    commands.mkdir(exist_ok=True)
+    stand_in = Path(__file__).with_name("influx_stand_in.py")
+    (commands / "influx").write_text(f'#!/bin/sh\nexec {sys.executable} {stand_in} {folder} "$@"\n')
+    (commands / "influx").chmod(0o755)
+    done = subprocess.run(
+        ["sh", str(DEPLOY / "influxdb" / "setup.sh")],
+        env={"PATH": f"{commands}:{os.environ['PATH']}"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_influxdb_is_set_up_once(tmp_path: Path) -> None:
+    said = set_up_influxdb(tmp_path)
+    assert re.findall(r"^(influx_\w+_token):\n(\S+)$", said, re.MULTILINE) == [
+        ("influx_worker_token", "token-1"),
+        ("influx_charts_token", "token-2"),
+    ]
+    made = {path: path.read_text() for path in tmp_path.rglob("*") if path.is_file()}
+    rows = [text for path, text in made.items() if path.parent.name == "dbrp"]
+    assert {row.split("\t")[1] for row in rows} == {"gridwarden", "gridwarden_10m"}
+    flux = made[tmp_path / "task.flux"]
+    assert "BUCKET" not in flux
+    assert flux.count('to(bucket: "gridwarden_10m")') == 2
+    assert set_up_influxdb(tmp_path) == ""
+    assert {path: path.read_text() for path in made} == made

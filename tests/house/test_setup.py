@@ -210,15 +210,25 @@ def test_a_missing_tool_is_named_with_the_command_that_installs_it() -> None:
 
 
 @pytest.mark.parametrize(("ci", "status"), [("", 0), ("true", 2)])
-def test_without_java_or_maven_kafka_is_left_out_with_an_instruction(ci: str, status: int) -> None:
+@pytest.mark.parametrize(
+    ("named", "said"),
+    [
+        ("", "its tests are skipped"),
+        ("k1:9092", "those that kill no broker use k1:9092, the others are skipped"),
+    ],
+)
+def test_without_java_or_maven_kafka_is_left_out_with_an_instruction(
+    ci: str, status: int, named: str, said: str
+) -> None:
     done = subprocess.run(
         [sys.executable, str(SETUP / "kafka_jars.py")],
-        env={"PATH": "/no/such/folder", "CI": ci},
+        env={"PATH": "/no/such/folder", "CI": ci, "KAFKA_BOOTSTRAP": named},
         capture_output=True,
         text=True,
         check=False,
     )
 
     assert done.returncode == status
-    assert "Java 17 and mvn missing" in done.stdout
+    assert f"Java 17 and mvn missing; {said}" in done.stdout
     assert "apt-get install" in done.stdout
+    assert ("KAFKA_BOOTSTRAP" in done.stdout) is (not named)

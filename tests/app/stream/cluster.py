@@ -76,14 +76,21 @@ class Cluster:
     """Topics under a prefix of their own, workers, and the far ends of the topics."""
 
     def __init__(
-        self, folder: Path, bootstrap: str, prefix: str, *, partitions: int, worker: str = ""
+        self,
+        folder: Path,
+        bootstrap: str,
+        prefix: str,
+        *,
+        partitions: int,
+        worker: str = "",
+        topics: str = "",
     ) -> None:
-        """worker: further lines of its section."""
+        """worker, topics: further lines of their sections."""
         self.folder, self.bootstrap = folder, bootstrap
         self.config = folder / "stream.toml"
         self._text = (
             f'[kafka]\nbootstrap = "{bootstrap}"\n'
-            f'[topics]\nprefix = "{prefix}"\npartitions = {partitions}\n'
+            f'[topics]\nprefix = "{prefix}"\npartitions = {partitions}\n{topics}\n'
             f"[http]\nport = 0\n[worker]\nsnapshot_every_s = 2\n{worker}\n"
         )
         self.config.write_text(self._text, encoding="utf-8")
@@ -91,6 +98,9 @@ class Cluster:
         self.topics = self.settings.layout
         self.partitions = partitions
         self.workers: dict[str, Worker] = {}
+        self.supervised = False
+        """Start a worker again that has ended itself, as a supervisor does, and note why."""
+        self.gave_up: list[str] = []
         gridwarden("topics", "apply", "--config", self.config)
 
     def add(self, name: str, more: str = "", module: str = "app") -> Worker:
@@ -104,6 +114,12 @@ class Cluster:
             self.workers[name].module = module
         self.workers[name].start()
         return self.workers[name]
+
+    def retire(self, worker: Worker) -> None:
+        """Take a worker away for good: it saves its state, or has none yet."""
+        status = worker.stop()
+        if status not in (0, -signal.SIGTERM) and not self.supervised:
+            raise PartFailed(f"{worker.name} ended ({status}):\n{worker.log[-3000:]}")
 
     def discard(self) -> None:
         for worker in self.workers.values():
@@ -176,8 +192,13 @@ class Cluster:
 
     def fail_if_ended(self) -> None:
         for worker in self.workers.values():
-            if worker.status not in (None, 0, -9, -19):
+            if worker.status in (None, 0, -signal.SIGKILL, -signal.SIGTERM):
+                continue
+            if not self.supervised:
                 raise PartFailed(f"{worker.name} ended ({worker.status}):\n{worker.log[-3000:]}")
+            last = (worker.log.splitlines() or ["without a word"])[-1]
+            self.gave_up.append(f"{worker.name}: {last}")
+            worker.start()
 
     def finish(self, wait_s: float = 180.0) -> None:
         """Wait until all that is in the log by now is decided."""

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from tests.parts.kafka import Kafka, java_and_jars
-from tests.parts.tools import MissingTool
+from tests.parts.kafka import Kafka
 
 pytestmark = pytest.mark.kafka
 
 
-async def make(bootstrap: str, name: str, copies: int = 1) -> None:
+async def make(bootstrap: str, name: str) -> None:
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     await admin.start()
     try:
-        await admin.create_topics([NewTopic(name, 2, copies)])
+        await admin.create_topics([NewTopic(name, 2, 1)])
     finally:
         await admin.close()
 
@@ -51,18 +49,3 @@ def test_what_it_took_outlives_kill_9(killable_kafka: Kafka) -> None:
     killable_kafka.restart()
     asyncio.run(write(killable_kafka.bootstrap, "t", [b"3"]))
     assert asyncio.run(read(killable_kafka.bootstrap, "t", 3)) == [b"1", b"2", b"3"]
-
-
-def test_three_nodes_go_on_without_one(tmp_path: Path) -> None:
-    try:
-        java_and_jars()
-    except MissingTool as missing:
-        pytest.skip(str(missing))
-    with Kafka(tmp_path, nodes=3) as kafka:
-        asyncio.run(make(kafka.bootstrap, "t", copies=3))
-        asyncio.run(write(kafka.bootstrap, "t", [b"1"]))
-        kafka.kill(1)
-        asyncio.run(write(kafka.bootstrap, "t", [b"2"]))
-        assert asyncio.run(read(kafka.bootstrap, "t", 2)) == [b"1", b"2"]
-        kafka.restart()
-        assert kafka.running
