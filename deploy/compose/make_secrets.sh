@@ -1,7 +1,7 @@
 #!/bin/sh
 # Random secrets for compose.yml in secrets/, each in its file; those that are there stay.
 # Tokens of InfluxDB and the key of dispatch are made by those: see docs/deployment.md.
-#   sh deploy/compose/make_secrets.sh [NAME-OF-THIS-MACHINE]
+#   sh deploy/compose/make_secrets.sh [NAME-OR-ADDRESS-BY-WHICH-GATEWAYS-REACH-THIS-MACHINE]
 set -eu
 cd "$(dirname "$0")/secrets"
 umask 077
@@ -19,8 +19,13 @@ done
 
 # A certificate of our own for the broker; with one from your authority, put it here instead.
 if [ ! -s broker_key ]; then
+    case $host in
+        *:*) place=IP:$host ;;
+        *[!0-9.]*) place=DNS:$host ;;
+        *) place=IP:$host ;;
+    esac
     openssl req -x509 -newkey rsa:3072 -nodes -days 825 -subj "/CN=gridwarden-broker" \
-        -addext "subjectAltName=DNS:mosquitto,DNS:$host,DNS:localhost" \
+        -addext "subjectAltName=DNS:mosquitto,$place,DNS:localhost,IP:127.0.0.1" \
         -keyout broker_key -out broker_cert 2>/dev/null
     cp broker_cert broker_ca
 fi

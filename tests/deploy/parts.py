@@ -14,9 +14,9 @@ from pathlib import Path
 from paho.mqtt.client import Client, MQTTv5
 from paho.mqtt.enums import CallbackAPIVersion
 
-from app.bench.kafka_part import Node
+from app.bench.kafka_part import Node, java_and_jars
 from tests.deploy.files import DEPLOY, compose
-from tests.parts.kafka import Kafka, java_and_jars
+from tests.parts.kafka import Kafka
 from tests.parts.mosquitto import Mosquitto, free_port
 from tests.parts.tools import find_tool
 

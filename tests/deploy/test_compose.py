@@ -109,6 +109,27 @@ def test_secrets_are_files_that_the_script_makes(tmp_path: Path) -> None:
     assert used == set(compose()["secrets"])
 
 
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [("site.example", "DNS:site.example"), ("10.1.2.3", "IP Address:10.1.2.3"),
+     ("fd00::7", "IP Address:FD00:0:0:0:0:0:0:7")],
+)  # fmt: skip
+def test_the_brokers_certificate_is_for_its_name_or_address(
+    tmp_path: Path, place: str, said: str
+) -> None:
+    (tmp_path / "secrets").mkdir()
+    script = DEPLOY / "compose" / "make_secrets.sh"
+    (tmp_path / script.name).write_text(script.read_text())
+    subprocess.run(["sh", str(tmp_path / script.name), place], check=True)
+    told = subprocess.run(
+        ["openssl", "x509", "-noout", "-ext", "subjectAltName",
+         "-in", str(tmp_path / "secrets" / "broker_cert")],
+        check=True, capture_output=True, text=True,
+    ).stdout  # fmt: skip
+    assert said in told
+    assert "IP Address:127.0.0.1" in told
+
+
 def test_files_that_are_mounted_are_there() -> None:
     for service in SERVICES.values():
         for volume in service.get("volumes", []):

@@ -12,7 +12,7 @@ import pytest
 from tests.deploy.conftest import GATEWAY, GATEWAY_WORD
 from tests.deploy.files import compose
 from tests.deploy.parts import ComposeBroker, ComposeKafka, Service, Visitor, add_user
-from tests.parts.kafka import java_and_jars
+from tests.parts.kafka import Kafka, java_and_jars
 from tests.parts.mosquitto import free_port
 from tests.parts.telemetry_servers import VictoriaMetrics
 from tests.parts.tools import ROOT, MissingTool, load_script
@@ -36,7 +36,7 @@ class Site:
     """Broker, Kafka and a store as compose.yml has them, and services beside them."""
 
     def __init__(
-        self, folder: Path, stack: ExitStack, broker: ComposeBroker, kafka: ComposeKafka, store: str
+        self, folder: Path, stack: ExitStack, broker: ComposeBroker, kafka: Kafka, store: str
     ) -> None:
         self.folder, self._stack, self.broker = folder, stack, broker
         self.places = {
