@@ -20,13 +20,19 @@ BOOT = 1
 """Of states of before it was kept; a detector that begins with a log has it, too."""
 
 
+class StateRefused(ValueError):
+    """A detector can't take up what was saved of it."""
+
+
 class _Kept(msgspec.Struct, frozen=True):
-    """What is saved of a detector. seq: of its next pack, in `boot`."""
+    """What is saved of a detector. seq: of its next pack, in `boot`. model: hash of the one that
+    judged, "" = of before it was kept."""
 
     version: int
     seq: int
     state: bytes
     boot: int = BOOT
+    model: str = ""
 
 
 _kept_decoder = msgspec.msgpack.Decoder(_Kept)
@@ -52,7 +58,8 @@ class Speaker:
     """One detector and its sequence of packs. Used by whoever feeds it, one thread at a time.
 
     Its boot is the position of the first record that it was fed: where it has to begin anew later,
-    without what it knew, its packs aren't taken for those of before.
+    without what it knew, its packs aren't taken for those of before. A new model has a new boot: of
+    the records behind a snapshot it makes other packs, and none of them may count as known.
     """
 
     def __init__(self, detector: Detector) -> None:
@@ -62,7 +69,8 @@ class Speaker:
         self._kept: bytes | None = None
 
     def work(self, fed: Fed) -> list[Message]:
-        """The packs that a step leads to."""
+        """The packs that a step leads to. Raises `StateRefused`, and whatever the detector
+        raises."""
         if fed.directory is not self._directory:
             self._settle(fed.directory)
         if not self._boot:
@@ -90,7 +98,10 @@ class Speaker:
         self._directory = directory
         self.detector.settle(directory)
         if self._kept is not None:
-            self.detector.restore(self._kept)
+            try:
+                self.detector.restore(self._kept)
+            except (ValueError, msgspec.DecodeError) as error:
+                raise StateRefused(str(error)) from error
             self._kept = None
 
     def _pack(self, scores: ReadingBatch, at_ms: int) -> Message:
@@ -101,7 +112,8 @@ class Speaker:
 
     def snapshot(self) -> bytes:
         state = self.detector.snapshot() if self._kept is None else self._kept
-        return msgspec.msgpack.encode(_Kept(STATE_VERSION, self._seq, state, self._boot))
+        model = self.detector.model.hash
+        return msgspec.msgpack.encode(_Kept(STATE_VERSION, self._seq, state, self._boot, model))
 
     def restore(self, blob: bytes) -> None:
         """Raises `ValueError`; the detector's own state is taken up once its registry is known."""
@@ -109,3 +121,5 @@ class Speaker:
         if kept.version != STATE_VERSION:
             raise ValueError(f"version {kept.version}, this is {STATE_VERSION}")
         self._seq, self._boot, self._kept = kept.seq, kept.boot, kept.state
+        if kept.model and kept.model != self.detector.model.hash:
+            self._seq, self._boot = 1, 0

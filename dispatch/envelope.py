@@ -42,6 +42,9 @@ UNKNOWN_GRID = "unknown"
 _EARLIEST_MS = -62_135_596_800_000  # 0001-01-01
 _LATEST_MS = 253_402_300_799_999  # 9999-12-31
 _LONGEST_SEQUENCE_MS = 10**13 - 1
+LATE_SCORE_MS = 15 * 60_000
+"""So old may what a detector judged be to call a person still (proposal): somebody may lie where it
+fell, and what a new receiver is told whole is as old."""
 
 _FLAGS: tuple[tuple[int, Annotation], ...] = (
     (Flag.UNVERIFIED, "unverified_source"),
@@ -153,8 +156,15 @@ def is_late(alert: Alert) -> bool:
 
 
 def rings(alert: Alert) -> bool:
-    """Whether a new onset calls a person: late ones are history, unless safety."""
-    return alert.card.safety or alert.card.late == "fire" or not is_late(alert)
+    """Whether a new onset calls a person: late ones are history, unless safety.
+
+    A detector's score always comes behind what it judges, and after an outage of ours by as long as
+    that was. Within a bound that is no reason to tell nobody.
+    """
+    card, why = alert.card, alert.why
+    if card.safety or card.late == "fire" or not is_late(alert):
+        return True
+    return bool(card.detectors) and why.heard_ms - why.ts_ms <= LATE_SCORE_MS
 
 
 def instant(ms: int) -> str:

@@ -232,6 +232,7 @@ class Worker:
             post,
             open_models(settings.detect),
             self._logger,
+            nowhere=lambda name: not self._kafka_error and self._index.where(name) is None,
         )
         self._spawn(stack, "judging", self._judging.run())
         self._app = _app(settings)

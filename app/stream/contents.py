@@ -146,8 +146,15 @@ class Library:
         self._lock = threading.Lock()
 
     def ready(self, installed: Installed) -> bool:
-        """Of a model the record says all."""
-        return installed.what == "model" or (installed.what, installed.hash) in self._built
+        """Of a model the record says all. Who asks is about to want it: it isn't forgotten now."""
+        if installed.what == "model":
+            return True
+        key = installed.what, installed.hash
+        with self._lock:
+            there = key in self._built
+            if there:
+                self._asked_s[key] = self._clock()
+        return there
 
     async def bring(self, what: str, name: str) -> None:
         """Returns when it is ready: it may take as long as the content takes to come."""

@@ -16,7 +16,7 @@ from app.stream.client import client_options, quiet_clients
 from app.stream.contents import ContentIndex, read_content
 from app.stream.partition import ContentMissing, prover
 from app.stream.ranges import RangeReader
-from app.stream.records import BadRecord, decode_letter
+from app.stream.records import SIGNALS, BadRecord, decode_letter
 from app.stream.settings import StreamSettings
 from contracts.log import LogRecord, RecordKind, decode_known
 from contracts.messages import Installed
@@ -118,7 +118,9 @@ async def _undecidable(reader: RangeReader, topic: str, number: int) -> dict[Pla
         for record in records:
             with suppress(BadRecord):
                 letter = decode_letter(record.value or b"")
-                if letter.reason == Reason.UNDECIDABLE.value and letter.partition == number:
+                if letter.reason != Reason.UNDECIDABLE.value or letter.field == SIGNALS:
+                    continue
+                if letter.partition == number:
                     found[letter.offset, letter.nth] = letter.detail
     return found
 

@@ -11,154 +11,69 @@ position of what is decided: both are functions of the log.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError
 
-from app.speaker import Speaker
+from app.speaker import StateRefused
 from app.stream.contents import Library
+from app.stream.judge import Judge
 from app.stream.lane import Post
-from app.stream.partition import JUDGED, Contents
-from app.stream.records import KEPT_BYTES, DeadLetter, encode
+from app.stream.partition import JUDGED
+from app.stream.records import KEPT_BYTES, SIGNALS, DeadLetter, encode
 from app.stream.settings import KafkaSettings
-from app.stream.signals import INTERESTS, BadSignals, Signals, decode, fed_of
+from app.stream.signals import INTERESTS, BadSignals, Signals, decode
 from app.stream.tails import ALL_OF_IT, keep_reading
 from app.stream.topics import Topics
-from contracts.alert_data import ModelRef
 from contracts.detector import Detector
-from contracts.directory import DeviceDirectory
-from contracts.log import LogRecord, RecordKind, encode_bundle
+from contracts.log import RecordKind, encode_bundle
 from contracts.messages import Installed
-from contracts.registry import Registry
 from contracts.rejects import Reason
 
-STATE_VERSION = 1
 PATIENCE_S = 60.0
-"""For a registry that signals name: it was there when they were made."""
+"""For a registry that signals name and that the topic doesn't have, while Kafka answers: it was
+there when they were made."""
+TRY_S = 1.0
 POLL_MS = 200
 POLL_RECORDS = 64
+LOOK_EVERY_S = 10.0
+STILL_S = 30.0
+"""With records to read and nothing come for so long, another connection is made: clients have been
+seen to stop reading without an error."""
+BEHIND_RECORDS = 60
+"""A minute of time marks (proposal): more to go than that is told."""
 
 
 State = Callable[[], Awaitable[dict[str, bytes]]]
 """Chunks for the snapshot of a partition."""
 
 
-class _Kept(msgspec.Struct, frozen=True, kw_only=True):
-    """What is saved. offset: of the next record to read. upto: the position in the log up to which
-    all signals are known. told: the model that the log was told of."""
-
-    version: int
-    offset: int
-    upto: int
-    told: ModelRef | None
-    speaker: bytes
-
-
-_kept_decoder = msgspec.msgpack.Decoder(_Kept)
-
-
-class Judge:
-    """One detector at one partition. `take`, `snapshot` and `restore` belong to the judging thread.
-
-    offset: of the next record to read, -1 = the first that is there. halted: why it judges no
-    more, "" = it does.
-    """
-
-    def __init__(self, detector: Detector, contents: Contents) -> None:
-        self._detector, self._contents = detector, contents
-        self._speaker = Speaker(detector)
-        self._registry: str | None = None
-        self._directory = DeviceDirectory(Registry())
-        self._told: ModelRef | None = None
-        self.offset, self.upto = -1, 0
-        self.packs = 0
-        self.halted = ""
-        self._saved: bytes | None = None
-
-    def take(self, signals: Signals) -> tuple[list[LogRecord], list[str]]:
-        """(records for the log that come of it, why parts were passed over that can't be read).
-        Raises whatever the detector raises."""
-        found: list[LogRecord] = []
-        refused: list[str] = []
-        for part in signals.parts:
-            self._under(part.registry)
-            try:
-                fed = fed_of(part, self.upto, self._directory)
-            except BadSignals as error:
-                refused.append(str(error))
-                continue
-            if not fed.records and not fed.batches:
-                continue
-            messages = self._speaker.work(fed)
-            marks = [one.accepted_ms for one in fed.records if one.kind is RecordKind.MARK]
-            found += [
-                LogRecord(RecordKind.PACK, marks[-1], self._detector.gateway, message.payload)
-                for message in messages
-            ]
-        self.upto = max(self.upto, signals.upto)
-        if found and self._told != self._detector.model:
-            found.insert(0, self._telling(found[0].accepted_ms))
-            self._told = self._detector.model
-        return found, refused
-
-    def _under(self, registry: str) -> None:
-        if registry != self._registry:
-            known = self._contents.registry(registry) if registry else Registry()
-            self._registry, self._directory = registry, DeviceDirectory(known)
-
-    def _telling(self, at_ms: int) -> LogRecord:
-        """What judges from here on."""
-        model = self._detector.model
-        installed = Installed(
-            what="model",
-            hash=model.hash,
-            active_ms=at_ms,
-            name=model.detector,
-            threshold=model.threshold,
-        )
-        return LogRecord(RecordKind.INSTALLED, at_ms, "", msgspec.json.encode(installed))
-
-    def snapshot(self) -> bytes | None:
-        """None = it has nothing to keep yet. Of a halted one what it knew when it was taken over:
-        who comes next tries again from there."""
-        if self.halted or self.offset < 0:
-            return self._saved
-        return msgspec.msgpack.encode(
-            _Kept(
-                version=STATE_VERSION,
-                offset=self.offset,
-                upto=self.upto,
-                told=self._told,
-                speaker=self._speaker.snapshot(),
-            )
-        )
-
-    def restore(self, blob: bytes) -> None:
-        """Raises `ValueError`."""
-        try:
-            kept = _kept_decoder.decode(blob)
-            if kept.version != STATE_VERSION:
-                raise ValueError(f"version {kept.version}, this is {STATE_VERSION}")
-            self._speaker.restore(kept.speaker)
-        except msgspec.DecodeError as error:
-            raise ValueError(str(error)) from None
-        self.offset, self.upto, self._told = kept.offset, kept.upto, kept.told
-        self._saved = blob
+class SignalsStill(KafkaError):  # type: ignore[misc]  # aiokafka is untyped
+    """There are signals, and none come."""
 
 
 @dataclass(slots=True)
 class _Seat:
-    """One judge where it sits. lock: held from taking signals until Kafka has what came of them."""
+    """One judge where it sits. lock: held from taking signals until Kafka has what came of them.
+
+    stands: why it doesn't go on; again_s: monotonic, when it tries again. waits_s: how long it has
+    waited for a registry that is nowhere. to_go: records, as of the last look.
+    """
 
     name: str
     at: TopicPartition
     judge: Judge
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    stands: str = ""
+    again_s: float = 0.0
+    waits_s: float = 0.0
+    to_go: int = 0
 
 
 class Judging:
@@ -172,10 +87,16 @@ class Judging:
         post: Post,
         makers: Mapping[str, Callable[[], Detector]],
         logger: structlog.stdlib.BoundLogger,
+        *,
+        nowhere: Callable[[str], bool],
     ) -> None:
-        """makers: by name what makes a detector; see `app.runners.detectors.open_models`."""
+        """makers: by name what makes a detector; see `app.runners.detectors.open_models`. nowhere:
+        whether Kafka answers, and has no content of this hash."""
         self._kafka, self._topics, self._contents = kafka, topics, contents
         self._post, self._makers, self._logger = post, makers, logger
+        self._nowhere = nowhere
+        self._read: dict[TopicPartition, _Seat] = {}
+        self._coming: dict[str, asyncio.Task[None]] = {}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="judging")
         self._seats: dict[TopicPartition, _Seat] = {}
         self._changed = asyncio.Event()
@@ -194,13 +115,13 @@ class Judging:
         and begun anew, with the oldest signals that are there. Gives what tells its state later."""
         seats: list[_Seat] = []
         for name, make in self._makers.items():
-            judge = Judge(make(), self._contents)
+            judge = Judge(make, self._contents)
             blob = chunks.get(JUDGED + name)
             if blob is not None:
                 try:
                     judge.restore(blob)
                 except ValueError as error:
-                    judge = Judge(make(), self._contents)
+                    judge = Judge(make, self._contents)
                     self._logger.error(
                         "detector begins anew", detector=name, partition=partition, why=str(error)
                     )
@@ -232,18 +153,26 @@ class Judging:
                 "offset": seat.judge.offset,
                 "upto": seat.judge.upto,
                 "packs": seat.judge.packs,
-                "halted": seat.judge.halted,
+                "to_go": seat.to_go,
+                "stands": seat.stands,
+                "left_out": len(seat.judge.trials.left_out),
             }
-            for at, seat in self._seats.items()
+            for at, seat in list(self._seats.items())
             if at.partition == partition
         }
 
     def problems(self) -> list[str]:
         """For health."""
-        return [
-            f"partition {at.partition}: the detector {seat.name} stopped: {seat.judge.halted}"
-            for at, seat in self._seats.items()
-            if seat.judge.halted
+        seats = list(self._seats.items())
+        found = [
+            f"partition {at.partition}: the detector {seat.name} stands: {seat.stands}"
+            for at, seat in seats
+            if seat.stands
+        ]
+        return found + [
+            f"partition {at.partition}: the detector {seat.name} has {seat.to_go} records to go"
+            for at, seat in seats
+            if seat.to_go > BEHIND_RECORDS and not seat.stands
         ]
 
     async def run(self) -> None:
@@ -257,29 +186,53 @@ class Judging:
     async def _follow(self, consumer: AIOKafkaConsumer) -> None:
         # A new consumer has nothing assigned.
         self._changed.set()
+        came_s = looked_s = time.monotonic()
         while True:
             if self._changed.is_set():
                 self._changed.clear()
-                await self._seek(consumer)
+                await self._assign(consumer)
             if not self._seats:
                 await self._changed.wait()
                 continue
+            for at, seat in self._read.items():
+                if seat.again_s and time.monotonic() >= seat.again_s:
+                    seat.again_s = 0.0
+                    await self._seek(consumer, [at])
+                    consumer.resume(at)
             came = await consumer.getmany(timeout_ms=POLL_MS, max_records=POLL_RECORDS)
             self.last_error = ""
             for at, records in came.items():
-                seat = self._seats.get(at)
-                if seat is not None:
-                    await self._take(seat, records)
+                # Of whoever sat there when reading began: another has a place of his own.
+                await self._take(consumer, self._read[at], records)
+                came_s = time.monotonic()
+            if time.monotonic() - looked_s > LOOK_EVERY_S:
+                await self._look(consumer, still_s=time.monotonic() - came_s)
+                looked_s = time.monotonic()
 
-    async def _seek(self, consumer: AIOKafkaConsumer) -> None:
-        seats = dict(self._seats)
-        consumer.assign(list(seats))
-        if not seats:
+    async def _look(self, consumer: AIOKafkaConsumer, *, still_s: float) -> None:
+        """How much there is to do. Raises `SignalsStill`."""
+        read = dict(self._read)
+        ends = await consumer.end_offsets(list(read))
+        for at, seat in read.items():
+            seat.to_go = max(0, ends[at] - max(seat.judge.offset, 0))
+        if still_s > STILL_S and any(one.to_go and not one.stands for one in read.values()):
+            raise SignalsStill(f"nothing came for {still_s:.0f} s")
+
+    async def _assign(self, consumer: AIOKafkaConsumer) -> None:
+        self._read = dict(self._seats)
+        consumer.assign(list(self._read))
+        await self._seek(consumer, list(self._read))
+        standing = [at for at, seat in self._read.items() if seat.again_s]
+        consumer.pause(*standing)
+
+    async def _seek(self, consumer: AIOKafkaConsumer, places: Sequence[TopicPartition]) -> None:
+        """Each where its judge goes on."""
+        if not places:
             return
-        firsts = await consumer.beginning_offsets(list(seats))
-        ends = await consumer.end_offsets(list(seats))
-        for at, seat in seats.items():
-            wanted = seat.judge.offset
+        firsts = await consumer.beginning_offsets(places)
+        ends = await consumer.end_offsets(places)
+        for at in places:
+            wanted = self._read[at].judge.offset
             # Beyond the end: the topic was made anew. What is known already is passed over.
             offset = firsts[at] if wanted < 0 or wanted > ends[at] else max(wanted, firsts[at])
             if wanted >= 0 and offset != wanted:
@@ -289,55 +242,96 @@ class Judging:
                 )  # fmt: skip
             consumer.seek(at, offset)
 
-    async def _take(self, seat: _Seat, records: Sequence[ConsumerRecord]) -> None:
+    async def _take(
+        self, consumer: AIOKafkaConsumer, seat: _Seat, records: Sequence[ConsumerRecord]
+    ) -> None:
+        """As far as it gets; what is left is read again."""
         for record in records:
-            if seat.judge.halted or self._seats.get(seat.at) is not seat:
+            if self._seats.get(seat.at) is not seat:
                 return
             async with seat.lock:
                 await self._take_one(seat, record)
+            if seat.stands:
+                consumer.pause(seat.at)
+                return
 
     async def _take_one(self, seat: _Seat, record: ConsumerRecord) -> None:
         judge, value = seat.judge, record.value or b""
+        found, refused, why = [], list[str](), judge.trials.left_out.get(record.offset)
         try:
-            signals = decode(value)
-            await self._bring(signals)
-            found, refused = await self._judge(lambda: judge.take(signals))
+            if why is not None:
+                await self._refuse(record, Reason.UNDECIDABLE, why)
+            else:
+                signals = decode(value)
+                if not self._at_hand(seat, signals):
+                    return
+                found, refused = await self._judge(lambda: judge.take(signals))
         except BadSignals as error:
-            found, refused = [], [str(error)]
+            refused = [str(error)]
         except Exception as error:
-            # Deciding goes on without its scores; health says so.
-            judge.halted = f"{type(error).__name__}: {error}"[:300]
             self._logger.exception(
-                "a detector failed", detector=seat.name, partition=seat.at.partition
+                "a detector failed", detector=seat.name, at=str(seat.at), offset=record.offset
             )
+            self._failed(seat, record.offset, error)
             return
-        for why in refused:
-            await self._refuse(record, why)
+        for one in refused:
+            await self._refuse(record, Reason.BAD_STRUCTURE, one)
         if found:
             bundle = encode_bundle(found)
             key = f"detector-{seat.name}".encode()
             await self._post.send([(self._topics.log.name, seat.at.partition, key, bundle)])
             judge.packs += sum([one.kind is RecordKind.PACK for one in found])
         judge.offset = record.offset + 1
+        seat.stands, seat.waits_s = "", 0.0
 
-    async def _bring(self, signals: Signals) -> None:
-        """The registries that it came under. Raises `BadSignals` for one that is nowhere."""
-        for name in {part.registry for part in signals.parts} - {""}:
-            try:
-                async with asyncio.timeout(PATIENCE_S):
-                    await self._contents.bring("registry", name)
-            except TimeoutError:
-                raise BadSignals(f"the registry {name[:16]} is nowhere") from None
+    def _failed(self, seat: _Seat, offset: int, error: Exception) -> None:
+        """Deciding goes on without its scores; health says so."""
+        judge, why, pause_s = seat.judge, f"{type(error).__name__}: {error}"[:300], 0.0
+        if isinstance(error, StateRefused):
+            judge.begin_anew()
+        else:
+            pause_s = judge.trials.failed(offset, why)
+            judge.begin_again()
+        self._stand(seat, f"offset {offset}: {why}", pause_s)
 
-    async def _refuse(self, record: ConsumerRecord, why: str) -> None:
+    def _stand(self, seat: _Seat, why: str, pause_s: float) -> None:
+        seat.stands, seat.again_s = why, time.monotonic() + pause_s
+
+    def _at_hand(self, seat: _Seat, signals: Signals) -> bool:
+        """Whether the registries that it came under are there; else it stands, and they are
+        fetched. Raises `BadSignals` for one that is nowhere."""
+        missing = [
+            name
+            for name in dict.fromkeys(part.registry for part in signals.parts)
+            if name and not self._contents.ready(_registry(name))
+        ]
+        if not missing:
+            return True
+        if self._nowhere(missing[0]):
+            seat.waits_s += TRY_S
+        if seat.waits_s > PATIENCE_S:
+            raise BadSignals(f"the registry {missing[0][:16]} is nowhere")
+        for name in missing:
+            if name not in self._coming:
+                self._coming[name] = asyncio.ensure_future(self._bring(name))
+        self._stand(seat, f"waits for the registry {missing[0][:16]}", TRY_S)
+        return False
+
+    async def _bring(self, name: str) -> None:
+        try:
+            await self._contents.bring("registry", name)
+        finally:
+            del self._coming[name]
+
+    async def _refuse(self, record: ConsumerRecord, reason: Reason, why: str) -> None:
         value = record.value or b""
         self._logger.error("signals refused", topic=record.topic, offset=record.offset, why=why)
         letter = DeadLetter(
             by="worker",
             at_ms=record.timestamp,
             source=record.topic,
-            reason=Reason.BAD_STRUCTURE.value,
-            field="signals",
+            reason=reason.value,
+            field=SIGNALS,
             detail=why,
             partition=record.partition,
             offset=record.offset,
@@ -349,3 +343,7 @@ class Judging:
 
     async def _judge(self, what: Callable[[], Any]) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._thread, what)
+
+
+def _registry(name: str) -> Installed:
+    return Installed(what="registry", hash=name, active_ms=0)

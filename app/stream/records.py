@@ -17,6 +17,10 @@ KEPT_BYTES = 1 << 20
 """Of a refused message as much is kept; its whole length is said beside it."""
 
 
+SIGNALS = "signals"
+"""The `field` of letters about `tracks` and `homes`: their offset is one of those."""
+
+
 class Assigned(msgspec.Struct, frozen=True, kw_only=True):
     """Value of `assignments`: the partition of `log` that a gateway's or grid's records go to."""
 
@@ -77,7 +81,8 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     by: `bridge` or `worker`. at_ms: when, unix ms. source: the MQTT topic, gateway or device.
     reason, field, detail: as in `contracts.rejects`. row: of the message, -1 = all of it.
-    partition, offset: of the record in `log`; -1 = it never entered the log. nth: which one of the
+    partition, offset: of the record in `log`, or in the topic `source` where field is `signals`;
+    -1 = it never entered the log. nth: which one of the
     bundle at that offset, -1 = all of it. payload: the bytes, cut at `KEPT_BYTES`; size: how many
     there were.
     """

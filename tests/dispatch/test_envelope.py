@@ -17,11 +17,11 @@ from contracts.alerts import AlertEvent, encode_event
 from contracts.batch import Flag
 from contracts.quantities import QUANTITIES
 from contracts.rulebook import PLACEHOLDERS, RuleCard, Term, Text
-from contracts.transitions import Change
-from dispatch.envelope import MAX_BYTES
+from contracts.transitions import Change, Episode
+from dispatch.envelope import LATE_SCORE_MS, MAX_BYTES
 from dispatch.wording import clip, local_time, spot
 from tests.dispatch import scene
-from tests.dispatch.scene import CARDS, FIRE, HYDRANT, PRESSURE, STRANGER, T0, S
+from tests.dispatch.scene import BATTERY, CARDS, FIRE, HYDRANT, PRESSURE, STRANGER, T0, S
 
 SCHEMA = jsonschema.Draft7Validator(
     json.loads((Path(__file__).parent / "cloudevents.schema.json").read_text())
@@ -151,6 +151,25 @@ def test_a_doubtful_fire_rings_and_says_the_doubt(flag: Flag, annotation: str) -
     check(event)
     assert annotation in event.data["annotations"]
     assert event.data["notify"]
+
+
+@pytest.mark.parametrize(("after_ms", "rings"), [(LATE_SCORE_MS, True), (LATE_SCORE_MS + 1, False)])
+@pytest.mark.parametrize("detectors", [("falling",), ()])
+def test_what_a_detector_says_late_rings_within_a_bound(
+    detectors: tuple[str, ...], after_ms: int, rings: bool
+) -> None:
+    card = msgspec.structs.replace(CARDS[BATTERY], detectors=detectors)
+    row = scene.change(
+        Change.RAISED, rule=0, lane=Episode.LATE, flags=int(Flag.LATE), heard_ms=T0 + after_ms
+    )
+
+    (event,) = scene.lifecycle([card]).apply(scene.batch(row))
+
+    check(event)
+    assert event.data["notify"] == (rings and bool(detectors))
+    assert bool(event.expirytime) != event.data["notify"]
+    assert event.data["timing"]["late"]
+    assert "late" in event.data["annotations"]
 
 
 def test_an_unknown_grid_is_said_not_left_out() -> None:

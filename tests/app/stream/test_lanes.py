@@ -79,7 +79,9 @@ def lanes(world: Any, waiting_bytes: int = 1 << 20) -> Lanes:
         topics=TOPICS, contents=Library(fetch), takeover=world, reader=world, reading=world,
         post=world, saver=saver, ends=world.ends, troubled=lambda: False, telemetry=None,
         metrics=WorkerMetrics(), logger=logger, clock=lambda: 1, failed=world.failed.append,
-        judging=Judging(KafkaSettings(), TOPICS, Library(fetch), world, {}, logger),
+        judging=Judging(
+            KafkaSettings(), TOPICS, Library(fetch), world, {}, logger, nowhere=lambda _: False
+        ),
     )  # fmt: skip
     return Lanes(around, waiting_bytes=waiting_bytes, marks=True)
 

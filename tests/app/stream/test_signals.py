@@ -13,7 +13,7 @@ from app.contents import Contents
 from app.engine import Engine
 from app.speaker import Fed, Speaker
 from app.stream import signals
-from app.stream.judging import Judge
+from app.stream.judge import Judge
 from app.stream.partition import Partition
 from app.stream.signals import VERSION, BadSignals, Signal, decode
 from contracts import pack
@@ -107,7 +107,10 @@ def through_the_topic(name: str, cuts: list[int], *, again: bool) -> list[list[o
     and another judge that knows what was saved at the cut before."""
     held, bundles = log_of(name)
     contents = Contents(held)
-    partition, judge = Partition(0, contents, detectors=[name]), Judge(detector(name), contents)
+    partition, judge = (
+        Partition(0, contents, detectors=[name]),
+        Judge(lambda: detector(name), contents),
+    )
     found: dict[tuple[int, int], bytes] = {}
     topic: list[Signal] = []
     frozen, saved, read = partition.freeze(), judge.snapshot(), 0
@@ -115,7 +118,7 @@ def through_the_topic(name: str, cuts: list[int], *, again: bool) -> list[list[o
         begin = first
         if again and first:
             partition = Partition.restored(0, contents, frozen.chunks(), detectors=[name])
-            judge = Judge(detector(name), contents)
+            judge = Judge(lambda: detector(name), contents)
             if saved is not None:
                 judge.restore(saved)
                 read = judge.offset
@@ -183,7 +186,7 @@ def test_what_a_newer_worker_adds_is_passed_over() -> None:
             rows["columns"]["loudness"] = b"\0" * 8
     assert decode(msgspec.msgpack.encode(later)).upto == told["upto"]
     held, _ = log_of("falling")
-    records, refused = Judge(detector("falling"), Contents(held)).take(
+    records, refused = Judge(lambda: detector("falling"), Contents(held)).take(
         decode(msgspec.msgpack.encode(later))
     )
     assert (len(records), refused) == (3, [])
@@ -230,7 +233,7 @@ def test_a_part_that_does_not_hang_together_is_passed_over(field: str, value: ob
     assert isinstance(parts, list)
     parts[0] |= {field: value}
     held, _ = log_of("falling")
-    judge = Judge(detector("falling"), Contents(held))
+    judge = Judge(lambda: detector("falling"), Contents(held))
     _, refused = judge.take(decode(msgspec.msgpack.encode(told)))
     assert len(refused) == 1
     assert judge.upto == told["upto"]
