@@ -71,7 +71,7 @@ QUANTITIES: tuple[Quantity, ...] = (
     Quantity("static_pressure", "MPa", _M, ("firewater",)),
     Quantity("dynamic_pressure", "MPa", _M, ("firewater",)),
     Quantity("tank_level", "m", _M, ("firewater",)),
-    Quantity("flow", "L/s", _M, ("firewater", "water")),
+    Quantity("flow", "L/s", _M, ("firewater", "water", "elderly")),
     Quantity("pump_running", "1", _S, ("firewater",)),
     Quantity("pump_fault", "1", _G, ("firewater",)),
     # electrical fire, and electricity elsewhere

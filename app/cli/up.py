@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -48,6 +49,13 @@ def command(
     port: Annotated[
         int | None, typer.Option(min=0, max=65535, help="of page and API; 0 = any free one")
     ] = None,
+    rehearse_from: Annotated[
+        str | None,
+        typer.Option(
+            help="time of the readings that come in is the server's time, from this one on, e.g. "
+            "2022-01-25T00:00:00Z: an agent plays a recording; nothing real may be connected"
+        ),
+    ] = None,
 ) -> None:
     """Broker, ingest, rules, dispatch, page and API in one process, until stopped."""
     # The default of 5 ms is what each hand-over between busy threads may cost an alarm.
@@ -64,7 +72,8 @@ def command(
                 # A broker of the system's own may hold 1883; a demonstration needs no fixed port.
                 mqtt = settings.mqtt.model_copy(update={"port": 0})
                 settings = settings.model_copy(update={"mqtt": mqtt})
-        server = Server(settings, _say, simulated=demo)
+        begins_ms = _begins(rehearse_from, demo=demo)
+        server = Server(settings, _say, simulated=demo, rehearse_from_ms=begins_ms)
         _fail_loud(server.failure)
         asked = Asked()
         server.start()
@@ -80,6 +89,8 @@ def command(
         agent = DemoAgent(settings.data / "demo", server.mqtt_port)
         agent.start()
         _say("a simulated district is running: nothing on the page is real")
+    if begins_ms is not None:
+        _say("a rehearsal in recorded time: nothing on the page is real")
     if demo or sys.stdout.isatty():
         _say(f"open  {server.page_url}")
     else:
@@ -87,6 +98,21 @@ def command(
         _say(f"open  {server.web.url}")
         _say(f"the page asks for the key in {server.console_key_file}")
     sys.exit(_wait(server, agent, asked))
+
+
+def _begins(text: str | None, *, demo: bool) -> int | None:
+    """Unix ms of the time that a rehearsal begins at."""
+    if text is None:
+        return None
+    if demo:
+        fail("--rehearse-from: --demo runs in the time of the day; leave one of them out")
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        fail(f"--rehearse-from: {text!r} is no RFC 3339 time; e.g. 2022-01-25T00:00:00Z")
+    if found.tzinfo is None:
+        fail(f"--rehearse-from: {text!r} has no offset from UTC; e.g. 2022-01-25T00:00:00Z")
+    return round(found.timestamp() * 1000)
 
 
 def _first(error: RulesInvalid) -> str:

@@ -74,6 +74,11 @@ class Detection:
         if self._speakers:
             self._queue.put(Fed(records, list(step.batches), directory))
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether all that was fed is worked off, its scores in the log included."""
+        return self._queue.unfinished_tasks == 0
+
     def freeze(self) -> Callable[[], dict[str, bytes]]:
         """The states of this moment; called later, it waits until the detectors have got here."""
         if not self._speakers:
@@ -99,6 +104,7 @@ class Detection:
                     packs = speaker.work(fed)
                     if packs:
                         append(packs)
+            self._queue.task_done()
 
     def begin(self) -> None:
         """From now on `run` answers: to be called before the thread is started."""
@@ -115,11 +121,12 @@ class Detection:
                 continue
             if isinstance(fed, _Token):
                 self._answer(fed)
-                continue
-            for speaker in self._speakers:
-                packs = speaker.work(fed)
-                if packs:
-                    self._append(packs, append, stopping)
+            else:
+                for speaker in self._speakers:
+                    packs = speaker.work(fed)
+                    if packs:
+                        self._append(packs, append, stopping)
+            self._queue.task_done()
 
     def _answer(self, token: _Token) -> None:
         token.chunks = {CHUNK + one.detector.name: one.snapshot() for one in self._speakers}

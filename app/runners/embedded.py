@@ -24,12 +24,13 @@ from app.contents import Contents
 from app.logs import logger
 from app.metrics import Metrics
 from app.runners import health, install
-from app.runners.acceptance import Acceptance, Timing
+from app.runners.acceptance import Acceptance, Inlet, Timing
 from app.runners.deliveries import filters, start_dispatcher, webhooks
 from app.runners.detectors import open_detection
 from app.runners.execution import Execution, Outlets
 from app.runners.housekeeping import Housekeeping
 from app.runners.recovery import recover
+from app.runners.rehearsal import Rehearsal, RehearsedInlet
 from app.runners.reload import Reload
 from app.runners.rules_state import Refusal
 from app.runners.threads import Failure, spawn
@@ -65,12 +66,21 @@ class Server:
     """Start it, wait for `failure.stopping`, stop it. What it opened is closed in reverse."""
 
     def __init__(
-        self, settings: Settings, say: Callable[[str], None], *, simulated: bool = False
+        self,
+        settings: Settings,
+        say: Callable[[str], None],
+        *,
+        simulated: bool = False,
+        rehearse_from_ms: int | None = None,
     ) -> None:
         """`say` gets a line of progress for a person at each step of the start.
 
-        simulated: nothing here is real; health and page say so.
+        simulated: nothing here is real; health and page say so. rehearse_from_ms: the server's
+        time is that of a recording which begins no earlier than this.
         """
+        self._rehearsal = None if rehearse_from_ms is None else Rehearsal(rehearse_from_ms)
+        self._clock = now_ms if self._rehearsal is None else self._rehearsal.clock
+        simulated = simulated or self._rehearsal is not None
         self.settings, self._say, self._simulated = settings, say, simulated
         self.failure = Failure()
         self.metrics = Metrics()
@@ -114,6 +124,8 @@ class Server:
             layout.log_folder(data), segment_bytes=settings.retention.segment_bytes
         )
         keep(self.log.close)
+        if self._rehearsal is not None:
+            self._rehearsal.reach(self.log.last_accepted_ms)
         ledger_store = LedgerStore(layout.ledger_file(data))
         keep(ledger_store.close)
         self.quarantine = Quarantine(
@@ -129,10 +141,10 @@ class Server:
             self.log,
             ledger_store.load(self.log),
             self.quarantine,
-            clock=now_ms,
+            clock=self._clock,
             ledger_store=ledger_store,
         )
-        keep(lambda: self.acceptor.checkpoint(now_ms()))
+        keep(lambda: self.acceptor.checkpoint(self._clock()))
 
     def _start_broker(self) -> None:
         mqtt = self.settings.mqtt
@@ -160,19 +172,19 @@ class Server:
     def _prepare_engine(self) -> None:
         settings, keep = self.settings, self._stack.callback
         contents = Contents(self.log)
-        findings = install.install(self.acceptor, self.log, contents, settings, now_ms())
+        findings = install.install(self.acceptor, self.log, contents, settings, self._clock())
         if findings:
             self._log.warning("registry", findings=len(findings), first=str(findings[0]))
             more = f"{len(findings)} findings, the first: {findings[0]}"
             self._say(f"registry: {more} (see `gridwarden registry check`)")
         self.detection = open_detection(settings, self._log)
-        install.install_models(self.acceptor, self.log, self.detection.models, now_ms())
+        install.install_models(self.acceptor, self.log, self.detection.models, self._clock())
         engine = recover(self.log, contents, install.admission_settings(settings.engine))
         self.reload = self._make_reload(contents)
         self.telemetry = open_telemetry(
             settings.telemetry,
             layout.telemetry_folder(settings.data),
-            clock=now_ms,
+            clock=self._clock,
             letters=self.quarantine.put,
         )
         if self.telemetry is not None:
@@ -184,7 +196,7 @@ class Server:
             telemetry=self.telemetry,
             quarantine=self.quarantine,
             acceptor=self.acceptor,
-            clock=now_ms,
+            clock=self._clock,
             logger=self._log,
         )
         self._restore_detectors(engine.position)
@@ -236,7 +248,7 @@ class Server:
             self.settings.data,
             contents,
             append=lambda name, content: self.acceptance.change_rules(name, content, after_ms),
-            clock=now_ms,
+            clock=self._clock,
             metrics=self.metrics,
             logger=self._log,
             every_s=self.settings.engine.reload_s,
@@ -279,12 +291,15 @@ class Server:
         settings = self.settings
         self.subscriber = Subscriber(BrokerAddress(**self._address))
         records: queue.Queue[list[LogRecord]] = queue.Queue(QUEUE_GROUPS)
+        inlet: Inlet = self.subscriber
+        if self._rehearsal is not None:
+            inlet = RehearsedInlet(self._rehearsal, inlet, self._is_settled)
         self.acceptance = Acceptance(
-            self.subscriber,
+            inlet,
             self.acceptor,
             records,
             timing=Timing(settings.engine.commit_ms, settings.engine.mark_ms),
-            clock=now_ms,
+            clock=self._clock,
             engine_due_ms=self.execution.due_after,
             on_full=self.housekeeping.make_room,
             metrics=self.metrics,
@@ -358,10 +373,21 @@ class Server:
             self._detecting.join()
         self._stack.close()
 
+    def _is_settled(self) -> bool:
+        """Whether all of the log is decided, and nothing more will come of it."""
+        last = self.log.last_position
+        done = self.execution.handed == last and self.detection.is_idle
+        return done and self.log.last_position == last
+
     # What others ask
 
     def _submit(self, command: Any) -> None:
         self.acceptance.submit(command)
+
+    def _stepped_ms(self) -> int:
+        """In recorded time nothing is to be done where nothing comes."""
+        waits = self._rehearsal is not None and self._is_settled()
+        return now_ms() if waits else self.execution.stepped_ms
 
     def _pulse(self) -> Pulse:
         return Pulse(self.execution.position, self._lag_ms())
@@ -375,7 +401,7 @@ class Server:
         found = health.judge(
             health.Vitals(
                 now_ms=now_ms(),
-                stepped_ms=self.execution.stepped_ms,
+                stepped_ms=self._stepped_ms(),
                 lag_ms=self._lag_ms(),
                 position=self.execution.position,
                 log_position=self.log.last_position,

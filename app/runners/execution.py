@@ -97,6 +97,8 @@ class Execution:
         self._due = Due(0, None, False)
         self.heard_ms = log.last_accepted_ms
         self.stepped_ms = clock()
+        self.handed = engine.position
+        """Up to here everything is decided, and the detectors have it."""
 
     @property
     def position(self) -> int:
@@ -155,6 +157,7 @@ class Execution:
         self._keep(step)
         if self._outlets.detection is not None:
             self._outlets.detection.feed(records, step, engine.directory)
+        self.handed = engine.position
         self._metrics.step.observe(time.perf_counter() - started)
         self._metrics.position.set(self.engine.position)
         self.stepped_ms = self._clock()

@@ -38,6 +38,7 @@ HUNG = {
     "motion": Kind.MOTION,
     "contact": Kind.CONTACT,
     "bed_pressure": Kind.PRESSURE,
+    "flow": Kind.WATER,
     "water_volume": Kind.METER,
     "power_draw": Kind.POWER,
     "help_button": Kind.HELP,

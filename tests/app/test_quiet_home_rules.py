@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from datetime import datetime
 from pathlib import Path
 
-import numpy as np
+import msgspec
 import pytest
 
 from app.content import load_rules
@@ -15,13 +13,14 @@ from contracts import pack
 from contracts.log import LogRecord, RecordKind
 from contracts.pack import Pack, PackHeader
 from contracts.registry import Registry
-from detectors.inactivity.alarms import Cause, at_home, held
+from detectors.inactivity.alarms import Cause
 from detectors.inactivity.layout import Kind, Role, Room
 from detectors.inactivity.operator import InactivityOperator, Scores
 from detectors.inactivity.telling import news, readings
 from detectors.training.homes import START_MS, Sensor, joined, simulate_home
 from ingest.registry import load as load_registry
 from rules.zones import zone
+from tests.app.quiet_alerts import expected, risen, rule_of
 from tests.detectors.inactivity.lives import DAY, KIT, REGULAR, SHANGHAI, operator_of
 
 SHIPPED = Path(__file__).parents[2] / "deploy" / "rules"
@@ -38,19 +37,6 @@ HUNG = {
 }
 """With and without heartbeats, a front door, water; a machine that runs by itself proves nothing of
 people."""
-
-
-def rule_of(cause: Cause) -> tuple[str, int]:
-    """The rule and the severity that stand for it."""
-    return {
-        Cause.CONTACT_UNKNOWN: ("elderly.away_long", 4),
-        Cause.CONTACT_AWAY: ("elderly.away_long", 4),
-        Cause.CEILING_WATER: ("elderly.quiet_dry", 3),
-        Cause.CEILING_CALL: ("elderly.quiet_day", 3),
-        Cause.CALL: ("elderly.quiet", 3),
-        Cause.CEILING: ("elderly.quiet_day", 2),
-        Cause.VISIT: ("elderly.quiet", 2),
-    }[cause]
 
 
 def stream() -> tuple[InactivityOperator, list[Scores], list[LogRecord]]:
@@ -79,30 +65,6 @@ def stream() -> tuple[InactivityOperator, list[Scores], list[LogRecord]]:
     return operator, scores, records
 
 
-def expected(homes: tuple[str, ...], scores: list[Scores]) -> set[tuple[str, str, int, int]]:
-    """(home, rule, severity, ms) at which each condition begins to hold. It goes on through times
-    in which nothing is known: lost data ends no alert."""
-    found: set[tuple[str, str, int, int]] = set()
-    on: dict[tuple[str, int, int], bool] = defaultdict(bool)
-    for one in scores:
-        now = held(one)
-        by_rule: dict[tuple[str, int], np.ndarray[tuple[int], np.dtype[np.bool_]]] = {}
-        for cause in list(Cause)[1:]:
-            name = rule_of(cause)
-            by_rule[name] = by_rule.get(name, np.zeros(len(homes), bool)) | now[cause]
-        for (rule, severity), holds in by_rule.items():
-            for home in range(len(homes)):
-                key = rule, severity, home
-                if holds[home] and not on[key]:
-                    # One change of the alert: it stands at the most severe at once.
-                    found -= {(homes[home], rule, severity + 1, one.at_ms)}
-                    found.add((homes[home], rule, severity, one.at_ms))
-                known = one.state[home] != 0
-                ends = at_home(one.state)[home] if rule == "elderly.away_long" else known
-                on[key] = bool(holds[home]) or (on[key] and not ends)
-    return found
-
-
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
     folder = tmp_path_factory.mktemp("registry")
@@ -124,16 +86,9 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
 def test_the_rules_ring_exactly_when_the_detector_says_so(registry: Registry) -> None:
     operator, scores, records = stream()
     engine = Engine(registry, load_rules(SHIPPED))
-    came: set[tuple[str, str, int, int]] = set()
-    reasons: set[str] = set()
-    for event in engine.step(records).events:
-        data = event.data
-        rule, severity = data["rule"]["id"], data["severity"]
-        rises = event.type.endswith(".raised") or severity < data.get("severity_before", 0)
-        if rises and rule.startswith(("elderly.quiet", "elderly.away_long")):
-            at = round(datetime.fromisoformat(event.time).timestamp() * 1000)
-            reasons.add(data["reason"]["en"])
-            came.add((data["device"], rule, severity, at))
+    events = [msgspec.to_builtins(event) for event in engine.step(records).events]
+    came = risen(events)
+    reasons = {event["data"]["reason"]["en"] for event in events}
     wanted = expected(operator.layout.homes, scores)
     assert {(rule, severity) for _, rule, severity, _ in wanted} == {
         rule_of(cause) for cause in list(Cause)[1:]
