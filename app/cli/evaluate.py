@@ -41,17 +41,14 @@ def inactivity(
         fail(f"--part: {part!r}; choose from test, choose")
     try:
         infer, prior, manifest = load_inactivity(model or INACTIVITY)
-        found = evaluation.run(
-            evaluation.folders(homes),
-            infer,
-            prior,
-            choosing=part == "choose",
-            seed=seed,
-            say=lambda line: print(line, file=sys.stderr),
-        )
+        paths, say = evaluation.folders(homes), _progress
+        found = evaluation.run(paths, infer, prior, choosing=part == "choose", seed=seed, say=say)
+        past = None
+        if part == "test" and evaluation.may_choose(paths):
+            past = evaluation.run(paths, infer, prior, choosing=True, seed=seed, say=say)
     except (HomeError, ModelError) as error:
         fail(str(error))
-    told = evaluation.results(found)
+    told = evaluation.results(found, past)
     settings = {"part": part, "model": manifest.sha256[:16], "days": round(found.days, 1)}
     figures = evaluation.figures(told)
     made = document("inactivity", figures, seed=seed, settings=settings) | {"results": told}
@@ -62,3 +59,7 @@ def inactivity(
         return
     for name, value in figures.items():
         print(f"{name:32} {value:12.4g}")
+
+
+def _progress(line: str) -> None:
+    print(line, file=sys.stderr)

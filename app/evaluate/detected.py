@@ -96,8 +96,9 @@ def branched(recorded: RecordedHome, branches: int) -> tuple[Layout, NDArray[np.
     automatic = bool((old.role == Role.AUTOMATIC).any())
     hung = [(Kind.HEARTBEAT, Role.PERSON)] if heart else []
     hung += [(Kind.CONTACT, Role.AUTOMATIC)] if automatic and not heart else []
-    # What a home has is known by its sensors: a branch keeps a meter that stays silent.
+    # What a home has is known by its sensors: a branch keeps a meter and a door that stay silent.
     wet = bool(np.isin(old.kind, (Kind.WATER, Kind.METER)).any())
+    door = bool((old.role == Role.FRONT_DOOR).any())
     home, kind, role = list(old.home), list(old.kind), list(old.role)
     names, lives = list(old.sensors), []
     for branch in range(1, branches + 1):
@@ -107,11 +108,13 @@ def branched(recorded: RecordedHome, branches: int) -> tuple[Layout, NDArray[np.
             home.append(branch)
             kind.append(int(one))
             role.append(int(its))
-        if wet:
-            names.append(f"{branch}-water")
+        silent = [(Kind.WATER, Role.PERSON)] if wet else []
+        silent += [(Kind.CONTACT, Role.FRONT_DOOR)] if door else []
+        for one, its in silent:
+            names.append(f"{branch}-{one.name.lower()}")
             home.append(branch)
-            kind.append(int(Kind.WATER))
-            role.append(int(Role.PERSON))
+            kind.append(int(one))
+            role.append(int(its))
     room = np.zeros(len(names), np.uint8)
     room[: len(old.room)] = old.room
     return Layout(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +12,14 @@ from numpy.typing import NDArray
 
 from app.evaluate import rivals
 from app.evaluate.detected import STEPS, Trace, trace
-from app.evaluate.poisson import interval
-from app.evaluate.scene import STEP_MS, Scene, build
+from app.evaluate.outcome import MONTH_DAYS, Floats, Outcome, ratio_interval
+from app.evaluate.scene import DAY_MS, STEP_MS, TEST_FROM_DAY, Scene, build
 from app.homes import HomeError, read_home, read_truth
 from detectors.inactivity.alarms import BUDGET, Cause
 from detectors.inactivity.layout import Kind
 from detectors.inactivity.operator import Infer
 from detectors.inactivity.prior import Prior
 
-MONTH_DAYS = 30.0
-Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 
@@ -34,40 +32,6 @@ class Method:
     branch: Floats
     alone: Bools
     branch_alone: Bools
-
-
-@dataclass(slots=True)
-class Outcome:
-    """Of one method at one setting, pooled. apart: what is counted apart, by name."""
-
-    delays: Floats
-    false_alarms: int
-    days: float
-    knob: float
-    apart: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def rate(self) -> float:
-        return self.false_alarms / self.days * MONTH_DAYS
-
-    def document(self) -> dict[str, Any]:
-        low, high = interval(self.false_alarms)
-        return {
-            "knob": round(self.knob, 6),
-            "median_delay_h": _quantile(self.delays, 0.5),
-            "p90_delay_h": _quantile(self.delays, 0.9),
-            "false_alarms": self.false_alarms,
-            "false_alarms_per_30d": round(self.rate, 3),
-            "interval_95": [
-                round(low / self.days * MONTH_DAYS, 3),
-                round(high / self.days * MONTH_DAYS, 3),
-            ],
-            "apart": self.apart,
-        }
-
-
-def _quantile(delays: Floats, q: float) -> float:
-    return round(float(np.quantile(delays, q)), 3) if len(delays) else float("nan")
 
 
 @dataclass(slots=True)
@@ -90,6 +54,11 @@ def folders(path: Path) -> list[Path]:
     if not found:
         raise HomeError(f"--homes {path}: no home in it; a home is a folder with home.json")
     return found
+
+
+def may_choose(paths: list[Path]) -> bool:
+    """Whether a part of any of these homes is for choosing."""
+    return any(read_home(path).name in TEST_FROM_DAY for path in paths)
 
 
 def run(
@@ -117,9 +86,10 @@ def run(
 
 def methods(found: Run, *, hindsight: bool) -> dict[str, list[Method]]:
     """Every method over every home; a home is one entry."""
-    by_name: dict[str, list[Method]] = {"detector": [], "line": [], "fixed": []}
+    by_name: dict[str, list[Method]] = {
+        "detector": [], "line": [], "line_outages_known": [], "fixed": [],
+    }  # fmt: skip
     for scene, traced in zip(found.scenes, found.traces, strict=True):
-        lines = rivals.line(scene, hindsight=hindsight)
         top, branch_top = rivals.ceilings(scene), rivals.branch_ceilings(scene)
         other = traced.other != Cause.NONE
         by_name["detector"].append(
@@ -130,12 +100,10 @@ def methods(found: Run, *, hindsight: bool) -> dict[str, list[Method]]:
                 traced.branch_other != Cause.NONE,
             )
         )
-        by_name["line"].append(
-            Method(
-                rivals.line_ratio(scene, lines), rivals.branch_line_ratio(scene, lines),
-                top, branch_top,
-            )
-        )  # fmt: skip
+        for name, known in (("line", False), ("line_outages_known", True)):
+            lines = rivals.line(scene, hindsight=hindsight, outages_known=known)
+            ratio, branch = rivals.line_ratio(scene, lines), rivals.branch_line_ratio(scene, lines)
+            by_name[name].append(Method(ratio, branch, top, branch_top))
         by_name["fixed"].append(
             Method(rivals.silence_h(scene), rivals.branch_silence_h(scene), top, branch_top)
         )
@@ -178,7 +146,17 @@ def at_knob(found: Run, listed: list[Method], knob: float, *, hindsight: bool) -
         rung = (method.branch >= knob) | method.branch_alone
         step = np.where(rung.any(axis=1), rung.argmax(axis=1) + 1, STEPS)
         delays.append(step * STEP_MS / 3_600_000)
-    return Outcome(np.concatenate(delays), alarms, found.days, knob, apart)
+    return Outcome(np.concatenate(delays), _blocks(found), alarms, found.days, knob, apart)
+
+
+def _blocks(found: Run) -> NDArray[np.int64]:
+    """Home and day of each collapse, as one number."""
+    return np.concatenate(
+        [
+            scene.ticks[scene.collapses] // DAY_MS + n * 10_000_000
+            for n, scene in enumerate(found.scenes)
+        ]
+    )
 
 
 def knob_for(found: Run, listed: list[Method], *, hindsight: bool) -> float:
@@ -192,11 +170,11 @@ def knob_for(found: Run, listed: list[Method], *, hindsight: bool) -> float:
     return float(np.nextafter(ordered[allowed], np.inf)) if len(ordered) > allowed else 0.0
 
 
-def city_outcome(found: Run, *, hindsight: bool) -> Outcome:
-    """Fixed rules: each silence of each rule rings once."""
+def city_outcome(found: Run, *, hindsight: bool, factor: float = 1.0) -> Outcome:
+    """Fixed rules, their limits times the factor: each silence of each rule rings once."""
     delays, alarms, apart = [], 0, {"outage_alarms": 0}
     for scene in found.scenes:
-        for ticks in rivals.city(scene):
+        for ticks in rivals.city(scene, factor):
             on = ticks & scene.scored & ~(scene.absent & hindsight)
             start = np.flatnonzero(on & ~np.concatenate([[False], on[:-1]]))
             end = np.flatnonzero(on & ~np.concatenate([on[1:], [False]]))
@@ -205,31 +183,66 @@ def city_outcome(found: Run, *, hindsight: bool) -> Outcome:
                     apart["outage_alarms"] += 1
                 else:
                     alarms += 1
-        rung = rivals.branch_city(scene)
+        rung = rivals.branch_city(scene, factor)
         step = np.where(rung.any(axis=1), rung.argmax(axis=1) + 1, STEPS)
         delays.append(step * STEP_MS / 3_600_000)
-    return Outcome(np.concatenate(delays), alarms, found.days, 0.0, apart)
+    return Outcome(np.concatenate(delays), _blocks(found), alarms, found.days, factor, apart)
 
 
-def results(found: Run) -> dict[str, Any]:
-    """Every method with and without hindsight, at the same rate; the detector at its own budget."""
+def city_factor(found: Run, *, hindsight: bool) -> float:
+    """The least factor on the limits of cities with no more than one false alarm per 30 days."""
+    allowed = int(found.days / MONTH_DAYS)
+    low, high = 0.0, 16.0
+    for _ in range(12):
+        middle = (low + high) / 2
+        rings = city_outcome(found, hindsight=hindsight, factor=middle).false_alarms
+        low, high = (middle, high) if rings > allowed else (low, middle)
+    return high
+
+
+def results(found: Run, past: Run | None = None) -> dict[str, Any]:
+    """Every method with and without hindsight, at the same rate; the detector at its own budget.
+
+    past: the part for choosing of the same homes. Then each method is shown as well at the setting
+    that was right there: the rate that comes of it is what a city would have got.
+    """
     told: dict[str, Any] = {}
     for hindsight in (False, True):
         listed = methods(found, hindsight=hindsight)
+        knobs = {name: knob_for(found, one, hindsight=hindsight) for name, one in listed.items()}
         at = {
-            name: at_knob(
-                found, one, knob_for(found, one, hindsight=hindsight), hindsight=hindsight
-            )
+            name: at_knob(found, one, knobs[name], hindsight=hindsight)
             for name, one in listed.items()
         }
         at["detector_at_its_budget"] = at_knob(
             found, listed["detector"], 1.0 / BUDGET, hindsight=hindsight
         )
         at["city"] = city_outcome(found, hindsight=hindsight)
+        at["city_same_rate"] = city_outcome(
+            found, hindsight=hindsight, factor=city_factor(found, hindsight=hindsight)
+        )
+        if past is not None:
+            at |= _set_on_the_past(found, listed, past, hindsight=hindsight)
         key = "with_hindsight" if hindsight else "without_hindsight"
         told[key] = {name: outcome.document() for name, outcome in at.items()}
+        told[key]["ratio_interval_95"] = ratio_interval(at["detector"], at["line"])
     told["homes"] = [_home(found, k) for k in range(len(found.scenes))]
     return told
+
+
+def _set_on_the_past(
+    found: Run, listed: dict[str, list[Method]], past: Run, *, hindsight: bool
+) -> dict[str, Outcome]:
+    before = methods(past, hindsight=hindsight)
+    at = {
+        f"{name}_set_on_the_past": at_knob(
+            found, one, knob_for(past, before[name], hindsight=hindsight), hindsight=hindsight
+        )
+        for name, one in listed.items()
+    }
+    factor = city_factor(past, hindsight=hindsight)
+    at["city_set_on_the_past"] = city_outcome(found, hindsight=hindsight, factor=factor)
+    return at
 
 
 def _home(found: Run, k: int) -> dict[str, Any]:
@@ -275,6 +288,8 @@ def figures(told: dict[str, Any]) -> dict[str, float]:
         "fixed_median_delay_h": fixed["median_delay_h"],
         "city_median_delay_h": blind["city"]["median_delay_h"],
         "line_p90_delay_h": line["p90_delay_h"],
+        "line_outages_known_median_delay_h": blind["line_outages_known"]["median_delay_h"],
+        "city_same_rate_median_delay_h": blind["city_same_rate"]["median_delay_h"],
         "false_alarms_per_30d": own["false_alarms_per_30d"],
         "false_alarms_per_30d_low": own["interval_95"][0],
         "false_alarms_per_30d_high": own["interval_95"][1],
@@ -282,4 +297,6 @@ def figures(told: dict[str, Any]) -> dict[str, float]:
         "budget_median_delay_h": budget["median_delay_h"],
         "budget_false_alarms_per_30d": budget["false_alarms_per_30d"],
         "median_of_line_median": own["median_delay_h"] / max(line["median_delay_h"], 1e-9),
+        "median_of_line_median_low": blind["ratio_interval_95"][0],
+        "median_of_line_median_high": blind["ratio_interval_95"][1],
     }

@@ -27,13 +27,17 @@ def silence_h(scene: Scene) -> Floats:
     return np.where(scene.last > 0, (scene.ticks - scene.last) / 3_600_000, 0.0)
 
 
-def line(scene: Scene, *, hindsight: bool) -> Floats:
+def line(scene: Scene, *, hindsight: bool, outages_known: bool = False) -> Floats:
     """float64[days, 48]: the line in force on each day, hours; infinite before it is known.
 
     The greatest silence seen at that half hour in the last 45 days, neighbours within an hour
-    included; outages count as silence, as they do for who doesn't know of them.
+    included; outages count as silence, as they do for who doesn't know of them. outages_known:
+    silences that overlap a listed outage teach nothing.
     """
     seen = silence_h(scene)
+    if outages_known:
+        cut_short = np.isin(scene.silence, np.unique(scene.silence[scene.out]))
+        seen = np.where(cut_short, 0.0, seen)
     if hindsight:
         seen = np.where(scene.absent, 0.0, seen)
     day = _day(scene)
@@ -70,38 +74,40 @@ def branch_line_ratio(scene: Scene, lines: Floats) -> Floats:
     return np.asarray(branch_silence_h(scene) / lines[day[:, None], minute // 30])
 
 
-def ceilings(scene: Scene) -> NDArray[np.bool_]:
-    """Ticks at which a fixed ceiling holds: 24 h of silence, 12 h without water."""
-    found = silence_h(scene) * 3_600_000 >= CEILING_MS
+def ceilings(scene: Scene, factor: float = 1.0) -> NDArray[np.bool_]:
+    """Ticks at which a fixed ceiling holds: 24 h of silence, 12 h without water, each times the
+    factor."""
+    found = silence_h(scene) * 3_600_000 >= CEILING_MS * factor
     if scene.wet.any():
-        found |= (scene.ticks - scene.wet >= DRY_MS) & (scene.wet > 0)
+        found |= (scene.ticks - scene.wet >= DRY_MS * factor) & (scene.wet > 0)
     return np.asarray(found & (scene.last > 0))
 
 
-def branch_ceilings(scene: Scene) -> NDArray[np.bool_]:
-    found = branch_silence_h(scene) * 3_600_000 >= CEILING_MS
+def branch_ceilings(scene: Scene, factor: float = 1.0) -> NDArray[np.bool_]:
+    found = branch_silence_h(scene) * 3_600_000 >= CEILING_MS * factor
     if scene.wet.any():
         at = scene.ticks[scene.collapses][:, None] + STEP_MS * (1 + np.arange(STEPS))
         wet = scene.wet[scene.collapses][:, None]
-        found |= (at - wet >= DRY_MS) & (wet > 0)
+        found |= (at - wet >= DRY_MS * factor) & (wet > 0)
     return np.asarray(found)
 
 
-def city(scene: Scene) -> list[NDArray[np.bool_]]:
-    """The fixed rules of cities, one array of ticks each: silence, door, water."""
-    found = [silence_h(scene) * 3_600_000 >= CEILING_MS]
+def city(scene: Scene, factor: float = 1.0) -> list[NDArray[np.bool_]]:
+    """The fixed rules of cities, one array of ticks each: silence, door, water. factor: on all of
+    their limits."""
+    found = [silence_h(scene) * 3_600_000 >= CEILING_MS * factor]
     if scene.opened.any():
-        found.append((scene.ticks - scene.opened >= CEILING_MS) & (scene.opened > 0))
+        found.append((scene.ticks - scene.opened >= CEILING_MS * factor) & (scene.opened > 0))
     if scene.wet.any():
-        found.append((scene.ticks - scene.wet >= DRY_MS) & (scene.wet > 0))
+        found.append((scene.ticks - scene.wet >= DRY_MS * factor) & (scene.wet > 0))
     return found
 
 
-def branch_city(scene: Scene) -> NDArray[np.bool_]:
-    """Of the door rule only what was to come anyway: a day without going out is no collapse."""
-    found = branch_ceilings(scene)
+def branch_city(scene: Scene, factor: float = 1.0) -> NDArray[np.bool_]:
+    """The door rule counts as well: it rings of who lies there as of who stays in."""
+    found = branch_ceilings(scene, factor)
     if scene.opened.any():
         at = scene.ticks[scene.collapses][:, None] + STEP_MS * (1 + np.arange(STEPS))
         opened = scene.opened[scene.collapses][:, None]
-        found |= (at - opened >= CEILING_MS) & (opened > 0)
+        found |= (at - opened >= CEILING_MS * factor) & (opened > 0)
     return np.asarray(found)
