@@ -61,7 +61,9 @@ def test_rights_are_few(name: str) -> None:
 @EACH
 def test_limits_and_health(name: str) -> None:
     service = SERVICES[name]
-    assert set(service["deploy"]["resources"]["limits"]) == {"cpus", "memory"}
+    assert set(service["deploy"]["resources"]["limits"]) == {"cpus", "memory", "pids"}
+    # Docker Compose refuses a file that has limits in both places, which its schema allows.
+    assert not {"pids_limit", "mem_limit", "cpus"} & set(service)
     assert ("healthcheck" in service) is (service["restart"] != "no")
 
 

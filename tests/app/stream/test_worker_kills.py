@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from app.content import content_hash
 from contracts.log import LogRecord
 from tests.app.stream.cluster import Cluster, Worker, until
-from tests.app.stream.town import Cell, S, installed, joined, rules
+from tests.app.stream.town import Cell, S, changed_rules, coming, installed, joined, rules
 from tests.parts.kafka import Kafka
 from tests.torture import results
 
@@ -28,6 +29,8 @@ LEAD_MS = 120 * S
 """How long before its first pack a cell's time begins."""
 PAUSE_S = 8.0
 """Longer than the session of 6 s: others take over meanwhile."""
+ACTIVATE_MS = 10 * S
+"""How far ahead rules change; what Kafka takes too late is refused, by all alike."""
 PATIENCE_S = 900.0
 """For what waits after a long trouble on a machine that others use, too."""
 MOST_WORKERS = 5
@@ -82,7 +85,7 @@ def rig(
     start_ms = (now_ms() - 60 * S) // S * S
     cells = [Cell(number, start_ms - LEAD_MS) for number in range(PARTITIONS)]
     cluster = Cluster(folder, bootstrap, prefix, partitions=PARTITIONS)
-    cluster.publish([rules(), *(joined([cell]) for cell in cells)])
+    cluster.publish([rules(), changed_rules(), *(joined([cell]) for cell in cells)])
     for cell in cells:
         head = [
             installed(start_ms - 2, "rules", rules()),
@@ -113,6 +116,15 @@ def one_each(cluster: Cluster, workers: int) -> bool:
     return cluster.all_owned() and len({who for [who] in cluster.owned().values()}) == workers
 
 
+def in_force(cluster: Cluster) -> dict[int, str]:
+    """Partition -> hash of the rules that its worker decides by."""
+    return {
+        number: one["rules"]
+        for worker in cluster.workers.values()
+        for number, one in worker.partitions().items()
+    }
+
+
 class Trouble:
     """What is done to workers. ended: those that were taken away for good."""
 
@@ -120,7 +132,7 @@ class Trouble:
         self._cluster, self._kafka = cluster, kafka
         self._chance = random.Random(seed)
         self.did: list[str] = []
-        self._more = 0
+        self._more = self._reloads = 0
 
     def _running(self) -> list[Worker]:
         return [worker for worker in self._cluster.workers.values() if worker.running]
@@ -163,6 +175,15 @@ class Trouble:
         time.sleep(1)
         self._kafka.restart()
 
+    def reload(self) -> None:
+        """Other rules, at one event time in all partitions."""
+        self._reloads += 1
+        content = changed_rules() if self._reloads % 2 else rules()
+        at_ms = now_ms()
+        record = coming(at_ms, content, at_ms + ACTIVATE_MS)
+        self._cluster.put([(number, [record]) for number in range(PARTITIONS)])
+        self.did.append("reload")
+
     def rest(self) -> None:
         """Let them come to themselves: trouble meets workers that work, too."""
         end = time.monotonic() + REST_S
@@ -179,7 +200,15 @@ class Trouble:
         while time.monotonic() < end:
             turns: list[Callable[[], None]] = [
                 *(self.kill, self.kill, self.kill, self.kill, self.kill, self.kill),
-                *(self.pause, self.add, self.remove, self.rest, self.rest, self.broker),
+                *(
+                    self.pause,
+                    self.add,
+                    self.remove,
+                    self.reload,
+                    self.rest,
+                    self.rest,
+                    self.broker,
+                ),
             ]
             self._chance.shuffle(turns)
             for turn in turns:
@@ -218,12 +247,15 @@ def test_kills_pauses_and_new_workers_lose_nothing(
     with rig(tmp_path, killable_kafka.bootstrap, topic_prefix) as (cluster, load):
         trouble = Trouble(cluster, killable_kafka, 3)
         trouble.kill()
+        trouble.reload()
         trouble.add()
         trouble.pause()
         trouble.broker()
         trouble.remove()
         trouble.kill()
         load.stop()
+        wanted = {number: content_hash(changed_rules()) for number in range(PARTITIONS)}
+        until(lambda: in_force(cluster) == wanted, 180, "other rules are in force everywhere")
         found = account(cluster, trouble.did)
     assert (found["lost"], found["wrong"]) == (0, 0), (found, trouble.did)
     assert found["events"] > 50
