@@ -40,7 +40,15 @@ from app import broker as brokers
 from app.bench.document import document
 from app.bench.kafka_bridge import carried
 from app.bench.kafka_part import Kafka, named_bootstrap
-from app.bench.kafka_site import DEADLINE_S, PACK_READINGS, Gateways, Site, fill, town
+from app.bench.kafka_site import (
+    DEADLINE_S,
+    ONCE_READINGS,
+    PACK_READINGS,
+    Gateways,
+    Site,
+    fill,
+    town,
+)
 from app.bench.probe import BEATING, Prober, Webhook
 from app.bench.processes import usage
 from app.bench.rig import Child, RigError
@@ -168,9 +176,10 @@ class _Bench:
         site = self._site(1)
         registry = town(self._folder, devices, self._seed)
         site.prepare(shipped_rules(), registry)
-        gateways = Gateways(registry, self._seed)
+        gateways = Gateways(registry, self._seed, ONCE_READINGS)
         begins = site.ends()
-        fill(site, gateways.live(FILLED_PER_S, PACK_READINGS * len(gateways) / FILLED_PER_S))
+        packs = islice(gateways.live(FILLED_PER_S, DEADLINE_S), len(gateways))
+        fill(site, packs, each=ONCE_READINGS)
         ends = site.ends()
         with site.child("worker", "saving") as child:
             _until_done(site, begins, ends, 1.0, [child])

@@ -35,6 +35,8 @@ from contracts.quantities import FAMILIES
 from ingest.registry import load_with_findings
 
 PACK_READINGS = 1_000
+ONCE_READINGS = 200
+"""Of a pack in which each device of a gateway says all that it has to say, about once."""
 BUNDLE_BYTES = 64 << 10
 HEARD_AFTER_MS = 200
 START_S = 60.0
@@ -165,9 +167,10 @@ class Site:
 
 
 class Gateways:
-    """Gateways of a town that speak in turns, `PACK_READINGS` a pack."""
+    """Gateways of a town that speak in turns, `readings` a pack."""
 
-    def __init__(self, registry: Path, seed: int) -> None:
+    def __init__(self, registry: Path, seed: int, readings: int = PACK_READINGS) -> None:
+        self._readings = readings
         table = load_with_findings(registry)[0].devices
         self._dice = np.random.default_rng(seed)
         self._templates: list[tuple[str, ReadingBatch]] = []
@@ -188,16 +191,17 @@ class Gateways:
 
     def _template(self, devices: list[tuple[str, str]]) -> ReadingBatch:
         """Every device says all its quantities once a second, until the pack is full."""
-        said = [(d, f, q, v) for d, f in devices for q, v in CALM[f].items()]
-        rounds = -(-PACK_READINGS // len(said))
+        once = ReadingBatch.of([(d, f, q, 0, v, 0) for d, f in devices for q, v in CALM[f].items()])
+        rounds = -(-self._readings // len(once))
         self.span_ms = max(self.span_ms, rounds * 1_000)
-        rows = [(d, f, q, k * 1_000, v, 0) for k in range(rounds) for d, f, q, v in said]
-        return ReadingBatch.of(rows[:PACK_READINGS])
+        nth = np.arange(self._readings)
+        pack = once.take(nth % len(once))
+        return dataclasses.replace(pack, ts_ms=nth // len(once) * 1_000)
 
     def live(self, per_s: float, seconds: float) -> Iterator[LogRecord]:
         """For so long, packs of the moment at which each is asked for."""
         end, number = time.monotonic() + seconds, 0
-        every_ms = 1_000 * PACK_READINGS * len(self) / per_s
+        every_ms = 1_000 * self._readings * len(self) / per_s
         while time.monotonic() < end:
             number += 1
             for gateway, template in self._templates:
@@ -224,12 +228,15 @@ def town(folder: Path, devices: int, seed: int) -> Path:
     return registry
 
 
-def fill(site: Site, packs: Iterator[LogRecord], per_s: float = 0.0) -> int:
-    """Bundles into the log; how many readings. per_s: readings a second, 0 = as fast as it goes."""
-    return asyncio.run(_fill(site, packs, per_s))
+def fill(
+    site: Site, packs: Iterator[LogRecord], per_s: float = 0.0, each: int = PACK_READINGS
+) -> int:
+    """Bundles into the log; how many readings. per_s: readings a second, 0 = as fast as it goes.
+    each: readings of a pack."""
+    return asyncio.run(_fill(site, packs, per_s, each))
 
 
-async def _fill(site: Site, packs: Iterator[LogRecord], per_s: float) -> int:
+async def _fill(site: Site, packs: Iterator[LogRecord], per_s: float, each: int) -> int:
     routes, name = await site._routes(), site.settings.layout.log.name
     waiting: dict[int, list[LogRecord]] = {n: [] for n in range(site.partitions)}
     sizes = dict.fromkeys(waiting, 0)
@@ -252,7 +259,7 @@ async def _fill(site: Site, packs: Iterator[LogRecord], per_s: float) -> int:
             n = routes.of_gateway(pack.source)
             waiting[n].append(pack)
             sizes[n] += len(pack.payload)
-            readings += PACK_READINGS
+            readings += each
             if sizes[n] >= BUNDLE_BYTES:
                 await close(n)
             if per_s and (ahead := readings / per_s - (time.monotonic() - began)) > 0.02:

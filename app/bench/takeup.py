@@ -16,9 +16,16 @@ from typing import TypeVar
 
 import msgspec
 
-from app.bench.kafka_site import Gateways
+from app.bench.kafka_site import ONCE_READINGS, Gateways
 from app.bench.town import write_town
-from app.content import content_hash, pack_registry, pack_rules, shipped_rules
+from app.content import (
+    content_hash,
+    pack_registry,
+    pack_rules,
+    shipped_rules,
+    unpack_registry,
+    with_columns,
+)
 from app.contents import Contents
 from app.engine import read_head
 from app.stream.partition import Partition
@@ -49,7 +56,9 @@ def main(devices: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         town = Path(folder) / "town"
         write_town(town, devices, 1)
-        rules, registry = pack_rules(shipped_rules()), pack_registry(town)
+        files = pack_registry(town)
+        registry = with_columns(files, unpack_registry(files))
+        rules = pack_rules(shipped_rules())
         held = _Held(rules, registry)
         chunks = _filled(town, held, rules, registry)
     packed = pack("x", chunks)
@@ -81,7 +90,7 @@ def _filled(town: Path, held: _Held, rules: bytes, registry: bytes) -> dict[str,
     for what, content in (("rules", rules), ("registry", registry)):
         told = Installed(what=what, hash=content_hash(content), active_ms=now_ms)  # type: ignore[arg-type]
         put([LogRecord(RecordKind.INSTALLED, now_ms - 5_000, "", msgspec.json.encode(told))])
-    gateways = Gateways(town, 1)
+    gateways = Gateways(town, 1, ONCE_READINGS)
     packs = islice(gateways.live(1_500_000, 3_600), len(gateways))
     while part := list(islice(packs, PACKS)):
         put(part)

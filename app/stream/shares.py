@@ -9,15 +9,15 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.content import ContentError, pack_files, unpack_registry
-from contracts.registry import Registry
+from app.content import ContentError, pack_files, unpack_registry, with_columns
+from contracts.registry import Column, Registry
 from ingest.registry import areas, devices, geojson, grids, options
 
 Rows = list[list[str]]
@@ -35,9 +35,10 @@ def shares(
     contents = [
         pack_files(share) for share in _files(folder, registry, of_device, of_grid, partitions)
     ]
-    for partition, content in enumerate(contents):
-        _prove(registry, np.flatnonzero(of_device == partition), unpack_registry(content))
-    return contents
+    return [
+        _proven(registry, np.flatnonzero(of_device == partition), content)
+        for partition, content in enumerate(contents)
+    ]
 
 
 def share_of(
@@ -52,9 +53,7 @@ def share_of(
     codes |= {registry.grids[grid].code for grid in set(table.grid[rows].tolist()) if grid >= 0}
     of_device = np.where(chosen, 0, 1).astype(np.int32)
     files, _ = _files(folder, registry, of_device, dict.fromkeys(codes, 0), 2)
-    content = pack_files(files)
-    _prove(registry, rows, unpack_registry(content))
-    return content
+    return _proven(registry, rows, pack_files(files))
 
 
 def _files(
@@ -144,43 +143,63 @@ def _written(header: Sequence[str], rows: Rows) -> bytes:
     return out.getvalue().encode()
 
 
+def _proven(whole: Registry, rows: NDArray[np.intp], content: bytes) -> bytes:
+    """With what it came to when it was read back. Raises `ContentError`."""
+    share = unpack_registry(content)
+    _prove(whole, rows, share)
+    return with_columns(content, share)
+
+
 def _prove(whole: Registry, rows: NDArray[np.intp], share: Registry) -> None:
     """Raises `ContentError` naming the first device that would look otherwise."""
-    wanted, found = _looks(whole)[rows], _looks(share)
-    if len(wanted) != len(found):
-        raise ContentError(f"a share holds {len(found)} devices, not {len(wanted)}")
+    if len(rows) != len(share.devices):
+        raise ContentError(f"a share holds {len(share.devices)} devices, not {len(rows)}")
     if not len(rows):
         return  # Then the share names no attributes.
-    differs = np.flatnonzero((wanted != found).any(axis=1))
-    if len(differs):
-        device = whole.devices.ids[int(rows[int(differs[0])])]
+    differs = np.zeros(len(rows), np.bool_)
+    for wanted, found in _looks(whole, rows, share):
+        differs |= wanted != found
+    if differs.any():
+        device = whole.devices.ids[int(rows[int(differs.argmax())])]
         raise ContentError(
             f"devices.csv: {device} would look otherwise in its share; "
             "run gridwarden registry check"
         )
 
 
-def _looks(registry: Registry) -> NDArray[Any]:
-    """Object array (devices, what is said of each): id, family, gateway, grid, point and so on."""
-    table = registry.devices
-    codes = [grid.code for grid in registry.grids]
-    columns: list[Any] = [
-        list(table.ids),
-        table.family.tolist(),
-        _texts(table.gateway, table.gateways),
-        _texts(table.grid, codes),
-        [repr(one) for one in table.lon.tolist()],
-        [repr(one) for one in table.lat.tolist()],
-    ]
-    for name in sorted(table.attributes):
-        column = table.attributes[name]
-        columns.append(_texts(column.codes, column.values))
-    looks = np.empty((len(table), len(columns)), object)
-    for number, column in enumerate(columns):
-        looks[:, number] = column
-    return looks
+def _looks(
+    whole: Registry, rows: NDArray[np.intp], share: Registry
+) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
+    """What is said of each device of the share, in the whole and there: numbers that are the same
+    where the texts are."""
+    table, own = whole.devices, share.devices
+    ids = table.ids
+    yield np.array([ids[row] for row in rows.tolist()], object), np.array(own.ids, object)
+    yield table.family[rows], own.family
+    yield _alike(table.gateway[rows], table.gateways, own.gateway, own.gateways)
+    codes, own_codes = ([grid.code for grid in one.grids] for one in (whole, share))
+    yield _alike(table.grid[rows], codes, own.grid, own_codes)
+    for point, own_point in ((table.lon, own.lon), (table.lat, own.lat)):
+        # To the bit; what isn't known is all one.
+        yield _bits(point[rows]), _bits(own_point)
+    for name in sorted({*table.attributes, *own.attributes}):
+        column, other = (one.attributes.get(name, _NO_COLUMN) for one in (table, own))
+        wanted = column.codes[rows] if len(column.codes) else np.full(len(rows), -1)
+        found = other.codes if len(other.codes) else np.full(len(rows), -1)
+        yield _alike(wanted, column.values, found, other.values)
 
 
-def _texts(codes: NDArray[np.int32], values: Sequence[str]) -> list[str]:
-    known = [*values, ""]
-    return [known[code] for code in codes.tolist()]
+_NO_COLUMN = Column(np.empty(0, np.int32), ())
+
+
+def _alike(
+    codes: NDArray[Any], names: Sequence[str], own: NDArray[Any], own_names: Sequence[str]
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Codes of two dictionaries as those of one."""
+    number = {name: n for n, name in enumerate(dict.fromkeys((*names, *own_names)))}
+    of, own_of = (np.array([*map(number.__getitem__, one), -1]) for one in (names, own_names))
+    return of[codes], own_of[own]
+
+
+def _bits(degrees: NDArray[np.float64]) -> NDArray[np.int64]:
+    return np.where(np.isnan(degrees), np.nan, degrees).view(np.int64)

@@ -7,11 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from app.content import ContentError, content_hash, unpack_registry
+from app.content import (
+    ContentError,
+    content_hash,
+    pack_files,
+    pack_registry,
+    unpack_files,
+    unpack_registry,
+    with_columns,
+)
 from app.stream.cells import Plan, between, cells_of, partition_of_devices, plan
 from app.stream.shares import share_of, shares
 from contracts.registry import Registry
 from ingest.registry import load
+from tests.ingest.registry.test_columns import assert_same
 
 PARTITIONS = 4
 GRIDS = tuple(f"34011100200100{n}" for n in range(1, 7))
@@ -83,6 +92,30 @@ def test_every_device_is_in_one_share_as_it_was(folder: Path) -> None:
             assert table.attribute("building", row) == old.attribute("building", before)
     assert sorted(grid.code for part in parts for grid in part.grids) == sorted(GRIDS)
     assert all(len(grid.polygon) for part in parts for grid in part.grids)
+
+
+def test_a_share_holds_columns_that_say_what_its_files_say(folder: Path, tmp_path: Path) -> None:
+    """Whoever doesn't know of columns, as an older worker, reads the files before them."""
+    _, parts, contents = cut(folder)
+    for number, (part, content) in enumerate(zip(parts, contents, strict=True)):
+        own = tmp_path / str(number)
+        own.mkdir()
+        for name, data in unpack_files(content).items():
+            (own / name).write_bytes(data)
+        assert_same(part, load(own))
+        files = pack_registry(own)
+        assert content.startswith(files)
+        assert with_columns(files, load(own)) == content
+
+
+def test_columns_are_taken_and_the_files_left_alone(folder: Path) -> None:
+    _, parts, contents = cut(folder)
+    files = pack_files({"devices.csv": b"no registry"})
+    assert_same(unpack_registry(with_columns(files, parts[0])), parts[0])
+    damaged = bytearray(contents[0])
+    damaged[-30] ^= 255
+    with pytest.raises(ContentError, match="columns of a registry are damaged"):
+        unpack_registry(bytes(damaged))
 
 
 def test_another_device_changes_only_its_own_share(folder: Path) -> None:
