@@ -35,12 +35,13 @@ from ingest.judge import Judge
 from ingest.judged import Judged, merge
 from ingest.limits import AdmissionSettings
 from ingest.refusal import RowReject
-from ingest.reorder import ReorderBuffer
+from ingest.reorder import ReorderBuffer, as_blocks
 from ingest.watermark import NEVER, TimedRows, Watermarks
 
 __all__ = ["Admission", "AdmissionSettings", "Admitted", "RowReject"]
 
-SNAPSHOT_VERSION = 2
+SNAPSHOT_VERSION = 3
+_PLAIN_VERSION = 2
 _UNBOUNDED_VERSION = 1
 
 _COUNTED = {
@@ -238,6 +239,8 @@ class Admission:
         if state["version"] == _UNBOUNDED_VERSION:
             # It released up to the watermarks at each mark, so progress isn't beyond them.
             state["waiting"] |= {"came": 0, "progress": state["watermarks"]["at"]}
+        if state["version"] in (_UNBOUNDED_VERSION, _PLAIN_VERSION):
+            state["waiting"] = as_blocks(state["waiting"])
         elif state["version"] != SNAPSHOT_VERSION:
             raise SnapshotRefused(
                 f"admission snapshot version {state['version']}, this is {SNAPSHOT_VERSION}"

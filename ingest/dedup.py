@@ -238,19 +238,24 @@ class RowDedup:
         depth = state["depth"]
         device = remap[np.frombuffer(state["device"], "<i4")]
         quantity = quantities[np.frombuffer(state["quantity"], "<i2")]
-        kept = np.flatnonzero((device >= 0) & (quantity >= 0))
-        head = np.frombuffer(state["head"], "<i2")[kept].astype(np.int64)
-        ring = np.frombuffer(state["ring"], "<u8").reshape(-1, depth)[kept]
+        head = np.frombuffer(state["head"], "<i2")
+        ring = np.frombuffer(state["ring"], "<u8").reshape(-1, depth)
+        greatest = np.frombuffer(state["greatest"], "<i8")
+        there = (device >= 0) & (quantity >= 0)
+        if not there.all():
+            device, quantity = device[there], quantity[there]
+            head, ring, greatest = head[there], ring[there], greatest[there]
         self._clear()
-        if not len(kept):
+        if not len(device):
             return
-        self._place(device[kept], quantity[kept])
-        self._greatest = np.frombuffer(state["greatest"], "<i8")[kept].astype(np.int64)
+        self._place(device, quantity)
+        self._greatest = greatest.astype(np.int64)
         if depth == self._depth:
             self._ring, self._head = ring.astype(np.uint64), head.astype(np.int16)
             return
-        self._ring = np.zeros((len(kept), self._depth), np.uint64)
-        self._head = np.zeros(len(kept), np.int16)
+        head = head.astype(np.int64)
+        self._ring = np.zeros((len(device), self._depth), np.uint64)
+        self._head = np.zeros(len(device), np.int16)
         # Oldest first; when the depth has changed, the newest fill the new ring from its start.
         nth = (head[:, None] + np.arange(depth)) % depth
         aged = np.take_along_axis(ring, nth, axis=1)

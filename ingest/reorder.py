@@ -13,7 +13,7 @@ earliest `PORTION_ROWS` only and leaves the rest for the next one: what has been
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,19 +22,9 @@ from numpy.typing import NDArray
 
 from contracts.batch import Flag, TaggedBatch
 from ingest.ordering import event_order, ranges, runs, stable_order
+from ingest.packed_rows import COLUMNS, pack_column, pack_rows, unpack_column, unpack_rows
 from ingest.watermark import NEVER
 
-_COLUMNS: dict[str, type] = {
-    "device": np.int32,
-    "quantity": np.int16,
-    "ts_ms": np.int64,
-    "value": np.float64,
-    "flags": np.uint16,
-    "heard_ms": np.int64,
-    "position": np.int64,
-    "row": np.int32,
-    "order": np.int64,
-}
 BLOCK_ROWS = 1 << 17
 SPARE_BLOCKS = 4
 PORTION_ROWS = 50_000
@@ -56,7 +46,7 @@ class _Block:
 
     def __init__(self, capacity: int) -> None:
         self.columns: dict[str, NDArray[Any]] = {
-            name: np.empty(capacity, dtype) for name, dtype in _COLUMNS.items()
+            name: np.empty(capacity, dtype) for name, dtype in COLUMNS.items()
         }
         self.capacity = capacity
         self.shared = False
@@ -291,13 +281,11 @@ class ReorderBuffer:
         late, came, progress_ms = list(self._late), self._came, self.progress_ms
 
         def state() -> dict[str, Any]:
-            taken = [view.rows() for view in views]
             return {
-                "waiting": _packed([rows for rows, _ in taken]),
-                "home": b"".join(_bytes(home, np.int32) for _, home in taken),
-                "late": _packed(late),
+                "waiting": [_packed(*view.rows()) for view in views],
+                "late": pack_rows(TaggedBatch.join(late)),
                 "came": came,
-                "progress": _bytes(progress_ms, np.int64),
+                "progress": progress_ms.astype("<i8").tobytes(),
             }
 
         return state
@@ -316,14 +304,16 @@ class ReorderBuffer:
         before.
         """
         self._clear()
-        late, _ = _unpacked(state["late"], remap, quantities)
+        late, _ = _known(unpack_rows(state["late"]), remap, quantities)
         if len(late):
             self._late.append(late)
-        waiting, kept = _unpacked(state["waiting"], remap, quantities)
-        if len(waiting):
-            before = np.array(gateway_rows, np.int32)[np.frombuffer(state["home"], "<i4")][kept]
-            now = gateway_of[waiting.device]
-            self.push(waiting, np.where(now < 0, before, now))
+        row_of = np.array(gateway_rows, np.int32)
+        for block in state["waiting"]:
+            waiting, kept = _known(unpack_rows(block["rows"]), remap, quantities)
+            if len(waiting):
+                before = row_of[unpack_column(block["home"], np.int32)[kept]]
+                now = gateway_of[waiting.device]
+                self.push(waiting, np.where(now < 0, before, now))
         self._came = state["came"]
         told = np.frombuffer(state["progress"], "<i8")
         self.progress_ms = np.full(max(gateway_rows, default=-1) + 1, NEVER)
@@ -344,25 +334,33 @@ def _by_home(home: NDArray[np.int32], ts_ms: NDArray[np.int64]) -> NDArray[np.in
     return stable_order(key, bits)
 
 
-def _packed(batches: Sequence[TaggedBatch]) -> dict[str, bytes]:
-    return {
-        name: b"".join(_bytes(getattr(batch, name), dtype) for batch in batches)
-        for name, dtype in _COLUMNS.items()
-    }
+def _packed(rows: TaggedBatch, home: NDArray[np.int32]) -> dict[str, Any]:
+    return {"rows": pack_rows(rows), "home": pack_column(home)}
 
 
-def _bytes(column: NDArray[Any], dtype: type) -> bytes:
-    return column.astype(np.dtype(dtype).newbyteorder("<"), copy=False).tobytes()
-
-
-def _unpacked(
-    packed: dict[str, bytes], remap: NDArray[np.int32], quantities: NDArray[np.int16]
+def _known(
+    columns: dict[str, NDArray[Any]], remap: NDArray[np.int32], quantities: NDArray[np.int16]
 ) -> tuple[TaggedBatch, NDArray[np.intp]]:
-    columns: dict[str, NDArray[Any]] = {
-        name: np.frombuffer(packed[name], np.dtype(dtype).newbyteorder("<")).astype(dtype)
-        for name, dtype in _COLUMNS.items()
-    }
+    """The rows of devices and quantities that are still there, and which they are."""
     columns["device"] = remap[columns["device"]]
     columns["quantity"] = quantities[columns["quantity"]]
     kept = np.flatnonzero((columns["device"] >= 0) & (columns["quantity"] >= 0))
-    return TaggedBatch(*columns.values()).take(kept), kept
+    rows = TaggedBatch(*columns.values())
+    return rows if len(kept) == len(rows) else rows.take(kept), kept
+
+
+def as_blocks(state: Mapping[str, Any]) -> dict[str, Any]:
+    """The state of waiting rows as it was saved before columns were made small."""
+
+    def rows(packed: Mapping[str, bytes]) -> dict[str, Any]:
+        return {
+            name: {"least": 0, "data": (np.dtype(dtype).newbyteorder("<").str, packed[name])}
+            for name, dtype in COLUMNS.items()
+        }
+
+    home = {"least": 0, "data": ("<i4", state["home"])}
+    return {
+        **state,
+        "waiting": [{"rows": rows(state["waiting"]), "home": home}],
+        "late": rows(state["late"]),
+    }

@@ -237,13 +237,11 @@ def _unpack_instances(parts: Parts, saved: _Saved, rows: _Rows) -> tuple[State, 
     state.device = rows.new(state.device)
     state.quantity = quantity_of[state.quantity].astype(np.int16)
     keep = (state.rule >= 0) & (state.device >= 0)
-    meets = _meets(parts, saved)
-    for row in np.flatnonzero(keep).tolist():
-        # A restart: one look per active instance is cheap against reading the log.
-        device = int(state.device[row])
-        rule = meets(int(old_rule[row]), device)
-        keep[row] = rule >= 0
-        state.rule[row] = max(rule, 0)
+    for old in np.unique(old_rule[keep]).tolist():
+        mine = np.flatnonzero(keep & (old_rule == old))
+        met = _met(parts, variants[old], state.device[mine])
+        keep[mine] = met >= 0
+        state.rule[mine] = np.maximum(met, 0)
     left.update(names[rule] for rule in old_rule[~keep & (state.rule >= 0)].tolist())
     arrived = state.take(keep)
     arrived = arrived.take(~judged_anew(arrived, parts.ruleset, parts.members))
@@ -266,6 +264,18 @@ def _watches(parts: Parts, rule: int, device: int) -> bool:
     if int(parts.directory.family[device]) != members.family_of(rule):
         return False
     return bool(members.slots(Episode.LIVE, rule)[members.rank[device]] != NOT_WATCHED)
+
+
+def _met(parts: Parts, variants: list[int], devices: NDArray[np.int32]) -> NDArray[np.int16]:
+    """Per device the first of the variants that watches it, -1 = none: `_meets` for many."""
+    members = parts.members
+    found = np.full(len(devices), -1, np.int16)
+    for rule in variants:
+        open_ = np.flatnonzero(found < 0)
+        open_ = open_[parts.directory.family[devices[open_]] == members.family_of(rule)]
+        slots = members.slots(Episode.LIVE, rule)[members.rank[devices[open_]]]
+        found[open_[slots != NOT_WATCHED]] = rule
+    return found
 
 
 def _index(parts: Parts) -> dict[str, int]:

@@ -25,7 +25,7 @@ from rules.hot import Hot
 from rules.instances import AFTER_ALL_MS, NEVER_MS, State
 from rules.machine import Machine
 from rules.members import NOT_WATCHED
-from rules.parameters import TermOf
+from rules.parameters import Parameters, TermOf
 from rules.parts import Parts
 from rules.positions import true_at
 from rules.ruleset import RuleSet
@@ -46,20 +46,32 @@ class RuleEngine:
     """
 
     def __init__(self, ruleset: RuleSet, directory: DeviceDirectory) -> None:
-        self._parts = Parts(ruleset, directory)
-        self._parameters = self._parts.parameters
+        self._built = Parts(ruleset, directory)
+        self._blank = True
+        """Nobody has put anything into the parts: a snapshot can be laid into them as they are."""
         self._public_row = ruleset.public
         self._term = TermOf(ruleset)
         self._due_version = -1
         self._due_ms = AFTER_ALL_MS
         self.carried: tuple[Carried, ...] = ()
 
+    @property
+    def _parts(self) -> Parts:
+        """Whoever asks may change them."""
+        self._blank = False
+        return self._built
+
+    @property
+    def _parameters(self) -> Parameters:
+        return self._built.parameters
+
     def wanted_quantities(self) -> NDArray[np.bool_]:
         """bool[len(QUANTITIES)]: what timed rules look at; other rows need no waiting."""
-        wanted = self._parts.silence.wanted()
-        asked = self._parts.timed.quantities() | self._parts.predicates.quantities()
+        parts = self._built
+        wanted = parts.silence.wanted()
+        asked = parts.timed.quantities() | parts.predicates.quantities()
         plain = {quantity for quantity in asked if quantity < FIRST}
-        wanted[sorted(plain | self._parts.derive.wanted())] = True
+        wanted[sorted(plain | parts.derive.wanted())] = True
         return wanted
 
     def on_rows(self, batch: TaggedBatch, only: NDArray[np.bool_] | None = None) -> TransitionBatch:
@@ -165,14 +177,19 @@ class RuleEngine:
 
         Raises `rules.carry.SnapshotInvalid`.
         """
-        parts = Parts(self._parts.ruleset, self._parts.directory)
+        parts = self._built
+        if not self._blank:
+            parts = Parts(parts.ruleset, parts.directory)
+        # Half of it laid into them is no clean start for the next.
+        self._blank = False
+        parts.grow()
         self.carried = unpack(parts, blob, remap)
-        self._parts = parts
+        self._built = parts
         self._due_version = -1
 
     @property
     def ruleset(self) -> RuleSet:
-        return self._parts.ruleset
+        return self._built.ruleset
 
     def watched(self) -> dict[str, int]:
         """How many devices each rule and variant watches, by name."""

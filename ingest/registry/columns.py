@@ -112,12 +112,22 @@ def decode(blob: bytes) -> Registry | None:
 
 def _check(table: DeviceTable, grids: int) -> None:
     """Raises ValueError where columns don't belong together."""
-    own = (table.family, table.gateway, table.grid, table.lon, table.lat)
-    columns = [*own, *(column.codes for column in table.attributes.values())]
+    codes = [column.codes for column in table.attributes.values()]
+    columns: tuple[NDArray[Any], ...] = (
+        table.family,
+        table.gateway,
+        table.grid,
+        table.lon,
+        table.lat,
+        *codes,
+    )
     if any(len(column) != len(table) for column in columns):
         raise ValueError("columns of a registry differ in length")
-    indices = [(table.family, len(FAMILIES)), (table.gateway, len(table.gateways))]
-    indices += [(table.grid, grids)]
+    indices: list[tuple[NDArray[Any], int]] = [
+        (table.family, len(FAMILIES)),
+        (table.gateway, len(table.gateways)),
+        (table.grid, grids),
+    ]
     indices += [(column.codes, len(column.values)) for column in table.attributes.values()]
     for index, size in indices:
         if len(index) and not -1 <= int(index.min()) <= int(index.max()) < size:

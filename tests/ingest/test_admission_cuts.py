@@ -18,7 +18,9 @@ from contracts.directory import DeviceDirectory
 from contracts.log import LogRecord, RecordKind
 from contracts.pack import Evicted
 from contracts.quantities import QUANTITIES
+from ingest import packed_rows
 from ingest.admission import Admission
+from ingest.packed_rows import unpack_column, unpack_rows
 from tests.ingest.scene import BOOT, DAY, REGISTRY, T0, Log, S
 
 COLUMNS = (
@@ -273,13 +275,33 @@ def test_a_mark_hands_over_a_portion_and_asks_for_the_next(
     assert marks[-1][2] == [log.now - 5 * S] * 2
 
 
-def test_a_snapshot_from_before_portions_is_taken_over() -> None:
+def plainly(waiting: dict[str, Any]) -> dict[str, Any]:
+    """Waiting rows as they were saved up to version 2."""
+
+    def columns(blocks: list[dict[str, Any]]) -> dict[str, bytes]:
+        rows = [unpack_rows(block) for block in blocks]
+        return {name: b"".join(one[name].tobytes() for one in rows) for name in packed_rows.COLUMNS}
+
+    homes = [unpack_column(block["home"], np.int32) for block in waiting["waiting"]]
+    return waiting | {
+        "waiting": columns([block["rows"] for block in waiting["waiting"]]),
+        "home": b"".join(home.tobytes() for home in homes),
+        "late": columns([waiting["late"]]),
+    }
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_snapshot_of_an_older_version_is_taken_over(version: int) -> None:
     log, runner = Log(), Whole()
-    runner.run([log.pack([("fw-1", "flow", T0 + n, float(n)) for n in range(9)]), log.mark()])
+    rows = [("fw-1", "flow", T0 + n, float(n)) for n in range(9)]
+    runner.run([log.pack(rows), log.mark(), log.pack([("fw-1", "flow", T0 - 60 * S, 1.0)])])
     state = msgspec.msgpack.decode(runner.admission.snapshot())
-    del state["waiting"]["came"], state["waiting"]["progress"]
+    assert state["waiting"]["late"]["ts_ms"]["data"][1]
+    state["waiting"] = plainly(state["waiting"])
+    if version == 1:
+        del state["waiting"]["came"], state["waiting"]["progress"]
     again = runner.build()
-    again.restore(msgspec.msgpack.encode(state | {"version": 1}))
+    again.restore(msgspec.msgpack.encode(state | {"version": version}))
     log.now += 60 * S
     mark = log.mark()
     got, want = again.mark(mark), runner.admission.mark(mark)

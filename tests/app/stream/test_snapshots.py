@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from app.logs import logger
 from app.stream import admin
@@ -19,6 +22,7 @@ from app.stream.post import OutletPost
 from app.stream.ranges import range_reader
 from app.stream.settings import KafkaSettings
 from app.stream.snapshots import (
+    SEGMENT_BYTES,
     VERSION,
     WINDOW,
     Manifest,
@@ -26,6 +30,7 @@ from app.stream.snapshots import (
     SnapshotReader,
     SnapshotTooNew,
     decode_manifest,
+    deflated,
     encode,
     manifest_key,
     pack,
@@ -168,3 +173,15 @@ def test_what_earlier_owners_left_is_found_and_nothing_else(kafka: str, topic_pr
         assert (await rig.load()).manifest == third
 
     run(kafka, topic_prefix, body)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, SEGMENT_BYTES)), max_size=4))
+@settings(max_examples=30, deadline=None)
+def test_one_zlib_stream_of_what_shrinks_and_what_does_not(parts: list[tuple[bool, int]]) -> None:
+    """Every version of a worker reads it."""
+    data = b"".join(random.Random(n).randbytes(n) if noise else bytes(n) for noise, n in parts)
+    small = deflated(data)
+    assert zlib.decompress(small) == data
+    assert len(small) <= len(data) + len(data) // 100 + 64
+    if not any(noise for noise, _ in parts):
+        assert len(small) <= 64 + len(data) // 50
