@@ -7,6 +7,7 @@ own list. What is too old goes, and the oldest go when there is too much.
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections import Counter
 from pathlib import Path
@@ -67,7 +68,12 @@ class ClipFolder:
             return None
         path = self.file(clip)
         path.parent.mkdir(parents=True, exist_ok=True)
-        return half.replace(path)
+        # Named before it is on the disk, a clip would be an empty file after a power cut.
+        _sync(half)
+        half.replace(path)
+        _sync(path.parent)
+        _sync(self.path)
+        return path
 
     def prune(self, now_ms: int) -> None:
         """Remove what is too old or too much. Raises OSError."""
@@ -87,6 +93,15 @@ class ClipFolder:
             "clip removed why=%s camera=%s start_ms=%d bytes=%d total=%d",
             why, clip.camera, clip.start_ms, clip.size, self.gone[why],
         )  # fmt: skip
+
+
+def _sync(path: Path) -> None:
+    """A file's bytes, or a folder's names. Raises OSError."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _away(clip: KeptClip, at_ms: int) -> int:

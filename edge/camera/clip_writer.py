@@ -117,10 +117,15 @@ class Writer:
                 raise ValueError("none of its pictures decodes")
             start_ms, end_ms = (cut.start_ms + at_us // 1000 for at_us in span)
             path = self._folder.put(half, cut.camera, start_ms, end_ms)
-        except (OSError, ValueError, av.error.FFmpegError) as error:
+        except Exception as error:
+            # One clip that can't be made mustn't cost all that come after it.
             half.unlink(missing_ok=True)
             self.failed += 1
-            log.error("clip failed camera=%s count=%d why=%r", cut.camera, self.failed, str(error))
+            known = isinstance(error, (OSError, ValueError, av.error.FFmpegError))
+            log.error(
+                "clip failed camera=%s count=%d why=%r", cut.camera, self.failed, str(error),
+                exc_info=not known,
+            )  # fmt: skip
             return
         if path is not None:
             self.written += 1

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from contracts.tracklets import TrackletBatch, Trait
 from edge.camera.clip_writer import Cut, Track, Writer
 from edge.camera.frontend import FrontEnd
+from edge.camera.health import LOOK_US, MOVED_US
 from edge.camera.scale import View
 from edge.camera.video import Frame
 
@@ -28,6 +29,8 @@ BEFORE_US, AFTER_US, MOST_US = 3_000_000, 3_000_000, 20_000_000
 """Kept before and after a fall, and of one clip at the most (proposals)."""
 RING_US, RING_BYTES = 30_000_000, 24 << 20
 """Of packets held, of one camera; about 30 s at 6 Mbit/s."""
+SETTLED_US = MOVED_US + LOOK_US
+"""A clip is made so long after its end: by then it is known whether the camera was turned."""
 LEAST_STOREYS, LEAST_SPEED, LEAST_GAIN = 0.8, 1.5, 1.15
 """What fell less far, was slower at its end (storeys a second), or grew no faster than by this, is
 no reason for a clip: leaves, rain, lifts, most birds (proposals; the detector judges better, but
@@ -101,6 +104,7 @@ class Evidence:
         self._ring = Ring()
         self._times: dict[int, int] = {}
         self._now_us = 0
+        self._turned_us: int | None = None
         self._wishes: list[_Wish] = []
         self._made: deque[int] = deque()
         self.counts: Counter[str] = Counter()
@@ -117,7 +121,9 @@ class Evidence:
             if len(self._times) > 10_000:
                 oldest = self._now_us - RING_US - MOST_US
                 self._times = {p: at for p, at in self._times.items() if at >= oldest}
-        if self._wishes and self._wishes[0].end_us <= self._now_us:
+        if self._front.state.moved:
+            self._turned_us = self._now_us
+        if self._wishes and self._wishes[0].end_us + SETTLED_US <= self._now_us:
             self._make(self._wishes.pop(0))
 
     def fell(self, batch: TrackletBatch) -> None:
@@ -152,7 +158,8 @@ class Evidence:
 
     def _make(self, wish: _Wish) -> None:
         mask = self._view.mask
-        if mask is None or self._front.state.moved:
+        turned = self._turned_us is not None and self._turned_us >= wish.begin_us
+        if mask is None or turned:
             self._miss("mask_not_trusted")
             return
         packets = self._ring.cut(wish.begin_us, wish.end_us)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.camera import CameraError
+from edge.camera.pace import LEFT_OUT_US
 
 STREAMS = ("rtsp://", "rtsps://", "http://", "https://", "tcp://", "udp://")
 PLANAR = ("yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "nv12", "gray", "gray8")
@@ -28,6 +30,10 @@ PLANAR = ("yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "nv12", "gray
 MOST_PIXELS = 8192 * 8192
 MAX_BAD_FRAMES = 200
 """Frames in a row that don't decode, after which a clip or stream is given up."""
+LEFT_OUT_MOST = 750
+"""Packets that are left out at most: a stream may send no key frame at all."""
+BACK_US = 1_000_000
+"""A stream's time stamps that fall back by more were set anew: they go on from where they were."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +69,15 @@ def redacted(name: str) -> str:
 
 
 LOW_LATENCY = {
+    "allowed_media_types": "video",  # sound is never fetched, and can't hold a dead picture alive
     "rtsp_transport": "tcp",  # UDP loses packets, and a lost packet smears until the next key frame
-    "fflags": "nobuffer",  # hand out packets as they come
-    "flags": "low_delay",  # and frames as they are decoded
+    "fflags": "nobuffer",  # hand out packets as they come; frames come as they are decoded
     "max_delay": "500000",  # microseconds to wait for a packet that is out of order
     "reorder_queue_size": "0",
     "analyzeduration": "1000000",
     "probesize": "500000",
 }
-"""What is told to the demuxer and the decoder of a stream, so that it lags by frames only."""
+"""What is told to the demuxer of a stream, so that it lags by frames only."""
 
 
 class Video:
@@ -103,7 +109,16 @@ class Video:
         context.thread_count = 1
         context.thread_type = "NONE"
         self.width, self.height = context.width, context.height
-        self.bad_frames = 0
+        self.bad_frames = self.left_out = 0
+        self._stamp_given: int | None = None
+        self._stamp_last = 0
+        self._leaves_out = False
+        self._leave_until: int | None = None
+        self._leave_most = 0
+
+    def leave_out(self) -> None:
+        """Decode nothing up to a key frame a second or more from here."""
+        self._leaves_out, self._leave_until, self._leave_most = True, None, LEFT_OUT_MOST
 
     @property
     def fps(self) -> float:
@@ -114,7 +129,8 @@ class Video:
     def frames(self, packets: Any = None) -> Iterator[Frame]:
         """Every frame that decodes, in order. Raises `CameraError` when the picture changes its
         size, when nothing decodes, or when a stream breaks off."""
-        number, begin, last = 0, None, -1
+        number, begin, last, before = 0, None, -1, 0
+        step = round(1e6 / self.fps)
         for picture in self._pictures(packets):
             luma = _luma(picture)
             if number == 0:
@@ -130,9 +146,13 @@ class Video:
                     f"to {picture.width}x{picture.height} at frame {number}; cut it there"
                 )
             at = self._at_us(picture, number)
-            begin = at if begin is None else begin
+            if begin is None:
+                begin = at
+            elif at < before - BACK_US:
+                begin = at - last - step
+            before = at
             # Some cameras stamp every frame alike: then the stated rate is the clock.
-            last = at - begin if at - begin > last else last + round(1e6 / self.fps)
+            last = at - begin if at - begin > last else last + step
             yield Frame(number, last, luma, picture)
             number += 1
         if not number:
@@ -147,8 +167,11 @@ class Video:
         bad = 0
         try:
             for packet in self._container.demux(self.stream):
+                self._stamp(packet)
                 if packets is not None:
                     packets(packet)
+                if self._leaves_out and self._is_left_out(packet):
+                    continue
                 try:
                     decoded = packet.decode()
                 except av.error.InvalidDataError:
@@ -167,8 +190,40 @@ class Video:
                 return
             raise CameraError(f"{redacted(self.name)}: breaks off: {_why(error)}") from None
 
+    def _stamp(self, packet: Any) -> None:
+        """Some cameras stamp every picture alike, and raw streams none: each gets a stamp of its
+        own, by the stated rate, so that it can be told from the others when it is decoded again."""
+        if packet.size == 0:
+            return
+        if packet.pts is not None and packet.pts != self._stamp_given:
+            self._stamp_given = self._stamp_last = packet.pts
+            return
+        self._stamp_given = packet.pts
+        base = packet.time_base or self.stream.time_base
+        self._stamp_last += max(1, round(1 / (self.fps * float(base)))) if base else 1
+        packet.pts = packet.dts = self._stamp_last
+
+    def _is_left_out(self, packet: Any) -> bool:
+        """While leaving out: whether this packet is."""
+        if packet.size == 0:
+            return False  # The end: what the decoder still holds.
+        stamp = packet.dts if packet.pts is None else packet.pts
+        at = 0 if stamp is None else round(float(stamp * packet.time_base) * 1e6)
+        if self._leave_until is None:
+            self._leave_until = at + LEFT_OUT_US
+        self._leave_most -= 1
+        if (packet.is_keyframe and at >= self._leave_until) or self._leave_most < 0:
+            self._leaves_out = False
+            return False
+        self.left_out += 1
+        return True
+
     def close(self) -> None:
         self._container.close()
+
+
+BAD_ZIP = (OSError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)
+"""What a damaged or encrypted zip raises."""
 
 
 class Pictures:
@@ -181,11 +236,11 @@ class Pictures:
             text = self._zip.read("times.csv").decode("utf-8")
             rows = list(csv.DictReader(io.StringIO(text)))
             self._at = [(int(row["frame"]), float(row["seconds"])) for row in rows]
-        except (OSError, zipfile.BadZipFile, KeyError, ValueError) as error:
+        except (*BAD_ZIP, KeyError, ValueError) as error:
             raise CameraError(f"{name}: no zip of pictures with times.csv: {error!r}") from None
         if not self._at:
             raise CameraError(f"{name}: times.csv names no frame; get a whole copy")
-        self.bad_frames = 0
+        self.bad_frames = self.left_out = 0
         first = self._read(self._at[0][0])
         self.height, self.width = first.shape
 
@@ -197,8 +252,10 @@ class Pictures:
     def _read(self, frame: int) -> NDArray[np.uint8]:
         try:
             data = np.frombuffer(self._zip.read(f"{frame:05d}.jpg"), np.uint8)
-        except (KeyError, OSError, zipfile.BadZipFile) as error:
+        except KeyError as error:
             raise CameraError(f"{self.name}: picture {frame} is missing: {error}") from None
+        except BAD_ZIP as error:
+            raise CameraError(f"{self.name}: picture {frame} can't be read: {error}") from None
         picture = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)
         if picture is None:
             raise CameraError(f"{self.name}: picture {frame} doesn't decode; get a whole copy")

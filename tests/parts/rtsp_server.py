@@ -27,7 +27,11 @@ def main() -> None:
     factory.set_launch(
         f"( multifilesrc location={folder}/%05d.h264 start-index=0 stop-index={last} loop=true "
         f'caps="video/x-h264,stream-format=byte-stream,alignment=au,framerate={fps}/1" '
-        "! h264parse ! rtph264pay name=pay0 pt=96 config-interval=-1 )"
+        # All pictures bear the same time stamp in this way, as those of some cameras do.
+        "! h264parse ! rtph264pay name=pay0 pt=96 config-interval=-1 "
+        # Cameras have a microphone too.
+        "audiotestsrc is-live=true wave=silence ! audio/x-raw,rate=8000,channels=1 ! alawenc "
+        "! rtppcmapay name=pay1 pt=8 )"
     )
     factory.set_shared(True)
     server = GstRtspServer.RTSPServer()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from edge.camera.source import open_source
 from edge.clip_folder import ClipFolder
 from edge.clock import SystemClock
 from tests.parts.clips import facade, falling, pictures, write_clip
+from tests.parts.crash_prefix import crashes, record
 
 WALL = facade(320, 240)
 CAMERA = """
@@ -73,9 +76,56 @@ def test_a_fall_is_kept_with_what_was_before_and_after_and_shows_the_facade_alon
     assert np.abs(v[-20:] - 128).max() > 40
 
 
+def test_a_fall_is_kept_of_a_stream_whose_pictures_bear_no_time(tmp_path: Path) -> None:
+    thing = (falling(4.0, 160, 20, 225, g=250), 6, 70.0)
+    bare = write_clip(tmp_path / "a.h264", pictures(WALL, 9.0, [thing]), container="h264")
+    (kept,) = watched(tmp_path, bare)
+    assert kept.end_ms - kept.start_ms == pytest.approx(7200, abs=300)
+    seen = list(frames(tmp_path / "clips/cam-1" / f"{kept.start_ms}-{kept.end_ms}.mp4"))
+    assert len(seen) == pytest.approx(181, abs=8)
+
+
 def test_without_a_camera_file_nothing_is_kept(tmp_path: Path, clip: Path) -> None:
     assert watched(tmp_path, clip, masked=False) == []
     assert list((tmp_path / "clips").iterdir()) == []
+
+
+@pytest.mark.parametrize("turned_s", [7.0, None])
+def test_what_a_camera_shows_that_was_turned_is_never_kept(
+    tmp_path: Path, turned_s: float | None
+) -> None:
+    """Turned after the fall at 4 s and before the clip's end at 8.2 s: to see it takes 6 s."""
+    thing = (falling(4.0, 160, 20, 225, g=250), 6, 70.0)
+    before = turned_s or 18.0
+    seen = [
+        pictures(WALL, before, [thing]),
+        pictures(np.ascontiguousarray(WALL[::-1, ::-1]), 18.0 - before, [], seed=2),
+    ]
+    clip = write_clip(tmp_path / "a.mp4", chain(*seen))
+    assert len(watched(tmp_path, clip)) == (turned_s is None)
+
+
+def test_a_clip_that_was_kept_is_whole_after_a_power_cut(
+    tmp_path: Path, require_tool: Callable[[str], str]
+) -> None:
+    require_tool("strace")
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    child = (
+        "import sys; from pathlib import Path; from edge.clip_folder import ClipFolder\n"
+        "f = ClipFolder(Path(sys.argv[1]), limit_bytes=1 << 30, hours=1e6)\n"
+        "h = f.path / 'cam-1.half'; h.write_bytes(b'clip' * 999)\n"
+        "f.put(h, 'cam-1', 1000, 2000); print('kept', flush=True)"
+    )
+    recorded = record([sys.executable, "-c", child, str(folder)], folder)
+    assert recorded.status == 0
+    cut = 0
+    for crash in crashes(recorded, ("all", "torn", "synced")):
+        found = {name: data for name, data in crash.files.items() if name.endswith(".mp4")}
+        assert set(found.values()) <= {b"clip" * 999}
+        assert found or "kept" not in crash.said
+        cut += 1
+    assert cut > 6
 
 
 class Packet:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Iterable
+from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -57,8 +60,6 @@ def _no_frames(path: Path) -> Path:
 
 
 def _sound_only(path: Path) -> Path:
-    import av
-
     with av.open(str(path), "w") as out:
         stream = out.add_stream("pcm_s16le", rate=8000)
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), "s16", "mono")
@@ -83,6 +84,19 @@ def _zip(path: Path) -> Path:
     return path
 
 
+def _damaged_zip(path: Path) -> Path:
+    picture = cv2.imencode(".jpg", WALL)[1].tobytes()
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as out:
+        out.writestr("times.csv", "frame,seconds\n0,5.0\n1,5.05\n")
+        out.writestr("00000.jpg", picture)
+        out.writestr("00001.jpg", picture)
+        at = out.getinfo("00001.jpg").header_offset + 30 + len("00001.jpg")
+    data = bytearray(path.read_bytes())
+    data[at : at + 8] = b"\xff" * 8
+    path.write_bytes(data)
+    return path
+
+
 @pytest.mark.parametrize(
     ("make", "name", "said"),
     [
@@ -92,6 +106,7 @@ def _zip(path: Path) -> Path:
         pytest.param(_sound_only, "a.wav", "holds no video", id="sound"),
         pytest.param(_other_sizes, "a.h264", "changes from 160x96 to 128x64 at frame 5", id="size"),
         pytest.param(_zip, "a.zip", "no zip of pictures", id="zip"),
+        pytest.param(_damaged_zip, "a.zip", "picture 1 can't be read", id="damaged-zip"),
         pytest.param(lambda path: path, "none.mp4", "no such clip", id="missing"),
     ],
 )
@@ -129,6 +144,45 @@ def test_a_stream_that_nobody_serves_is_a_camera_error() -> None:
 )
 def test_passwords_are_not_shown(name: str, shown: str) -> None:
     assert redacted(name) == shown
+
+
+def stamped(path: Path, stamps: Iterable[int]) -> Path:
+    """A clip with these time stamps, in milliseconds; MPEG-TS takes any."""
+    with av.open(str(path), "w", format="mpegts") as out:
+        stream = out.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 160, 96, "yuv420p"
+        stream.options = {"g": "25", "bf": "0", "tune": "zerolatency"}
+        for n, (picture, at_ms) in enumerate(zip(pictures(WALL, 60.0, []), stamps, strict=False)):
+            frame = av.VideoFrame.from_ndarray(picture, format="gray").reformat(format="yuv420p")
+            frame.pts, frame.time_base = n, Fraction(1, 25)
+            for packet in stream.encode(frame):
+                packet.pts = packet.dts = at_ms * 90 + 90_000
+                packet.time_base = Fraction(1, 90_000)
+                out.mux(packet)
+    return path
+
+
+def test_a_camera_clock_that_is_set_back_goes_on_at_its_pace(tmp_path: Path) -> None:
+    """40 ms a picture; after two seconds 50 back, then one picture is missing."""
+    late, early = [50_000 + 40 * n for n in range(50)], [40 * n for n in range(100) if n != 10]
+    parts = [stamped(tmp_path / f"{n}.ts", at).read_bytes() for n, at in enumerate((late, early))]
+    (tmp_path / "a.ts").write_bytes(b"".join(parts))
+    video = open_video(str(tmp_path / "a.ts"))
+    at = [frame.at_us for frame in video.frames()]
+    assert np.diff(at).tolist() == [40_000] * 59 + [80_000] + [40_000] * 88
+
+
+def test_what_waits_is_left_out_up_to_a_key_frame(tmp_path: Path) -> None:
+    video = open_video(str(stamped(tmp_path / "a.ts", [40 * n for n in range(150)])))
+    assert isinstance(video, Video)
+    seen = []
+    for frame in video.frames():
+        seen.append(frame.at_us // 40_000)
+        if frame.number == 30:
+            video.leave_out()
+    # The next second's key frame is too near.
+    assert seen == [*range(31), *range(75, 150)]
+    assert video.left_out == 44
 
 
 def test_packets_are_handed_on_before_they_are_decoded(tmp_path: Path) -> None:
