@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import socket
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,7 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a running Kafka that all tests share: `KAFKA_BOOTSTRAP`, or one of our own.
     Use `topic_prefix`; a test that kills brokers takes `killable_kafka`."""
     if named_bootstrap():
+        _must_answer(named_bootstrap())
         yield named_bootstrap()
         return
     _require_kafka()
@@ -74,6 +77,14 @@ def three_kafkas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
 def topic_prefix() -> str:
     """Of topics and groups that no other test and no other run uses."""
     return f"t{uuid.uuid4().hex[:12]}."
+
+
+def _must_answer(bootstrap: str) -> None:
+    for one in bootstrap.split(","):
+        host, _, port = one.strip().rpartition(":")
+        with suppress(OSError, ValueError), socket.create_connection((host, int(port)), 5):
+            return
+    pytest.fail(f"KAFKA_BOOTSTRAP={bootstrap}: nobody answers there; start it, or unset it")
 
 
 def _require_kafka() -> None:

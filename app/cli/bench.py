@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from app.bench.document import render
+from app.bench.kafka_part import KafkaMissing
 from app.cli.outcome import fail
 
 NAMES = {
@@ -35,8 +36,14 @@ def command(
     """Measure, and print the figures with the machine that they were measured on."""
     if name not in NAMES:
         fail(f"bench: no benchmark is called {name!r}; choose from {', '.join(NAMES)}")
-    run: Callable[..., dict[str, Any]] = import_module(NAMES[name]).run
-    document = run(quick=quick, seed=seed)
+    try:
+        run: Callable[..., dict[str, Any]] = import_module(NAMES[name]).run
+    except ModuleNotFoundError as error:
+        fail(f"bench {name}: {error.name} is not installed; install gridwarden[server,stream]")
+    try:
+        document = run(quick=quick, seed=seed)
+    except KafkaMissing as error:
+        fail(f"bench {name}: {error}")
     if out is not None:
         out.write_text(render(document) + "\n", encoding="utf-8")
     if as_json:
