@@ -188,12 +188,11 @@ class Desk:
                 started.append(client)
             self._producer = producer
             await self._seek(reader)
-            member.subscribe([self._topics.marks.name], listener=election)
             self.away = ""
             tasks = [
                 asyncio.create_task(self._read(reader)),
                 asyncio.create_task(self._send_marks(producer)),
-                asyncio.create_task(self._stand(member, reader)),
+                asyncio.create_task(self._stand(member, reader, election)),
                 asyncio.create_task(self._stopping.wait()),
             ]
             try:
@@ -357,8 +356,15 @@ class Desk:
 
     # Who delivers
 
-    async def _stand(self, member: AIOKafkaConsumer, reader: AIOKafkaConsumer) -> None:
-        """Lead while the one partition of `marks` is ours."""
+    async def _stand(
+        self, member: AIOKafkaConsumer, reader: AIOKafkaConsumer, election: _Election
+    ) -> None:
+        """Lead while the one partition of `marks` is ours.
+
+        Who has months to read doesn't stand yet: Kafka may take the turn from a copy that delivers.
+        """
+        await self._read_all(reader)
+        member.subscribe([self._topics.marks.name], listener=election)
         while True:
             # Nothing is read here: being a member is all.
             member.pause(*member.assignment())

@@ -135,7 +135,7 @@ class Outlet:
     @property
     def faults(self) -> list[BaseException]:
         """What ended a lane: a fault of ours, for a lane never ends by itself."""
-        ended = [task for task in self._tasks if task.done() and not task.cancelled()]
+        ended = [task for task in list(self._tasks) if task.done() and not task.cancelled()]
         return [error for task in ended if (error := task.exception()) is not None]
 
     async def connect(self) -> None:
@@ -157,9 +157,10 @@ class Outlet:
 
     async def close(self) -> None:
         """What isn't in Kafka by now stays with those who sent it."""
-        for task in self._tasks:
+        tasks = list(self._tasks)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         alone = [one.own for one in self._alone.values()]
         for generation in (self._current, *alone):
             if generation is not None:
@@ -285,7 +286,14 @@ class Outlet:
         self._pause_s = min(self._pause_s * 2, BACKOFF_S[1])
 
     def _spawn(self, work: Any) -> None:
-        self._tasks.add(asyncio.ensure_future(work))
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """A producer that is discarded leaves nothing behind; a fault stays to be told."""
+        if task.cancelled() or task.exception() is None:
+            self._tasks.discard(task)
 
 
 def _batch(lane: deque[Parcel]) -> list[Parcel]:
