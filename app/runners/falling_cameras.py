@@ -3,6 +3,9 @@
 Tracklets ride in a pack with a reading of their camera. They are judged when admission has
 accepted that reading: then the gateway may speak for the camera, the pack came for the first
 time, and by how much its clock was repaired is known; the scores are moved by as much.
+
+Only falls are told, so a while after each the camera is said to be calm, with zeros: without them
+nothing would end, and a second throw would be no new onset.
 """
 
 from __future__ import annotations
@@ -21,9 +24,12 @@ from contracts.directory import DeviceDirectory
 from contracts.log import LogRecord, RecordKind
 from contracts.rejects import Refused
 from contracts.tracklets import TrackletBatch
-from detectors.falling.operator import Event, FallingObjects, Infer, readings
+from detectors.falling.operator import Event, FallingObjects, Infer, readings, zeros
 
 VERSION = 1
+CALM_MS = (5_000, 60_000, 600_000, 3_600_000)
+"""So long after the last word of a fall the camera is said to be calm (proposal): more than once,
+for what is judged late after an outage ends nothing."""
 KEPT_MS = 60_000
 """Tracklets whose reading wasn't accepted within so many ms of marks are given up."""
 
@@ -42,6 +48,7 @@ class _State(msgspec.Struct, frozen=True, array_like=True):
     operator: bytes
     waiting: list[_Waiting]
     accepted: list[tuple[int, str, int]]
+    told_ms: dict[str, tuple[int, int]] = {}
 
 
 _state_decoder = msgspec.msgpack.Decoder(_State)
@@ -60,6 +67,8 @@ class FallingCameras:
         self._directory: DeviceDirectory | None = None
         self._waiting: dict[int, _Waiting] = {}
         self._accepted: dict[tuple[int, str], int] = {}
+        self._told_ms: dict[str, tuple[int, int]] = {}
+        """By camera the time of the mark of its last fall, and how often it was calm since."""
 
     def settle(self, directory: DeviceDirectory) -> None:
         self._directory = directory
@@ -100,13 +109,28 @@ class FallingCameras:
 
     def on_mark(self, heard_ms: int) -> Sequence[ReadingBatch]:
         """Judge what was accepted, in the order of the log."""
-        if not self._waiting:
-            return ()
         events: list[Event] = []
-        for position in sorted({position for position, _ in self._accepted}):
-            events += self._judged(self._waiting[position])
-        self._give_up(heard_ms)
-        return (readings(events),) if events else ()
+        if self._waiting:
+            for position in sorted({position for position, _ in self._accepted}):
+                events += self._judged(self._waiting[position])
+            self._give_up(heard_ms)
+        self._told_ms |= {event.camera: (heard_ms, 0) for event in events}
+        told = [readings(events)] if events else []
+        calm = self._calm(heard_ms)
+        return [*told, zeros(calm, heard_ms)] if calm else told
+
+    def _calm(self, heard_ms: int) -> list[str]:
+        """Cameras of which that is due now."""
+        found = []
+        for camera, (told_ms, times) in sorted(self._told_ms.items()):
+            passed = sum(heard_ms - told_ms >= after_ms for after_ms in CALM_MS)
+            if passed == len(CALM_MS):
+                del self._told_ms[camera]
+            elif passed > times:
+                self._told_ms[camera] = told_ms, passed
+            if passed > times:
+                found.append(camera)
+        return found
 
     def _judged(self, waiting: _Waiting) -> list[Event]:
         batch = tracklets.decode(waiting.tracks)
@@ -148,7 +172,13 @@ class FallingCameras:
     def snapshot(self) -> bytes:
         accepted = [(position, device, by) for (position, device), by in self._accepted.items()]
         return msgspec.msgpack.encode(
-            _State(VERSION, self._operator.snapshot(), list(self._waiting.values()), accepted)
+            _State(
+                VERSION,
+                self._operator.snapshot(),
+                list(self._waiting.values()),
+                accepted,
+                self._told_ms,
+            )
         )
 
     def restore(self, blob: bytes) -> None:
@@ -159,6 +189,7 @@ class FallingCameras:
         self._operator.restore(state.operator)
         self._waiting = {one.position: one for one in state.waiting}
         self._accepted = {(position, device): by for position, device, by in state.accepted}
+        self._told_ms = state.told_ms
 
 
 def _moved(

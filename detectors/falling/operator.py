@@ -265,6 +265,17 @@ def readings(events: Iterable[Event]) -> ReadingBatch:
     return ReadingBatch.of(rows)
 
 
+def zeros(cameras: Iterable[str], at_ms: int) -> ReadingBatch:
+    """Nothing falls before these cameras any more."""
+    return ReadingBatch.of(
+        [
+            (camera, "camera", quantity, at_ms, 0.0, 0)
+            for camera in cameras
+            for quantity in ("falling_object.storeys", "falling_object.score")
+        ]
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Collected:
     """Events of a whole clip, each as last known."""

@@ -94,7 +94,7 @@ LOG = [
 
 
 def test_a_fall_becomes_score_and_storeys_of_its_camera() -> None:
-    first, second = told([LOG])
+    first, second, calm = told([LOG])
     assert [(d, q, t) for d, _, q, t, _, _ in first] == [
         ("cam-1", "falling_object.storeys", T0),
         ("cam-1", "falling_object.score", T0),
@@ -102,6 +102,23 @@ def test_a_fall_becomes_score_and_storeys_of_its_camera() -> None:
     assert first[0][4] > 2
     assert first[1][4] >= 0.6
     assert {row[0] for row in second} == {"cam-2"}
+    assert [(d, q, t, v) for d, _, q, t, v, _ in calm] == [
+        ("cam-1", "falling_object.storeys", T0 + 5900, 0.0),
+        ("cam-1", "falling_object.score", T0 + 5900, 0.0),
+    ]
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_after_a_fall_a_camera_is_said_to_be_calm_four_times(restart: bool) -> None:
+    """Counted from the last fall, at the marks that come next."""
+    seconds = [3, 5, 6, 7, 8, 9, 59, 62, 63, 500, 700, 3000, 3602, 3603, 9000]
+    log = [record(1), mark(2, T0 + 900), record(3, at_ms=T0 + 2000)]
+    log += [mark(n, T0 + s * 1000) for n, s in enumerate(seconds, 4)]
+    rows = [row for part in told([[one] for one in log], restart=restart) for row in part]
+    falls = {t for _, _, _, t, v, _ in rows if v}
+    calm = [(t - T0) // 1000 for _, _, q, t, v, _ in rows if not v and q.endswith("score")]
+    assert falls == {T0, T0 + 2000}
+    assert calm == [8, 63, 700, 3603]
 
 
 def test_two_cameras_of_one_building_tell_of_a_fall_once() -> None:
@@ -151,7 +168,7 @@ def test_broken_tracklets_are_counted_and_harm_nothing() -> None:
 def test_only_the_detector_may_speak_of_a_camera_beside_its_gateway(
     gateway: str, taken: int
 ) -> None:
-    (rows, _) = told([LOG])
+    rows, *_ = told([LOG])
     engine = Engine(registry(), RuleSet.empty())
     blob = pack.encode(Pack(PackHeader(gateway, 1, 1, T0, T0), ReadingBatch.of(rows)))
     step = engine.step([LogRecord(RecordKind.PACK, T0 + 900, gateway, blob, 1), mark(2, T0 + 1000)])

@@ -189,7 +189,7 @@ def test_what_a_newer_worker_adds_is_passed_over() -> None:
     records, refused = Judge(lambda: detector("falling"), Contents(held)).take(
         decode(msgspec.msgpack.encode(later))
     )
-    assert (len(records), refused) == (3, [])
+    assert (len(records), refused) == (5, [])
 
 
 @pytest.mark.parametrize(
