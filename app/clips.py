@@ -58,7 +58,8 @@ def gateway_of(camera: str, registry: Path | None) -> str:
 
 def fetch(mqtt: MqttSettings, gateway: str, camera: str, at_ms: int, wait_s: float) -> Fetched:
     """The clip of a camera nearest to a moment. Raises `ClipError`, `SettingsError`."""
-    ask = ClipAsk(ask=secrets.token_hex(8), kind="clip", camera=camera, at_ms=at_ms)
+    now_ms = time.time_ns() // 1_000_000
+    ask = ClipAsk(ask=secrets.token_hex(8), kind="clip", camera=camera, at_ms=at_ms, now_ms=now_ms)
     parts: dict[int, bytes] = {}
     for head, body in _answers(mqtt, gateway, ask, wait_s):
         parts[head.part] = body

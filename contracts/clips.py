@@ -19,8 +19,8 @@ from contracts.rejects import Reason, Refused
 PART_BYTES = 128 << 10
 MOST_BYTES = 32 << 20
 NEAR_MS = 10_000
-"""A clip is of a moment when it is no farther from it: the clock of a gateway is mended on the
-way, and the clip bears the gateway's own."""
+"""A clip is of a moment when it is no farther from it. The clip bears the gateway's own time, the
+alert the true one."""
 
 Id = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$(?!\n)")]
 _REFERENCE = re.compile(r"urn:gridwarden:clip:([A-Za-z0-9_-]{1,64}):([0-9]{1,15})")
@@ -31,12 +31,14 @@ class ClipAsk(msgspec.Struct, frozen=True, kw_only=True):
     """On `gw/v1/{gateway}/ask`. ask: of the asker's making, repeated in each answer.
 
     clip: the one of this camera nearest to `at_ms`. list: what is kept, of one camera or ("") all.
+    now_ms: the asker's clock, by which `at_ms` counts; 0 = not told, the gateway's own is meant.
     """
 
     ask: Id
     kind: Literal["clip", "list"]
     camera: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{0,64}$(?!\n)")] = ""
     at_ms: int = 0
+    now_ms: int = 0
 
 
 class ClipPart(msgspec.Struct, frozen=True, kw_only=True):

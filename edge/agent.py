@@ -15,7 +15,7 @@ from pathlib import Path
 
 from edge.clip_desk import ClipDesk
 from edge.clip_folder import ClipFolder
-from edge.clock import SystemClock
+from edge.clock import Clock, SystemClock
 from edge.intake import Intake
 from edge.link import Link
 from edge.outbox import Outbox
@@ -91,7 +91,7 @@ class Agent:
             added=self._link.added,
             changed=self._link.changed,
         )
-        self._desk = _desk(settings, gateways[0])
+        self._desk = _desk(settings, gateways[0], self.clock)
         self._asked = False
         self._done = threading.Event()
         self._failure: BaseException | None = None
@@ -209,14 +209,14 @@ class Agent:
             log.error("thread doesn't end name=%s", name)
 
 
-def _desk(settings: Settings, gateway: str) -> ClipDesk | None:
+def _desk(settings: Settings, gateway: str, clock: Clock) -> ClipDesk | None:
     """Where the clips of this agent's cameras are asked for; None when it keeps none."""
     clips = settings.clips()
     if clips is None:
         return None
     path, limit_mib, hours = clips
     folder = ClipFolder(Path(path), limit_bytes=limit_mib << 20, hours=hours)
-    return ClipDesk(folder, gateway, settings.broker, settings.port())
+    return ClipDesk(folder, gateway, settings.broker, settings.port(), clock)
 
 
 def open_agent(settings: Settings, *, again: Callable[[], bool]) -> Agent | None:

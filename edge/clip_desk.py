@@ -14,8 +14,9 @@ from typing import Any
 import msgspec
 
 from contracts import topics
-from contracts.clips import PART_BYTES, ClipAsk, ClipPart, encode
+from contracts.clips import PART_BYTES, ClipAsk, ClipPart, KeptClip, encode
 from edge.clip_folder import ClipFolder
+from edge.clock import Clock
 from edge.connection import client_for
 from edge.settings import BrokerSettings
 
@@ -30,9 +31,10 @@ class ClipDesk:
     """`start` and `stop`; paho's thread does the rest, and connects again by itself."""
 
     def __init__(
-        self, folder: ClipFolder, gateway: str, settings: BrokerSettings, port: int
+        self, folder: ClipFolder, gateway: str, settings: BrokerSettings, port: int, clock: Clock
     ) -> None:
         self._folder = folder
+        self._clock = clock
         self._gateway = gateway
         self._settings = settings
         self._port = port
@@ -85,8 +87,15 @@ class ClipDesk:
         kept = self._folder.kept(ask.camera)[-LISTED:]
         return [encode(ClipPart(ask=ask.ask), msgspec.json.encode(kept))]
 
+    def _nearest(self, ask: ClipAsk) -> KeptClip | None:
+        """A clip bears the time of this gateway's clock. Where that is wrong the alert bears a
+        mended one; what the clock is off by now it was off by then, or it was right."""
+        ahead_ms = self._clock.wall_ms() - ask.now_ms if ask.now_ms else 0
+        found = self._folder.nearest(ask.camera, ask.at_ms + ahead_ms)
+        return found or self._folder.nearest(ask.camera, ask.at_ms)
+
     def _clip(self, ask: ClipAsk) -> list[bytes]:
-        clip = self._folder.nearest(ask.camera, ask.at_ms)
+        clip = self._nearest(ask)
         if clip is None:
             return [encode(ClipPart(ask=ask.ask, camera=ask.camera, why="no clip of that moment"))]
         data = self._folder.file(clip).read_bytes()

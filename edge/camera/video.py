@@ -30,6 +30,8 @@ PLANAR = ("yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "nv12", "gray
 MOST_PIXELS = 8192 * 8192
 MAX_BAD_FRAMES = 200
 """Frames in a row that don't decode, after which a clip or stream is given up."""
+WHOLE_SHARE = 0.95
+"""Of the frames that a clip says it has; an edit list may leave out some."""
 LEFT_OUT_MOST = 750
 """Packets that are left out at most: a stream may send no key frame at all."""
 BACK_US = 1_000_000
@@ -128,7 +130,7 @@ class Video:
 
     def frames(self, packets: Any = None) -> Iterator[Frame]:
         """Every frame that decodes, in order. Raises `CameraError` when the picture changes its
-        size, when nothing decodes, or when a stream breaks off."""
+        size, when nothing decodes, or when a clip or stream breaks off."""
         number, begin, last, before = 0, None, -1, 0
         step = round(1e6 / self.fps)
         for picture in self._pictures(packets):
@@ -157,6 +159,11 @@ class Video:
             number += 1
         if not number:
             raise CameraError(f"{redacted(self.name)}: has no frame that decodes; get a whole copy")
+        stated = self.stream.frames
+        if not self._live and number + self.bad_frames < WHOLE_SHARE * stated:
+            raise CameraError(
+                f"{self.name}: breaks off after {number} of {stated} frames; get a whole copy"
+            )
 
     def _at_us(self, picture: Any, number: int) -> int:
         if picture.pts is None or picture.time_base is None:

@@ -14,6 +14,7 @@ from app.main import _run as run_verb
 from contracts.clips import PART_BYTES, reference
 from edge.clip_desk import ClipDesk
 from edge.clip_folder import ClipFolder
+from edge.clock import SystemClock
 from edge.settings import BrokerSettings
 from tests.app.running import until
 from tests.app.test_camera_live import REGISTRY
@@ -29,6 +30,16 @@ def call(*arguments: str) -> int:
         return int(ended.code or 0)
 
 
+AHEAD_MS = 3_600_000
+
+
+class Ahead(SystemClock):
+    """The clock of a gateway that has no time server: an hour ahead."""
+
+    def wall_ms(self) -> int:
+        return super().wall_ms() + AHEAD_MS
+
+
 @pytest.fixture(scope="module")
 def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """A gateway with one clip behind a broker."""
@@ -39,7 +50,9 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     half = clips.path / "cam-1.half"
     half.write_bytes(CLIP)
     clips.put(half, "cam-1", AT_MS - 4000, AT_MS + 4000)
-    desk = ClipDesk(clips, "gw-1", BrokerSettings(host="127.0.0.1"), broker.port)
+    half.write_bytes(CLIP[::-1])
+    clips.put(half, "cam-2", AT_MS - 4000 + AHEAD_MS, AT_MS + 4000 + AHEAD_MS)
+    desk = ClipDesk(clips, "gw-1", BrokerSettings(host="127.0.0.1"), broker.port, Ahead())
     desk.start()
     yield broker.port
     desk.stop()
@@ -70,6 +83,13 @@ def test_a_clip_is_fetched_by_the_reference_of_an_alert(
     assert told["start"] == "2025-12-31T23:59:56.000Z"
     assert call("list", "--gateway", "gw-1", "--config", named[1]) == 0
     assert "cam-1" in capsys.readouterr().out
+
+
+def test_a_clip_of_a_gateway_with_a_wrong_clock_is_found(tmp_path: Path, port: int) -> None:
+    out = tmp_path / "clip.mp4"
+    asked = [reference("cam-2", AT_MS), "--gateway", "gw-1", "--wait", "2", "--out", str(out)]
+    until(lambda: call("fetch", *asked, "--config", config(tmp_path, port)) == 0, "the clip", 10)
+    assert out.read_bytes() == CLIP[::-1]
 
 
 @pytest.mark.parametrize(

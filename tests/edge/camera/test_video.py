@@ -84,6 +84,20 @@ def _zip(path: Path) -> Path:
     return path
 
 
+def _half_a_copy(path: Path) -> Path:
+    """What a copy leaves that broke off: the list of frames stands before them."""
+    with av.open(str(path), "w", format="mp4", options={"movflags": "faststart"}) as out:
+        stream = out.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 160, 96, "yuv420p"
+        for picture in pictures(WALL, 4.0, []):
+            frame = av.VideoFrame.from_ndarray(picture, format="gray").reformat(format="yuv420p")
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) * 2 // 3])
+    return path
+
+
 def _damaged_zip(path: Path) -> Path:
     picture = cv2.imencode(".jpg", WALL)[1].tobytes()
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as out:
@@ -106,6 +120,7 @@ def _damaged_zip(path: Path) -> Path:
         pytest.param(_sound_only, "a.wav", "holds no video", id="sound"),
         pytest.param(_other_sizes, "a.h264", "changes from 160x96 to 128x64 at frame 5", id="size"),
         pytest.param(_zip, "a.zip", "no zip of pictures", id="zip"),
+        pytest.param(_half_a_copy, "a.mp4", r"breaks off after \d+ of 100 frames", id="half"),
         pytest.param(_damaged_zip, "a.zip", "picture 1 can't be read", id="damaged-zip"),
         pytest.param(lambda path: path, "none.mp4", "no such clip", id="missing"),
     ],
