@@ -28,6 +28,8 @@ class DeviceDirectory:
     `gateway` rows index `gateways`: registered gateways first, then strangers. A device without
     a registered gateway belongs to the one that first spoke for it; a foreign device (no
     gateway at all) is its own.
+
+    adopted: how many registered devices have got their gateway so; it only rises.
     """
 
     def __init__(self, registry: Registry) -> None:
@@ -40,6 +42,7 @@ class DeviceDirectory:
         self._family = table.family.astype(np.int8)
         self._gateway = table.gateway.astype(np.int32)
         self.groups = GroupDirectory(self)
+        self.adopted = 0
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -75,6 +78,7 @@ class DeviceDirectory:
         if row is not None:
             if self._gateway[row] < 0:
                 self._gateway[row] = gateway_row
+                self.adopted += 1
             return row
         row = len(self.ids)
         if row - self.registered >= MAX_STRANGERS:

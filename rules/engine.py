@@ -22,7 +22,7 @@ from rules.compared import Carried
 from rules.derived.rows import Rows
 from rules.entries import FIRST
 from rules.hot import Hot
-from rules.instances import AFTER_ALL_MS, NEVER_MS, State
+from rules.instances import AFTER_ALL_MS, State
 from rules.machine import Machine
 from rules.members import NOT_WATCHED
 from rules.parameters import Parameters, TermOf
@@ -51,8 +51,6 @@ class RuleEngine:
         """Nobody has put anything into the parts: a snapshot can be laid into them as they are."""
         self._public_row = ruleset.public
         self._term = TermOf(ruleset)
-        self._due_version = -1
-        self._due_ms = AFTER_ALL_MS
         self.carried: tuple[Carried, ...] = ()
 
     @property
@@ -140,14 +138,11 @@ class RuleEngine:
 
     def next_ms(self) -> int | None:
         """The earliest event time at which `on_time` has something to do; None = never."""
-        if self._due_version != self._parts.instances.version:
-            state = self._parts.instances.gather(self._parts.instances.slots())
-            machine = Machine(self._parameters, Changes(), self._parts.flaps)
-            self._remember_due(state, machine.deadlines(state))
         parts = self._parts
+        machine = Machine(self._parameters, Changes(), parts.flaps)
         stages = (parts.silence, parts.derive, parts.predicates, parts.groups)
         others = [stage.next_ms() for stage in stages]
-        due = min([self._due_ms, *(at for at in others if at is not None)])
+        due = min([parts.deadlines.soonest_ms(machine), *(at for at in others if at is not None)])
         return max(due, 0) if due < AFTER_ALL_MS else None
 
     def reset(self, rule_row: int, device_row: int) -> None:
@@ -185,7 +180,6 @@ class RuleEngine:
         parts.grow()
         self.carried = unpack(parts, blob, remap)
         self._built = parts
-        self._due_version = -1
 
     @property
     def ruleset(self) -> RuleSet:
@@ -232,9 +226,7 @@ class RuleEngine:
         """
         self._parts.grow()
         successor._parts.grow()
-        carried = unpack(successor._parts, pack(self._parts, subset), None, subset)
-        successor._due_version = -1
-        return carried
+        return unpack(successor._parts, pack(self._parts, subset), None, subset)
 
     def hold_groups(self, activate_ms: int) -> None:
         """Count nothing until the state of groups has been handed over; say nothing of before."""
@@ -316,27 +308,16 @@ class RuleEngine:
     def _expire(self, machine: Machine, watermarks: Watermarks, progress: Progress) -> None:
         """Deadlines: live ones up to the watermark, late ones up to what the late lane has seen."""
         instances = self._parts.instances
-        if self._due_version == instances.version and self._due_ms > watermarks.newest_ms:
+        slots = self._parts.deadlines.until(watermarks.newest_ms, machine)
+        if not len(slots):
             return
-        slots = instances.slots()
         state = instances.gather(slots)
-        deadlines = machine.deadlines(state)
         limit_ms = np.where(state.lane == Episode.LATE, state.clock, watermarks.of(state.device))
-        due = true_at(deadlines <= limit_ms)
+        due = true_at(machine.deadlines(state) <= limit_ms)
         if len(due):
             part = state.take(due)
             machine.expire(part, np.arange(len(due)), limit_ms[due], _at_mark(progress, len(due)))
             self._parts.settle(part, slots[due].astype(np.int32))
-            state = instances.gather(instances.slots())
-            deadlines = machine.deadlines(state)
-        self._remember_due(state, deadlines)
-
-    def _remember_due(self, state: State, deadlines: NDArray[np.int64]) -> None:
-        """A late deadline is due now, or not before another reading."""
-        late = state.lane == Episode.LATE
-        now = np.where(deadlines <= state.clock, NEVER_MS, AFTER_ALL_MS)
-        self._due_ms = int(np.where(late, now, deadlines).min(initial=AFTER_ALL_MS))
-        self._due_version = self._parts.instances.version
 
 
 def _merged(of_devices: TransitionBatch, of_groups: TransitionBatch) -> TransitionBatch:

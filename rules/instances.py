@@ -13,6 +13,8 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from rules.positions import true_at
+
 Index = NDArray[np.intp]
 
 NEVER_MS = -(2**62)
@@ -96,20 +98,29 @@ NAMES = tuple(field.name for field in fields(State))
 
 
 class Instances:
-    """The table. A slot is a row number; free slots are used again.
-
-    version: rises with every change that a deadline hangs on, so that what was computed from the
-    table can be kept.
-    """
+    """The table. A slot is a row number; free slots are used again."""
 
     def __init__(self) -> None:
         self.table = State.blank(64)
         self._used = np.zeros(64, np.bool_)
         self._free = np.arange(64)[::-1].astype(np.int32)
-        self.version = 0
+        self._new = np.zeros(64, np.bool_)
 
     def __len__(self) -> int:
         return len(self._used) - len(self._free)
+
+    @property
+    def room(self) -> int:
+        """Slots that there are, used or free."""
+        return len(self._used)
+
+    def news(self) -> tuple[Index, Index]:
+        """Slots released, and slots in use of which something has changed that a deadline hangs
+        on: since the last call, ascending."""
+        touched = true_at(self._new)
+        self._new[touched] = False
+        used = self._used[touched]
+        return touched[~used], touched[used]
 
     def slots(self) -> Index:
         """The slots in use, ascending."""
@@ -132,14 +143,14 @@ class Instances:
         """Write rows back to slots that are in use."""
         for name in NAMES:
             getattr(self.table, name)[slots] = getattr(state, name)
-        self.version += 1
+        self._new[slots] = True
 
     def hear(self, slots: NDArray[np.int32], ts_ms: NDArray[np.int64], *, waits: bool) -> None:
         """Readings that change nothing else. waits: whether the rule tells of missing data."""
         np.maximum.at(self.table.clock, slots, ts_ms)
         np.maximum.at(self.table.seen, slots, ts_ms)
-        if waits and (self.table.phase[slots] == FIRING).any():
-            self.version += 1
+        if waits:
+            self._new[slots] = True
 
     def take_slots(self, number: int) -> NDArray[np.int32]:
         """Free slots, now in use."""
@@ -153,7 +164,7 @@ class Instances:
     def release(self, slots: NDArray[np.int32] | Index) -> None:
         self._used[slots] = False
         self._free = np.concatenate([self._free, slots.astype(np.int32)])
-        self.version += 1
+        self._new[slots] = True
 
     def _grow(self) -> None:
         size = len(self._used)
@@ -162,5 +173,6 @@ class Instances:
             *(np.concatenate([getattr(self.table, n), getattr(more, n)]) for n in NAMES)
         )
         self._used = np.concatenate([self._used, np.zeros(size, np.bool_)])
+        self._new = np.concatenate([self._new, np.zeros(size, np.bool_)])
         fresh = np.arange(size, 2 * size, dtype=np.int32)[::-1]
         self._free = np.concatenate([fresh, self._free])

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from contracts.directory import DeviceDirectory
 from contracts.transitions import Episode
 from rules.calm import Calm
+from rules.deadlines import Deadlines
 from rules.derived.stage import Derive
 from rules.episodes import Episodes
 from rules.flapping import Flaps
@@ -34,6 +35,7 @@ class Parts:
         self.directory = directory
         self.members = Members(ruleset, directory)
         self.instances = Instances()
+        self.deadlines = Deadlines(self.instances)
         self.parameters = Parameters(ruleset, self.members)
         self.flaps = Flaps(self.parameters)
         self.episodes = Episodes(ruleset, self.parameters)

@@ -24,9 +24,8 @@ class Quiet:
     """quantities: derived ones of which rows may be left out."""
 
     def __init__(self, rules: Sequence[Rule], entries: Iterable[Entry]) -> None:
-        timed = [rule for rule in rules if rule.mode == "timed" and rule.hearing != "drop"]
-        self._asked = [(set(rule.quantities), rule.when) for rule in timed]
-        others = {q for rule in rules if rule not in timed for q in rule.quantities}
+        self._asked = [(set(rule.quantities), rule.when) for rule in rules if _rests(rule)]
+        others = {q for rule in rules if not _rests(rule) for q in rule.quantities}
         inside = (c for entry in entries for c in entry.derived.conditions)
         self._kept = others | {q for condition in inside for q in quantities_of(condition)}
         self.quantities: set[int] = set()
@@ -41,6 +40,11 @@ class Quiet:
             return None  # What a device meets hangs on its own limit.
         self.quantities |= own
         return tuple(dict.fromkeys(when for _, when in asking))
+
+
+def _rests(rule: Rule) -> bool:
+    """Whether nothing but what may make its condition true matters to it."""
+    return rule.mode == "timed" and rule.hearing != "drop"
 
 
 def stirs(plans: Sequence[Truth], values: Mapping[int, Floats], rows: int) -> Bools:

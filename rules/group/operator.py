@@ -120,7 +120,7 @@ class GroupOperator:
         """Take in devices that `Members` has taken in, and gateways that have been heard."""
         if not self.rules:
             return
-        version = (len(self._members.rank), int((self._directory.gateway < 0).sum()))
+        version = (len(self._members.rank), self._directory.adopted)
         if version == self._version:
             return
         self._version = version
