@@ -11,7 +11,7 @@ import typer
 from app.cli.root import VERBS, build
 from app.stream.settings import load
 from edge.settings import load as load_edge
-from tests.deploy.files import DEPLOY, commands
+from tests.deploy.files import DEPLOY, commands, compose
 
 NOT_YET: set[str] = set()
 """Verbs that deploy/ names and that are still being built. This set may only shrink."""
@@ -54,6 +54,24 @@ def test_settings_are_valid(path: Path) -> None:
     settings = load(path)
     assert settings.topics.partitions >= 8
     assert settings.kafka.servers
+
+
+ENVIRONMENTS = [
+    pytest.param(name, key, str(value), id=f"{name}-{key}")
+    for name, service in compose()["services"].items()
+    for key, value in service.get("environment", {}).items()
+    if key.startswith("GRIDWARDEN_")
+]
+
+
+@pytest.mark.parametrize(("name", "key", "value"), ENVIRONMENTS)
+def test_each_variable_of_a_service_is_understood(
+    name: str, key: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = DEPLOY / "compose" / "gridwarden.toml"
+    before = load(path)
+    monkeypatch.setenv(key, value)
+    assert load(path) != before, f"{name}: {key} changes nothing"
 
 
 def test_the_group_that_scaling_watches_is_the_workers() -> None:
