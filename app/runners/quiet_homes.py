@@ -155,6 +155,11 @@ class QuietHomes:
         every = np.concatenate([*self._links.values(), np.empty(0, np.int32)]).astype(np.int32)
         operator.advance(from_ms)
         self._link(every, from_ms, is_up=False)
+        # Nobody is asked after for the time in which nobody could be heard: that would be all homes
+        # at once.
+        for name in ("heard_ms", "since_ms", "upto_ms"):
+            known = operator.state.home[name]
+            known[known > 0] += to_ms - from_ms
         operator.skip(to_ms - MINUTE_MS)
         self._link(every, to_ms - MINUTE_MS, is_up=True)
 
