@@ -25,6 +25,9 @@ from rules.zones import zone, zone_names
 
 STRAY_MS = 24 * 3_600_000
 """A row so far ahead of the row before and of the next one has a wrong clock."""
+ASTRAY_MS = 31 * 24 * 3_600_000
+ASTRAY_SHARE = 20
+"""Rows so far from all others, and that many times fewer, have a wrong clock as well (proposal)."""
 COLUMNS = ("time", "sensor", "room", "kind", "value")
 
 
@@ -87,9 +90,11 @@ def read_home(folder: Path) -> RecordedHome:
     path = folder / "home.json"
     known = _decoded(path, _Home)
     layout = _layout(path, known)
-    events = folder / "events.csv.gz"
+    events, plain = folder / "events.csv.gz", folder / "events.csv"
+    if events.exists() and plain.exists():
+        raise HomeError(f"{plain}: stands beside events.csv.gz; keep one of them")
     if not events.exists():
-        events = folder / "events.csv"
+        events = plain
     row = {name: i for i, name in enumerate(layout.sensors)}
     declared = {one.sensor: (one.room, one.kind) for one in known.sensors}
     sensor, ts, value = _events(events, row, declared)
@@ -123,6 +128,8 @@ def _decoded(path: Path, wanted: type[Wanted]) -> Wanted:
 def _layout(path: Path, known: _Home) -> Layout:
     if known.timezone not in zone_names():
         raise HomeError(f"{path}: timezone: {known.timezone!r} is no time zone; e.g. Asia/Shanghai")
+    if not known.home:
+        raise HomeError(f"{path}: home: is empty; give the home's code")
     sensors: list[tuple[str, str, Kind, Room, Role]] = []
     names: set[str] = set()
     for at, one in enumerate(known.sensors):
@@ -137,6 +144,9 @@ def _layout(path: Path, known: _Home) -> Layout:
             raise HomeError(
                 f"{path}: sensors[{at}].room: {one.room!r}; choose from {', '.join(ROOMS)}"
             )
+        fault = _role_fault(one)
+        if fault:
+            raise HomeError(f"{path}: sensors[{at}].role: {one.role!r}; {fault}")
         sensors.append(
             (known.home, one.sensor, KINDS[one.kind], ROOMS[one.room], role_of(one.role))
         )
@@ -145,14 +155,27 @@ def _layout(path: Path, known: _Home) -> Layout:
     return Layout.of({known.home: zone(known.timezone).info}, sensors)
 
 
+def _role_fault(one: _Sensor) -> str:
+    """A role is a free word but for two, which decide what counts as a person: a slip of the pen
+    there would change alarms."""
+    letters = "".join(char for char in one.role.lower() if char.isalnum())
+    if letters == "frontdoor" and one.role != "front_door":
+        return "the front door's role is front_door"
+    if one.role == "front_door" and one.kind != "contact":
+        return f"a front door is a contact, this is {one.kind}"
+    if letters.endswith("automatic") and not one.role.endswith("_automatic"):
+        return "what runs by itself has a role that ends in _automatic"
+    return ""
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[TextIO]:
     try:
         if path.suffix == ".gz":
-            with gzip.open(path, "rt", encoding="utf-8", newline="") as handle:
+            with gzip.open(path, "rt", encoding="utf-8-sig", newline="") as handle:
                 yield handle
         else:
-            with path.open(encoding="utf-8", newline="") as handle:
+            with path.open(encoding="utf-8-sig", newline="") as handle:
                 yield handle
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or str(error)
@@ -216,7 +239,7 @@ def _in_order(
     ts: NDArray[np.int64],
     value: NDArray[np.float64],
 ) -> RecordedHome:
-    """Sort, drop what stands there twice and what is dated far ahead; count all three."""
+    """Sort, drop what stands there twice and what a wrong clock has dated; count it all."""
     before = np.concatenate([ts[:1], ts[:-1]])
     after = np.concatenate([ts[1:], ts[-1:]])
     ahead = (ts - np.maximum(before, after) > STRAY_MS) & (len(ts) > 2)
@@ -229,5 +252,19 @@ def _in_order(
     _, first = np.unique(rows, axis=0, return_index=True)
     keep = np.zeros(len(ts), bool)
     keep[first] = True
-    repaired = {"ahead": int(ahead.sum()), "unsorted": unsorted, "repeated": int((~keep).sum())}
+    alone = _astray(ts)
+    repaired = {
+        "ahead": int(ahead.sum()),
+        "unsorted": unsorted,
+        "repeated": int((~keep).sum()),
+        "astray": int((keep & alone).sum()),
+    }
+    keep &= ~alone
     return RecordedHome(name, layout, sensor[keep], ts[keep], value[keep], repaired)
+
+
+def _astray(ts: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Of sorted times, the few that lie more than `ASTRAY_MS` from all others."""
+    part = np.concatenate([[0], np.cumsum(np.diff(ts) > ASTRAY_MS)])
+    counts = np.bincount(part)
+    return np.asarray((counts * ASTRAY_SHARE <= counts.max())[part])

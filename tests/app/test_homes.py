@@ -12,7 +12,7 @@ from app.cli.outcome import WRONG_USE
 from app.homes import HomeError, read_home, read_truth
 from tests.app.running import gridwarden
 
-SENSORS = [
+SENSORS: list[dict[str, Any]] = [
     {"sensor": "m1", "room": "living", "kind": "motion", "role": "room", "longest": 3},
     {"sensor": "d1", "room": "entrance", "kind": "contact", "role": "front_door"},
 ]
@@ -36,6 +36,22 @@ def placed(folder: Path, events: str, **changed: Any) -> Path:
         (HEAD + ROW, {"sensors": SENSORS * 2}, r"sensors\[2\].sensor: 'm1' stands there twice"),
         (HEAD + ROW, {"sensors": [SENSORS[0] | {"kind": "mood"}]}, r"sensors\[0\].kind: 'mood'"),
         (HEAD + ROW, {"sensors": [SENSORS[0] | {"room": "moon"}]}, r"sensors\[0\].room: 'moon'"),
+        (HEAD + ROW, {"home": ""}, "home.json: home: is empty"),
+        (
+            HEAD + ROW,
+            {"sensors": [SENSORS[0], SENSORS[1] | {"role": "Front-Door"}]},
+            r"sensors\[1\].role: 'Front-Door'; the front door's role is front_door",
+        ),
+        (
+            HEAD + ROW,
+            {"sensors": [SENSORS[0] | {"role": "front_door"}]},
+            r"sensors\[0\].role: 'front_door'; a front door is a contact, this is motion",
+        ),
+        (
+            HEAD + ROW,
+            {"sensors": [SENSORS[0] | {"role": "washer automatic"}]},
+            r"sensors\[0\].role: .* ends in _automatic",
+        ),
         ("", {}, r"events.csv:1: the columns are"),
         (HEAD, {}, "events.csv: holds no event"),
         (HEAD + ROW + "x,y\n", {}, "events.csv:3: 2 columns"),
@@ -67,8 +83,31 @@ def test_what_can_be_mended_is_counted(tmp_path: Path) -> None:
     far = ROW.replace("2024-01-01", "2031-05-05")
     events = HEAD + at.format(1, 2) + at.format(1, 1) + at.format(1, 1) + far + at.format(1, 3)
     home = read_home(placed(tmp_path, events))
-    assert home.repaired == {"ahead": 1, "unsorted": 1, "repeated": 1}
+    assert home.repaired == {"ahead": 1, "unsorted": 1, "repeated": 1, "astray": 0}
     assert (home.ts_ms % 86_400_000 // 3_600_000).tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize("year", [1970, 2199])
+@pytest.mark.parametrize("place", ["first", "middle", "last"])
+def test_a_clock_that_is_years_wrong_dates_no_home(tmp_path: Path, year: int, place: str) -> None:
+    """Else the home would be watched for 175 years, and silent in all of them."""
+    rows = [f"2024-01-01T{hour:02d}:00:00+00:00,m1,living,motion,1\n" for hour in range(24)] * 2
+    mad = [f"{year}-01-01T00:0{k}:00+00:00,m1,living,motion,1\n" for k in range(2)]
+    at = {"first": 0, "middle": 20, "last": len(rows)}[place]
+    home = read_home(placed(tmp_path, HEAD + "".join(rows[:at] + mad + rows[at:])))
+    assert home.repaired["astray"] + home.repaired["ahead"] == 2
+    assert home.ts_ms[-1] - home.ts_ms[0] == 23 * 3_600_000
+
+
+def test_two_event_files_are_one_too_many(tmp_path: Path) -> None:
+    folder = placed(tmp_path, HEAD + ROW)
+    (folder / "events.csv.gz").write_bytes(b"")
+    with pytest.raises(HomeError, match=r"events.csv: stands beside events.csv.gz"):
+        read_home(folder)
+
+
+def test_a_table_that_a_spreadsheet_saved_is_read(tmp_path: Path) -> None:
+    assert len(read_home(placed(tmp_path, "\ufeff" + HEAD + ROW)).ts_ms) == 1
 
 
 def test_outages_and_absences_reach_nobody_but_the_scorer(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ class Live:
 
     @property
     def shows_person(self) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-        return self.quantity != QUANTITY_INDEX["online"]
+        return np.asarray(self.quantity != QUANTITY_INDEX["online"])
 
     def hear(self, from_ms: int, to_ms: int) -> None:
         """Rows of a time, whenever it is now."""
@@ -115,7 +115,7 @@ class Live:
             self.mark(at + MINUTE + 2_000)
 
     def at_home(self, home: int, from_ms: int) -> int:
-        """The first time from then on at which somebody moves inside, goes on, and has for ten minutes."""
+        """The first time from then on at which somebody moves inside, and has and will."""
         mine = (self.who == home) & self.shows_person & (self.ts >= from_ms - HOUR)
         inside = self.quantity[mine] == QUANTITY_INDEX["motion"]
         ts = self.ts[mine]
