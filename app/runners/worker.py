@@ -51,7 +51,7 @@ from app.stream.tails import Tail
 from app.stream.takeover import Takeover
 from app.stream.topics import RECORD_BYTES
 from app.stream.vitals import Vitals
-from app.stream.watch import Facts, stuck
+from app.stream.watch import Facts, clock_problem, stuck
 from app.stream.worker_metrics import WorkerMetrics
 from ingest.partition import Bundle
 
@@ -461,6 +461,7 @@ class Worker:
             if one["unsaved_s"] > longest_s
         ]
         problems += self._judging.problems()
+        problems += filter(None, [clock_problem(self._outlet.ahead_ms)])
         store = self._readings.store
         telemetry = None if store is None else store.state()
         if telemetry is not None and telemetry.problem:

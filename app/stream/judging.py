@@ -101,6 +101,8 @@ class Judging:
         self._seats: dict[TopicPartition, _Seat] = {}
         self._changed = asyncio.Event()
         self.last_error = ""
+        self._began: tuple[float, _Seat] | None = None
+        """Since when (monotonic) who judges signals."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -169,6 +171,10 @@ class Judging:
             for at, seat in seats
             if seat.stands
         ]
+        if self._began is not None and (for_s := time.monotonic() - self._began[0]) > STILL_S:
+            # Ending the process would hold up fire alarms.
+            seat = self._began[1]
+            found.append(f"the detector {seat.name} has judged one record for {for_s:.0f} s")
         return found + [
             f"partition {at.partition}: the detector {seat.name} has {seat.to_go} records to go"
             for at, seat in seats
@@ -265,6 +271,7 @@ class Judging:
                 signals = decode(value)
                 if not self._at_hand(seat, signals):
                     return
+                self._began = time.monotonic(), seat
                 found, refused = await self._judge(lambda: judge.take(signals))
         except BadSignals as error:
             refused = [str(error)]
@@ -274,6 +281,8 @@ class Judging:
             )
             self._failed(seat, record.offset, error)
             return
+        finally:
+            self._began = None
         for one in refused:
             await self._refuse(record, Reason.BAD_STRUCTURE, one)
         if found:

@@ -40,6 +40,13 @@ BUSY_STEP_BYTES = 2 << 20
 """With so much waiting nothing is on time any more, and big steps cost less (proposal)."""
 
 
+Beside = Callable[[], Awaitable[dict[str, bytes]]]
+
+
+async def nothing_beside() -> dict[str, bytes]:
+    return {}
+
+
 class Post(Protocol):
     """Where records for Kafka go: waits until Kafka has all of them."""
 
@@ -87,9 +94,9 @@ class Lane:
         hands: Hands,
         saver: Saver,
         saved: Manifest | None,
-        beside: Callable[[], Awaitable[dict[str, bytes]]] | None = None,
+        beside: Beside = nothing_beside,
     ) -> None:
-        """beside: more chunks for snapshots, of those who keep up with the log by themselves."""
+        """beside: for `Saver.save`."""
         self.partition = partition
         self.expected = partition.offset + 1
         self._hands, self._saver, self._beside = hands, saver, beside
@@ -293,10 +300,7 @@ class Lane:
 
     async def _save(self, frozen: Frozen) -> None:
         """Beside the work. One that fails costs only time at a restart; the next is tried."""
-        if self._beside is not None:
-            state, more = frozen.chunks, await self._beside()
-            frozen = replace(frozen, chunks=lambda: {**state(), **more})
-        manifest = await self._saver.save(self.number, frozen, self._saves)
+        manifest = await self._saver.save(self.number, frozen, self._saves, self._beside)
         if manifest is not None:
             self.safe_s = time.monotonic()
             self._saves.append(manifest)
@@ -344,11 +348,20 @@ class Saver:
         self.bytes = 0
 
     async def save(
-        self, partition: int, frozen: Frozen, earlier: Sequence[Manifest]
+        self,
+        partition: int,
+        frozen: Frozen,
+        earlier: Sequence[Manifest],
+        beside: Beside = nothing_beside,
     ) -> Manifest | None:
-        """Write one; of the earlier ones all but the last are taken back. None = it failed."""
+        """Write one; of the earlier ones all but the last are taken back. None = it failed.
+
+        beside: more chunks, of those who keep up with the log by themselves.
+        """
         started = time.monotonic()
         try:
+            state, more = frozen.chunks, await beside()
+            frozen = replace(frozen, chunks=lambda: {**state(), **more})
             await asyncio.to_thread(self._flush)
             manifest = await self._write(partition, frozen)
             for old in earlier[:-1]:

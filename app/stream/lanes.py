@@ -93,6 +93,7 @@ class Lanes:
         self._onces: dict[Hashable, asyncio.Task[None]] = {}
         self._closed = False
         self._held: set[int] = set()
+        self._cut: set[int] = set()
         self._shown: set[str] = set()
         self._tidied: set[int] = set()
         self._kept_s = 0.0
@@ -249,7 +250,7 @@ class Lanes:
         self._lanes[number] = lane
         self._loads.pop(number, None)
         self._tidied.discard(number)
-        await around.reading.resume(number, lane.expected)
+        await self._read_on(lane)
         self.moved_s = time.monotonic()
         around.metrics.partitions.set(len(self._lanes))
         around.metrics.recovery_s.set(lane.recovered_s)
@@ -298,8 +299,16 @@ class Lanes:
             if lane is None:
                 self._held.discard(number)
             elif lane.flows() and lane.waiting_bytes <= share // 2:
-                self._held.discard(number)
-                await self._around.reading.resume(number, lane.expected)
+                await self._read_on(lane)
+
+    async def _read_on(self, lane: Lane) -> None:
+        """From where it is. While the group is being divided that may fail: once more later."""
+        self._held.discard(lane.number)
+        try:
+            await self._around.reading.resume(lane.number, lane.expected)
+        except KafkaError as error:
+            self._held.add(lane.number)
+            self._around.logger.error("not read on", partition=lane.number, why=str(error))
 
     def positions(self, partitions: Iterable[int]) -> dict[int, int]:
         """The offsets to read on from, of those that are taken over."""
@@ -327,7 +336,7 @@ class Lanes:
                 self._once(("tidy", lane.number), self._tidy, lane)
         await self._release()
         self._show(lanes)
-        await self._keep_contents(lanes)
+        self._once("keep", self._keep_contents, lanes)
 
     def _once(
         self, name: Hashable, work: Callable[[Any], Awaitable[None]], argument: object
@@ -359,8 +368,11 @@ class Lanes:
         self.ends.next |= found.next
         for lane in lanes:
             offset, end = decided[lane.number], found.next.get(lane.number)
-            if end is not None and end <= offset and self._lanes.get(lane.number) is lane:
-                lane.halt(str(LogCut(offset + 1, end)))
+            is_cut = end is not None and end <= offset and self._lanes.get(lane.number) is lane
+            if is_cut and lane.number in self._cut:
+                lane.halt(str(LogCut(offset + 1, end or 0)))
+            # For good, so a second answer has to say the same.
+            (self._cut.add if is_cut else self._cut.discard)(lane.number)
 
     async def _tidy(self, lane: Lane) -> None:
         """Once, after a takeover: what those before have left in the topic."""

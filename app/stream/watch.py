@@ -19,6 +19,18 @@ class Facts:
     behind: Mapping[int, tuple[int, float]]
 
 
+CLOCK_MS = 5_000
+"""So far may a clock be beside Kafka's (proposal): by it time marks are made."""
+
+
+def clock_problem(ahead_ms: int) -> str:
+    """ahead_ms: Kafka's clock minus ours."""
+    if abs(ahead_ms) <= CLOCK_MS:
+        return ""
+    behind = "behind" if ahead_ms > 0 else "ahead of"
+    return f"this machine's clock is {abs(ahead_ms) / 1000:.0f} s {behind} Kafka's: set it"
+
+
 def stuck(facts: Facts, limit_s: float) -> str:
     """Why the process should end and begin anew; "" = it is well, or can't help it.
 

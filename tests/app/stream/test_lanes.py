@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 import structlog
+from aiokafka.errors import IllegalStateError
 
 from app.stream.contents import Library
 from app.stream.ends import Ends
@@ -35,6 +36,8 @@ class World:
         self.resumed: list[tuple[int, int]] = []
         self.held: list[int] = []
         self.failed: list[str] = []
+        self.refused: list[int] = []
+        self.end = len(few())
 
     async def state(
         self, number: int, tell: Callable[[str], None]
@@ -53,13 +56,16 @@ class World:
         self.sent += [(topic, n) for topic, n, _, _ in records]
 
     async def resume(self, number: int, offset: int) -> None:
+        if number in self.refused:
+            self.refused.remove(number)
+            raise IllegalStateError("the group is being divided")
         self.resumed.append((number, offset))
 
     def hold(self, number: int) -> None:
         self.held.append(number)
 
     async def ends(self, partitions: Iterable[int]) -> Ends:
-        return Ends(dict.fromkeys(partitions, 0), {n: len(few()) for n in partitions})
+        return Ends(dict.fromkeys(partitions, 0), dict.fromkeys(partitions, self.end))
 
 
 def lanes(world: Any, waiting_bytes: int = 1 << 20) -> Lanes:
@@ -187,6 +193,52 @@ def test_what_was_lost_on_its_way_to_a_held_partition_is_read_once_more() -> Non
         for one in records[5:]:
             await made.put(0, one)
         await until(lambda: offsets(made)[0] == LAST)
+        await made.close()
+
+    run(body)
+
+
+def test_what_cannot_be_read_on_at_once_is_read_on_later() -> None:
+    async def body(world: World) -> None:
+        world.refused = [0]
+        made = lanes(world)
+        made.own({0})
+        await until(lambda: len(made) == 1)
+        (lane,) = made.all()
+        await until(lambda: not world.refused)
+        await made.each_second()
+        assert world.resumed == [(0, 0)]
+        assert made.standing() == {}
+        assert made.all() == [lane]
+        world.refused = [0]
+        await feed(made, 0)
+        await until(lambda: offsets(made)[0] == LAST)
+        await made.close()
+
+    run(body)
+
+
+def test_only_a_log_that_ends_too_early_twice_is_cut() -> None:
+    async def body(world: World) -> None:
+        made = lanes(world)
+        made.own({0})
+        await until(lambda: len(made) == 1)
+        await feed(made, 0)
+        await until(lambda: offsets(made)[0] == LAST)
+        (lane,) = made.all()
+
+        async def look(end: int) -> None:
+            world.end = end
+            asked = made.ends.next.get(0)
+            await made.each_second()
+            await until(lambda: made.ends.next.get(0) == end or asked == end)
+
+        for end in (3, LAST + 1, 3):
+            await look(end)
+        assert lane.stands == ""
+        world.end = 2
+        await made.each_second()
+        await until(lambda: "the log ends at offset 2" in lane.stands)
         await made.close()
 
     run(body)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from app.stream.watch import Facts, stuck
+from app.stream.watch import CLOCK_MS, Facts, clock_problem, stuck
 
 WELL = Facts(
     now_s=1000, beat_s=999, kafka_away=False, moved_s=100,
@@ -39,3 +39,16 @@ WELL = Facts(
 )
 def test_stuck(facts: Facts, said: str) -> None:
     assert stuck(facts, 60) == said
+
+
+@pytest.mark.parametrize(
+    ("ahead_ms", "said"),
+    [
+        (CLOCK_MS, ""),
+        (-CLOCK_MS, ""),
+        (300_000, "this machine's clock is 300 s behind Kafka's: set it"),
+        (-6_000, "this machine's clock is 6 s ahead of Kafka's: set it"),
+    ],
+)
+def test_a_clock_beside_that_of_kafka_is_told(ahead_ms: int, said: str) -> None:
+    assert clock_problem(ahead_ms) == said
