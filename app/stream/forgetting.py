@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.stream.contents import ContentIndex
-from app.stream.lane import Post
+from app.stream.post import Post
 from app.stream.publication import needless
 from app.stream.publishing import known
 from app.stream.settings import StreamSettings

@@ -24,8 +24,8 @@ from aiokafka.errors import KafkaError
 from app.speaker import StateRefused
 from app.stream.contents import Library
 from app.stream.judge import Judge
-from app.stream.lane import Post
 from app.stream.partition import JUDGED
+from app.stream.post import Post
 from app.stream.records import KEPT_BYTES, SIGNALS, DeadLetter, encode
 from app.stream.settings import KafkaSettings
 from app.stream.signals import INTERESTS, BadSignals, Signals, decode

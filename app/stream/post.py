@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Protocol
 
 from app.stream.outlet import Outlet, Parcel
+
+Record = tuple[str, int, bytes | None, bytes | None]
+"""(topic, partition, key, value)."""
+
+
+class Post(Protocol):
+    """Where records for Kafka go: waits until Kafka has all of them."""
+
+    def send(self, records: Sequence[Record]) -> Coroutine[Any, Any, None]:
+        """In order in each partition."""
 
 
 class OutletPost:
@@ -14,8 +25,7 @@ class OutletPost:
     def __init__(self, outlet: Outlet) -> None:
         self._outlet = outlet
 
-    async def send(self, records: Sequence[tuple[str, int, bytes | None, bytes | None]]) -> None:
-        """(topic, partition, key, value) of each; in order in each partition."""
+    async def send(self, records: Sequence[Record]) -> None:
         left = len(records)
         if not left:
             return

@@ -4,23 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import Any, Protocol
 
+from app.stream.post import Post
 from app.stream.records import KEPT_BYTES, DeadLetter, encode
 from app.stream.settings import StreamSettings
 from app.telemetry import open_telemetry
 from contracts.rejects import Reject
 from ingest.telemetry import TelemetryStore
-
-
-class Post(Protocol):
-    """Where letters go; comes back when Kafka has them."""
-
-    def send(
-        self, records: Sequence[tuple[str, int, bytes | None, bytes | None]]
-    ) -> Coroutine[Any, Any, None]: ...
 
 
 class Readings:

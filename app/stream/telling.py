@@ -8,13 +8,12 @@ from typing import Any
 import msgspec
 
 from app.stream.lane import Lane
+from app.stream.post import Record
 from app.stream.records import Ask, Pulse, encode
 from app.stream.topics import Topics
 from app.stream.worker_metrics import WorkerMetrics
 from contracts import topics as mqtt_topics
 from contracts.messages import Resend
-
-Record = tuple[str, int, bytes | None, bytes | None]
 
 
 def pulse_record(topics: Topics, lane: Lane) -> Record:

@@ -8,9 +8,10 @@ from typing import TypeVar
 
 import structlog
 
-from app.stream.lane import Lane, Saver, Waiting
+from app.stream.lane import Lane, Waiting
 from app.stream.mending import PAUSE_S, Mending
 from app.stream.partition import Outputs, Partition, Undecidable
+from app.stream.saver import Saver
 from contracts.alerts import encode_event
 from contracts.messages import Installed
 from ingest.partition import Bundle, Place

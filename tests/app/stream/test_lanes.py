@@ -12,11 +12,13 @@ from aiokafka.errors import IllegalStateError
 from app.stream.contents import Library
 from app.stream.ends import Ends
 from app.stream.judging import Judging
-from app.stream.lane import Saver, Waiting
-from app.stream.lanes import Lanes, Surroundings
+from app.stream.lane import Waiting
+from app.stream.lanes import Lanes
 from app.stream.partition import Partition
+from app.stream.saver import Saver
 from app.stream.settings import KafkaSettings
 from app.stream.snapshots import Manifest
+from app.stream.surroundings import Surroundings
 from app.stream.topics import TopicPlan, topics_of
 from app.stream.worker_metrics import WorkerMetrics
 from tests.app.stream.test_partition import Contents, few

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from app.logs import logger
 from app.stream import admin
-from app.stream.lane import Saver
 from app.stream.outlet import Outlet
 from app.stream.partition import Frozen
 from app.stream.post import OutletPost
 from app.stream.ranges import range_reader
+from app.stream.saver import Saver
 from app.stream.settings import KafkaSettings
 from app.stream.snapshots import (
     SEGMENT_BYTES,
