@@ -9,7 +9,7 @@ its time (a late alarm of a safety rule, a gateway that joins) is worked in when
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -111,6 +111,8 @@ class GroupOperator:
         self.held = False
         self.floor_ms = NEVER_MS
         self.groupings: dict[int, Grouping] = {}
+        self._made_of: dict[int, tuple[int, int]] = {}
+        """Of how many devices, and how many of them no gateway has spoken for."""
         self._version = (-1, -1)
         self._limit: dict[int, Times] = {}
         self._grounds: dict[int, tuple[str, str]] = {}
@@ -134,10 +136,20 @@ class GroupOperator:
     def _grouping(self, number: int, rule: Rule) -> Grouping:
         members = self._members
         rows = members.rows(members.family_of(number))
+        groups = self._directory.groups
+        of = groups.of(_kind(rule))
+        unheard = int((self._directory.gateway[rows] < 0).sum())
+        known, self._made_of[number] = self._made_of.get(number), (len(rows), unheard)
+        if known == self._made_of[number]:
+            # The devices that came are of other families. Where a million are registered, each
+            # gateway that is heard for the first time would cost a look at all of them.
+            same = self.groupings[number]
+            more = np.zeros(len(groups) - len(same.size), np.int64)
+            return replace(same, size=np.concatenate([same.size, more]))
         watched = members.slots(LIVE, number)[: len(rows)] != NOT_WATCHED
-        group = np.where(watched, self._directory.groups.of(_kind(rule))[rows], -1).astype(np.int32)
+        group = np.where(watched, of[rows], -1).astype(np.int32)
         inside = np.flatnonzero(group >= 0)
-        size = np.bincount(group[inside], minlength=len(self._directory.groups))
+        size = np.bincount(group[inside], minlength=len(groups))
         gateway = self._directory.gateway[rows[inside]]
         heard = gateway >= 0
         key = np.unique(group[inside][heard].astype(np.int64) << 32 | gateway[heard])
