@@ -15,16 +15,15 @@ copy of everything: its CPU stands beside ours.
 
 from __future__ import annotations
 
-import asyncio
-import json
 import os
 import random
 import subprocess
 import sys
 import time
 import urllib.error
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from importlib import metadata
 from importlib.util import find_spec
 from itertools import count, islice
@@ -33,13 +32,13 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import msgspec
-from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
 
 from app import broker as brokers
 from app.bench.document import document
 from app.bench.kafka_bridge import carried
 from app.bench.kafka_part import Kafka, named_bootstrap
+from app.bench.kafka_peer import peer
 from app.bench.kafka_site import (
     DEADLINE_S,
     ONCE_READINGS,
@@ -54,12 +53,10 @@ from app.bench.processes import usage
 from app.bench.rig import Child, RigError
 from app.bench.rules import ONE_RULE
 from app.content import shipped_rules
-from contracts.log import LogRecord, encode_bundle
-from contracts.pack import decode
 
 DEVICES = 10_000
 MANY, QUICK_MANY = 1_000_000, 20_000
-READINGS, QUICK_READINGS = 24_000_000, 6_000_000
+READINGS, QUICK_READINGS = 18_000_000, 6_000_000
 GROWN_DEVICES, GROWN_PARTITIONS = (100_000, 300_000), 16
 BRIDGED_PACKS, QUICK_BRIDGED_PACKS = 8_000, 2_000
 """At most 80 MB, of the 256 MB that the broker queues."""
@@ -69,10 +66,12 @@ FILLED_PER_S = 1_500_000
 PARTITIONS = 4
 WARM_SHARE = 0.1
 """Of the log, worked off before the clock starts: imports, first snapshots, caches."""
-SNAPSHOT = "[worker]\nsnapshot_every_s = 5\nsession_s = 10\n"
+SNAPSHOT_EVERY_S = 5
+SNAPSHOT = f"[worker]\nsnapshot_every_s = {SNAPSHOT_EVERY_S}\nsession_s = 10\n"
 
 
 def run(*, quick: bool, seed: int) -> dict[str, Any]:
+    """A part that fails leaves its figures out; the document tells of it under `failed`."""
     readings = QUICK_READINGS if quick else READINGS
     figures: dict[str, float] = {}
     with TemporaryDirectory(prefix="gridwarden-bench-") as name, ExitStack() as stack:
@@ -83,35 +82,61 @@ def run(*, quick: bool, seed: int) -> dict[str, Any]:
         one_rule.mkdir()
         (one_rule / "one.yml").write_text(ONE_RULE, encoding="utf-8")
         bench = _Bench(folder, bootstrap, registry, seed)
-        figures |= bench.throughput("", shipped_rules(), readings, workers=1)
-        if not quick:
-            figures |= bench.throughput("one_rule_", one_rule, readings, workers=1)
-            figures |= bench.throughput("two_workers_", shipped_rules(), readings, workers=2)
-            for many in GROWN_DEVICES:
-                grown = bench.of(town(folder, many, seed))
-                name = f"devices_{many}_"
-                figures |= grown.throughput(name, shipped_rules(), readings, workers=1)
-            name = f"partitions_{GROWN_PARTITIONS}_"
-            figures |= bench.throughput(
-                name, shipped_rules(), readings, workers=1, partitions=GROWN_PARTITIONS
-            )
-            figures |= bench.latency(figures["readings_per_s"] / 2)
-        figures |= bench.bridge(QUICK_BRIDGED_PACKS if quick else BRIDGED_PACKS)
-        figures |= bench.recovery(QUICK_MANY if quick else MANY)
+        parts: list[tuple[str, Callable[[], dict[str, float]]]] = [
+            ("throughput", lambda: bench.throughput("", shipped_rules(), readings)),
+            ("recovery", lambda: bench.recovery(QUICK_MANY if quick else MANY)),
+            ("bridge", lambda: bench.bridge(QUICK_BRIDGED_PACKS if quick else BRIDGED_PACKS)),
+        ]
         if find_spec("quixstreams"):
-            figures |= bench.peer(QUICK_PEER_READINGS if quick else PEER_READINGS)
+            many = QUICK_PEER_READINGS if quick else PEER_READINGS
+            parts.append(("peer", lambda: bench.peer(many)))
+        if not quick:
+            parts.insert(1, ("latency", lambda: bench.latency(figures["readings_per_s"] / 2)))
+            parts += _grown(bench, readings, one_rule)
+        failed = measure(parts, figures)
     how = {
         "devices": DEVICES,
         "bridged_packs": QUICK_BRIDGED_PACKS if quick else BRIDGED_PACKS,
         "pack_readings": PACK_READINGS,
         "readings": readings,
         "partitions": PARTITIONS,
+        "snapshot_every_s": SNAPSHOT_EVERY_S,
         "recovered_devices": QUICK_MANY if quick else MANY,
         "quixstreams": metadata.version("quixstreams") if find_spec("quixstreams") else "",
         "own_broker": not named_bootstrap(),
         "quick": quick,
     }
+    if failed:
+        how["failed"] = failed
     return document("kafka", figures, seed=seed, settings=how)
+
+
+def measure(
+    parts: Iterable[tuple[str, Callable[[], dict[str, float]]]], figures: dict[str, float]
+) -> dict[str, str]:
+    """Adds the figures of each part; gives why some have none. The others are measured all the
+    same: one run takes ten minutes."""
+    failed: dict[str, str] = {}
+    for part, figures_of in parts:
+        try:
+            figures |= figures_of()
+        except (RigError, KafkaError, OSError, LookupError, ValueError) as error:
+            failed[part] = f"{type(error).__name__}: {error}"[:500]
+            print(f"bench kafka: {part}: {failed[part]}", file=sys.stderr)
+    return failed
+
+
+def _grown(
+    bench: _Bench, readings: int, one_rule: Path
+) -> Iterator[tuple[str, Callable[[], dict[str, float]]]]:
+    """What is measured once more with fewer rules, and with more of all else."""
+    rules = shipped_rules()
+    yield "one rule", lambda: bench.throughput("one_rule_", one_rule, readings)
+    yield "two workers", lambda: bench.throughput("two_workers_", rules, readings, workers=2)
+    name = f"partitions_{GROWN_PARTITIONS}_"
+    yield name, lambda: bench.throughput(name, rules, readings, partitions=GROWN_PARTITIONS)
+    for many in GROWN_DEVICES:
+        yield f"{many} devices", partial(bench.grown, many, rules, readings)
 
 
 @contextmanager
@@ -129,11 +154,12 @@ class _Bench:
         self._seed = seed
         self._sites = count(1)
 
-    def of(self, registry: Path) -> _Bench:
-        """The same on another town."""
+    def grown(self, devices: int, rules: Path, readings: int) -> dict[str, float]:
+        """`throughput` in a larger town."""
+        registry = town(self._folder, devices, self._seed)
         other = _Bench(self._folder, self._bootstrap, registry, self._seed)
         other._sites = self._sites
-        return other
+        return other.throughput(f"devices_{devices}_", rules, readings)
 
     def _site(self, partitions: int, more: str = "") -> Site:
         prefix = f"b{next(self._sites)}-{os.getpid()}."
@@ -145,7 +171,7 @@ class _Bench:
         rules: Path,
         readings: int,
         *,
-        workers: int,
+        workers: int = 1,
         partitions: int = PARTITIONS,
     ) -> dict[str, float]:
         site = self._site(partitions)
@@ -209,6 +235,12 @@ class _Bench:
         finally:
             broker.stop()
 
+    def peer(self, readings: int) -> dict[str, float]:
+        """The same packs for Quix Streams."""
+        live = Gateways(self._registry, self._seed).live(FILLED_PER_S, DEADLINE_S)
+        packs = list(islice(live, readings // PACK_READINGS))
+        return peer(self._bootstrap, self._folder, packs)
+
     def latency(self, per_s: float) -> dict[str, float]:
         """Probes through everything, beside packs that come at `per_s` readings a second."""
         hook = Webhook(self._folder / "hook.secret")
@@ -264,63 +296,6 @@ class _Bench:
             "probes_lost": float(len(prober.sent) - 1 - len(waits)),
             "half_load_per_s": per_s,
         }
-
-    def peer(self, readings: int) -> dict[str, float]:
-        """The same packs for Quix: as single readings in JSON, and as our bundles."""
-        gateways = Gateways(self._registry, self._seed)
-        packs = list(islice(gateways.live(FILLED_PER_S, 3600), readings // PACK_READINGS))
-        name = f"quix-{os.getpid()}"
-        figures = {}
-        for kind, records in (
-            ("readings", [row for pack in packs for row in _rows(pack)]),
-            ("packs", [(pack.source.encode(), encode_bundle([pack])) for pack in packs]),
-        ):
-            asyncio.run(_send(self._bootstrap, f"{name}-{kind}", records))
-            spent = self._quix(f"{name}-{kind}", kind, len(records))
-            total = len(packs) * PACK_READINGS
-            label = "quix_" if kind == "readings" else "quix_packs_"
-            figures[f"{label}readings_per_cpu_s"] = total / spent["cpu_s"]
-            figures[f"{label}readings_per_s"] = total / spent["wall_s"]
-        return figures
-
-    def _quix(self, topic: str, kind: str, count: int) -> dict[str, float]:
-        done = subprocess.run(
-            [
-                *(sys.executable, "-W", "ignore", "-m", "app.bench.quix_flow"),
-                *(self._bootstrap, topic, topic, kind, str(count)),
-            ],
-            capture_output=True,
-            text=True,
-            check=False,
-            env={**os.environ, "TMPDIR": str(self._folder)},
-        )
-        if done.returncode:
-            raise RigError(f"quix: {done.stderr[-2000:]}")
-        found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-        return found
-
-
-def _rows(pack: LogRecord) -> Iterator[tuple[bytes, bytes]]:
-    for device, _, quantity, ts_ms, value, _ in decode(pack.payload).batch.rows():
-        body = {"d": device, "q": quantity, "ts": ts_ms, "v": value}
-        yield device.encode(), msgspec.json.encode(body)
-
-
-async def _send(bootstrap: str, topic: str, records: list[tuple[bytes, bytes]]) -> None:
-    from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    await admin.start()
-    await admin.create_topics([NewTopic(topic, 1, 1)])
-    await admin.close()
-    async with AIOKafkaProducer(bootstrap_servers=bootstrap, max_request_size=8 << 20) as producer:
-        sent = []
-        for key, value in records:
-            sent.append(await producer.send(topic, value, key=key))
-            if len(sent) >= 5_000:
-                await asyncio.gather(*sent)
-                sent.clear()
-        await asyncio.gather(*sent)
 
 
 def _cpu(children: list[Child]) -> float:

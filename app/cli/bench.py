@@ -48,6 +48,8 @@ def command(
         out.write_text(render(document) + "\n", encoding="utf-8")
     if as_json:
         print(render(document))
-        return
-    for figure, value in document["figures"].items():
-        print(f"{figure:40} {value:>16,.4g}")
+    else:
+        for figure, value in document["figures"].items():
+            print(f"{figure:40} {value:>16,.4g}")
+    if document["settings"].get("failed"):
+        raise typer.Exit(1)

@@ -43,6 +43,7 @@ class Saver:
         self._clock, self._end, self._flush, self._logger = clock, end, flush, logger
         self.took_s = 0.0
         self.bytes = 0
+        self._packing = asyncio.Lock()
 
     async def save(
         self,
@@ -79,7 +80,10 @@ class Saver:
 
     async def _write(self, partition: int, frozen: Frozen) -> Manifest:
         name = f"{partition}-{frozen.offset}-{uuid.uuid4().hex[:12]}"
-        packed = await asyncio.to_thread(lambda: pack(name, frozen.chunks()))
+        # One after the other: partitions that came together are due together, and who decides
+        # would wait for a core as long as all of them are packed.
+        async with self._packing:
+            packed = await asyncio.to_thread(lambda: pack(name, frozen.chunks()))
         starts_at = await self._end(partition)
         for piece in packed.pieces:
             await self._send([piece], partition)
