@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -54,6 +55,17 @@ def number(value: float | None, language: str = "en") -> str:
     if value is None:
         return "无数值" if language == "zh" else "no value"
     return format(value, ".6g")
+
+
+def _told(name: str, value: float | None, language: str) -> str:
+    """A quantity that a text names: minutes as people say them; of what a detector reckons, three
+    digits mean something."""
+    quantity = QUANTITIES[QUANTITY_INDEX[name]]
+    if value is None or not quantity.detector or not math.isfinite(value):
+        return number(value, language)
+    if quantity.unit == "min":
+        return span(round(value) * 60_000, language)
+    return format(value, ".3g" if abs(value) < 1000 else ".0f")
 
 
 def spot(place: Place, language: str) -> str:
@@ -113,7 +125,7 @@ def _both(text: Text, values: dict[str, dict[str, str]]) -> Text:
 def _values(alert: Alert, language: str) -> dict[str, str]:
     """All of `contracts.rulebook.PLACEHOLDERS`, and the quantities that the rule's texts name."""
     card, why, group = alert.card, alert.why, alert.group
-    beside = {name: number(why.beside.get(name), language) for name in card.tells}
+    beside = {name: _told(name, why.beside.get(name), language) for name in card.tells}
     return beside | {
         "value": number(why.value, language),
         "limit": number(why.threshold, language),

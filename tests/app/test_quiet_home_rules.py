@@ -26,6 +26,7 @@ from tests.detectors.inactivity.lives import DAY, KIT, REGULAR, SHANGHAI, operat
 SHIPPED = Path(__file__).parents[2] / "deploy" / "rules"
 DETECTOR = "detector-inactivity"
 DAYS, QUIET_FROM = 14, 11
+OURS = {"elderly.quiet", "elderly.quiet_day", "elderly.quiet_dry", "elderly.away_long"}
 
 WATER: Sensor = ("w-main", Kind.WATER, Room.OTHER, Role.PERSON)
 HUNG = {
@@ -95,6 +96,14 @@ def test_the_rules_ring_exactly_when_the_detector_says_so(registry: Registry) ->
     }
     assert came == wanted
     assert {said for said in reasons if "{" in said} == set()
-    assert any("nothing has moved for" in said and "19 end within" in said for said in reasons)
+    said_zh = [e["data"]["reason"]["zh"] for e in events if e["data"]["rule"]["id"] in OURS]
+    # One SMS in Chinese, and no word of another language in it.
+    assert max(map(len, said_zh)) <= 70
+    assert not [said for said in said_zh if " min" in said or "无数值" in said]
+    assert [said for said in said_zh if "小时" in said and "分钟" in said]
+    assert any(
+        "nothing has moved for" in said and "19 of 20 silences end within" in said
+        for said in reasons
+    )
     nobody_goes = {"mute", "washing", "water-only"}
     assert not [one for one in came if one[0] in nobody_goes and one[2] == 2]
