@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -150,13 +151,17 @@ def played(folder: Path, stay: Stay) -> Path:
 def rehearsal(folder: Path, stay: Stay) -> Iterator[tuple[Server, Receiver, Callable[[], Agent]]]:
     """Broker, receiver and server in the home's time; and what plays the home."""
     receiver = Receiver(folder / "receiver")
+    rules = folder / "rules"
+    rules.mkdir()
+    for path in shipped_rules().glob("*.yml"):
+        shutil.copy(path, rules / path.name)
     begin = datetime.fromtimestamp(stay.begin_ms / 1000, UTC).isoformat()
     with Mosquitto(folder / "broker", lasting=False) as broker:
         server = Server(
             folder / "server",
             broker_port=broker.port,
             registry=placed_registry(folder, stay),
-            rules=shipped_rules(),
+            rules=rules,
             receiver=receiver,
             retention="min_free_bytes = 0\nreserve_bytes = 1048576\n"
             f'[detect]\nzone = "{stay.facts["timezone"]}"',
