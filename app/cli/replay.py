@@ -14,6 +14,9 @@ from app.cli.outcome import fail
 from app.content import ContentError, load_rules
 from app.runners.recording import RecordingError, open_recording
 from app.runners.replay import Summary, event_writer, replay
+from contracts.detector import INNER_PREFIX
+from contracts.directory import DeviceDirectory
+from contracts.registry import Registry
 from ingest.admission import AdmissionSettings
 from ingest.registry import RegistryError
 from ingest.registry import load as load_registry
@@ -65,10 +68,23 @@ def command(
         fail(str(error))
     except OSError as error:
         fail(f"--out {out}: {error.strerror}; name a file that can be written")
+    if not recording.dumped and places is not None:
+        _tell_of_detectors(places)
     if as_json:
         print(json.dumps(_document(summary)))
     else:
         print(_sentence(summary), file=sys.stderr)
+
+
+def _tell_of_detectors(places: Registry) -> None:
+    """Alerts that don't come must not look like quiet."""
+    judged = [one for one in DeviceDirectory(places).gateways if one.startswith(INNER_PREFIX)]
+    if judged:
+        print(
+            f"gridwarden: replay runs no detector ({', '.join(judged)}): a recording of readings "
+            "raises no alert on scores; play it with `up --rehearse-from`, or replay a dump",
+            file=sys.stderr,
+        )
 
 
 def _document(summary: Summary) -> dict[str, object]:

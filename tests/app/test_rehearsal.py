@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterable
+from pathlib import Path
 
 import msgspec
 import pytest
 
 from app.cli.outcome import WRONG_USE
+from app.content import shipped_rules
 from app.runners.rehearsal import AHEAD_MS, LAG_MS, Rehearsal, RehearsedInlet
 from contracts import pack, topics
 from contracts.batch import ReadingBatch
@@ -16,6 +19,7 @@ from contracts.messages import GatewayStatus, HeldBoot
 from contracts.pack import Pack, PackHeader
 from ingest.message import Message
 from tests.app.running import gridwarden
+from tests.recorded.recordings import REGISTRY
 
 T0 = 1_640_995_200_000
 MINUTE = 60_000
@@ -108,3 +112,24 @@ def test_a_beginning_that_is_none_is_refused(given: list[str], said: str) -> Non
     assert ended.returncode == WRONG_USE
     assert ended.stderr.count("\n") == 1
     assert re.search(said, ended.stderr)
+
+
+def test_a_replay_of_plain_readings_says_that_no_detector_judges_them(tmp_path: Path) -> None:
+    """Else a home whose alerts are missing looks like a quiet one."""
+    readings = tmp_path / "readings.jsonl"
+    registry = shutil.copytree(REGISTRY, tmp_path / "registry")
+    readings.write_text(
+        '{"deviceId": "home-1-hub", "family": "elderly", "ts": 1704067200000,'
+        ' "metrics": {"motion": 1}}\n',
+        encoding="utf-8",
+    )
+    given = ["--input", readings, "--rules", shipped_rules(), "--registry", registry]
+    told = []
+    for devices in ("home-1,elderly,gw-9", "home-1,elderly,detector-inactivity"):
+        (registry / "devices.csv").write_text(
+            f"device,family,gateway,grid\n{devices},340199009001001\n", encoding="utf-8"
+        )
+        ended = gridwarden("replay", *map(str, given), "--out", str(tmp_path / "out.jsonl"))
+        assert ended.returncode == 0, ended.stderr
+        told.append("replay runs no detector (detector-inactivity)" in ended.stderr)
+    assert told == [False, True]
