@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 
 from app.content import content_hash
 from app.stream import admin
@@ -168,6 +169,10 @@ class Cluster:
         """Offsets at which the partitions of the log end now."""
         return wait(_ends(self.bootstrap, self.topics.log.name, self.partitions))
 
+    def committed(self) -> dict[int, int]:
+        """What the group has committed of the partitions of the log: an autoscaler asks for it."""
+        return wait(_committed(self.bootstrap, self.settings.workers, self.topics.log.name))
+
     def owned(self) -> dict[int, list[str]]:
         """Partition -> who says that it is his."""
         found: dict[int, list[str]] = {}
@@ -267,6 +272,16 @@ async def _ends(bootstrap: str, topic: str, partitions: int) -> dict[int, int]:
         return {one.partition: end for one, end in (await consumer.end_offsets(at)).items()}
     finally:
         await consumer.stop()
+
+
+async def _committed(bootstrap: str, group: str, topic: str) -> dict[int, int]:
+    client = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await client.start()
+    try:
+        found = await client.list_consumer_group_offsets(group)
+        return {at.partition: one.offset for at, one in found.items() if at.topic == topic}
+    finally:
+        await client.close()
 
 
 __all__ = ["Cluster", "Worker", "until", "wait"]
