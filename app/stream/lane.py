@@ -30,6 +30,10 @@ STEP_BYTES = 384 << 10
 """Records of a step, as on one box (proposal): an alarm's event leaves at the end of its step."""
 STEP_RECORDS = 64
 """However small they are (proposal): time marks that they bring cost as much as readings."""
+FIRST_RECORDS = 4
+SLOW_STEP_S = 4.0
+"""A step that takes longer is too big for this machine, whatever it holds (proposal): the watchdog
+would take a worker for stuck that works, and whoever comes next would begin with the same."""
 FLOWS_S = 5.0
 """With nothing done for so long a lane keeps what waits there (proposal)."""
 BUSY_BYTES = 4 << 20
@@ -101,6 +105,7 @@ class Lane:
         self.delivering = False
         """What came of the last records is on its way to Kafka."""
         self._spoiled = self._halted = False
+        self._most = FIRST_RECORDS
         self.saves = 0
         """Snapshots that were made here."""
         self._mending = Mending()
@@ -187,7 +192,8 @@ class Lane:
 
     async def _step(self) -> None:
         careful = self._mending.careful(self.offset + 1)
-        part = self._portion(1 if careful else STEP_RECORDS)
+        part = self._portion(1 if careful else self._most)
+        began_s = time.monotonic()
         bundles = [waiting.bundle for waiting in part]
         partition, work = self.partition, self._hands.work
         try:
@@ -198,6 +204,7 @@ class Lane:
             await self._mend(error, part[-1].bundle.offset)
             return
         self.decided_s = time.monotonic()
+        self._most = next_records(self._most, self.decided_s - began_s)
         self.delivering = True
         await self._hands.deliver(self.partition, outputs)
         self.delivering = False
@@ -310,3 +317,10 @@ class Lane:
 
     async def asks(self) -> list[tuple[str, Resend]]:
         return [] if self.stands else await self._hands.decide(self.partition.asks)
+
+
+def next_records(most: int, took_s: float) -> int:
+    """How many records the next step may have, after one of up to `most` that took so long."""
+    if took_s > SLOW_STEP_S:
+        return max(1, most // 2)
+    return min(STEP_RECORDS, 2 * most) if took_s < SLOW_STEP_S / 4 else most

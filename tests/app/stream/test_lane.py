@@ -8,7 +8,14 @@ from typing import TypeVar
 
 import structlog
 
-from app.stream.lane import Lane, Waiting
+from app.stream.lane import (
+    FIRST_RECORDS,
+    SLOW_STEP_S,
+    STEP_RECORDS,
+    Lane,
+    Waiting,
+    next_records,
+)
 from app.stream.mending import PAUSE_S, Mending
 from app.stream.partition import Outputs, Partition, Undecidable
 from app.stream.saver import Saver
@@ -156,3 +163,16 @@ def test_what_cannot_be_left_out_is_tried_ever_more_seldom() -> None:
     for _ in range(20):
         last = mending.failed(mark, 8)
     assert last == PAUSE_S[1]
+
+
+def test_steps_grow_while_they_are_quick_and_shrink_while_they_are_slow() -> None:
+    """Where a record takes long, as when recordings are played, no step takes as long as the
+    watchdog waits."""
+    for record_s in (0.001, 0.5, 3.0, 20.0):
+        most, took = FIRST_RECORDS, []
+        for _ in range(20):
+            took.append(most * record_s)
+            most = next_records(most, took[-1])
+        assert max(took[4:]) <= max(2 * SLOW_STEP_S, record_s)
+        assert took[0] == FIRST_RECORDS * record_s
+    assert next_records(STEP_RECORDS, 0.0) == STEP_RECORDS
