@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from app.evaluate import inactivity, rivals
-from app.evaluate.detected import STEPS, first_alarm, trace
+from app.evaluate.detected import STEPS, branched, first_alarm, trace
 from app.evaluate.inactivity import Run
 from app.evaluate.outcome import Outcome, ratio_interval
 from app.evaluate.scene import STEP_MIN, STEP_MS, Scene, build
@@ -63,6 +63,16 @@ def test_a_collapse_in_a_branch_is_what_a_stream_that_is_really_cut_gives(found:
             if one.at_ms > fallen and causes(one)[0]
         )
         assert branch[n] == pytest.approx((rung - fallen) / HOUR, abs=0.25)
+
+
+def test_a_branch_has_what_its_home_has_and_only_heartbeats_go_on() -> None:
+    """A home with a front door is judged as one; a branch without had the prior of the others."""
+    home, _ = lived()
+    layout, lives = branched(home, 2)
+    doors = np.bincount(layout.home[layout.role == Role.FRONT_DOOR], minlength=3)
+    assert doors.tolist() == [1, 1, 1]
+    assert {Kind(kind) for kind in layout.kind[lives]} == {Kind.HEARTBEAT}
+    assert set(layout.home[lives].tolist()) == {1, 2}
 
 
 def later_changed(scene: Scene, from_ms: int) -> Scene:
