@@ -67,6 +67,7 @@ class Speaker:
         self._seq, self._boot = 1, 0
         self._directory: DeviceDirectory | None = None
         self._kept: bytes | None = None
+        self._began = self._seq
 
     def work(self, fed: Fed) -> list[Message]:
         """The packs that a step leads to. Raises `StateRefused`, and whatever the detector
@@ -75,6 +76,7 @@ class Speaker:
             self._settle(fed.directory)
         if not self._boot:
             self._boot = fed.first_position
+        self._began = self._seq
         detector = self.detector
         found: list[Message] = []
         rows = iter(fed.batches)
@@ -109,6 +111,12 @@ class Speaker:
         header = PackHeader(gateway, self._boot, self._seq, at_ms, at_ms)
         self._seq += 1
         return Message(topics.pack(gateway), pack.encode(Pack(header, scores)))
+
+    def fall_back(self, blob: bytes | None) -> None:
+        """After a `work` that failed: an earlier state of the detector, if there is one. The
+        sequence goes on where it was."""
+        self._seq, self._directory = self._began, None
+        self._kept = None if blob is None else _kept_decoder.decode(blob).state
 
     def snapshot(self) -> bytes:
         state = self.detector.snapshot() if self._kept is None else self._kept

@@ -17,7 +17,7 @@ import msgspec
 import structlog
 
 from app.engine import Step
-from app.speaker import Fed, Speaker
+from app.speaker import Fed, Speaker, StateRefused
 from contracts.alert_data import ModelRef
 from contracts.detector import Detector
 from contracts.directory import DeviceDirectory
@@ -51,7 +51,10 @@ class Detection:
         # made here, each would wait for the other.
         self._queue: queue.Queue[Fed | _Token] = queue.Queue()
         self._running = False
+        self._good: dict[str, bytes] = {}
         self.packs = 0
+        self.failed: dict[str, str] = {}
+        """By detector why it failed on the last records."""
 
     @property
     def models(self) -> tuple[ModelRef, ...]:
@@ -66,6 +69,7 @@ class Detection:
                 continue
             try:
                 speaker.restore(blob)
+                self._good[speaker.detector.name] = blob
             except (ValueError, msgspec.DecodeError) as error:
                 name = speaker.detector.name
                 self._logger.error("detector begins anew", detector=name, error=str(error))
@@ -101,7 +105,7 @@ class Detection:
             fed = self._queue.get()
             if isinstance(fed, Fed):
                 for speaker in self._speakers:
-                    packs = speaker.work(fed)
+                    packs = self._work(speaker, fed)
                     if packs:
                         append(packs)
             self._queue.task_done()
@@ -123,13 +127,30 @@ class Detection:
                 self._answer(fed)
             else:
                 for speaker in self._speakers:
-                    packs = speaker.work(fed)
+                    packs = self._work(speaker, fed)
                     if packs:
                         self._append(packs, append, stopping)
             self._queue.task_done()
 
+    def _work(self, speaker: Speaker, fed: Fed) -> list[Message]:
+        """One that fails goes on behind these records with the state that was saved last: fire
+        alarms must not end with it, nor may it fail on them again at each start."""
+        name = speaker.detector.name
+        try:
+            packs = speaker.work(fed)
+        except Exception as error:
+            self._logger.exception("a detector failed", detector=name)
+            self.failed[name] = f"{type(error).__name__}: {error}"[:300]
+            if isinstance(error, StateRefused):
+                self._good.pop(name, None)
+            speaker.fall_back(self._good.get(name))
+            return []
+        self.failed.pop(name, None)
+        return packs
+
     def _answer(self, token: _Token) -> None:
-        token.chunks = {CHUNK + one.detector.name: one.snapshot() for one in self._speakers}
+        self._good = {one.detector.name: one.snapshot() for one in self._speakers}
+        token.chunks = {CHUNK + name: blob for name, blob in self._good.items()}
         token.ready.set()
 
     def _append(self, packs: list[Message], append: Append, stopping: Callable[[], bool]) -> None:

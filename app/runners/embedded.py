@@ -413,6 +413,7 @@ class Server:
                 telemetry=None if telemetry is None else msgspec.to_builtins(telemetry.state()),
                 quarantine=msgspec.to_builtins(self.quarantine.state()),
                 storage=self.housekeeping.state(),
+                detectors=dict(self.detection.failed),
             )
         )
         refused = self.reload.state.refused

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 STALLED_MS = 10_000
@@ -11,7 +12,8 @@ STALLED_MS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Vitals:
-    """What is looked at. Times are unix ms; lag_ms is how far the engine is behind the log."""
+    """What is looked at. Times are unix ms; lag_ms is how far the engine is behind the log.
+    detectors: by name why one failed just now."""
 
     now_ms: int
     stepped_ms: int
@@ -26,6 +28,7 @@ class Vitals:
     telemetry: dict[str, Any] | None
     quarantine: dict[str, Any]
     storage: dict[str, Any]
+    detectors: Mapping[str, str] = field(default_factory=dict)
 
 
 def judge(vitals: Vitals) -> dict[str, Any]:
@@ -46,6 +49,7 @@ def judge(vitals: Vitals) -> dict[str, Any]:
             (stalled, f"no step of the engine since {vitals.now_ms - vitals.stepped_ms} ms"),
             (not vitals.dispatch["ok"], "an urgent alert can't be delivered"),
             (bool(store_problem), f"telemetry store: {store_problem}"),
+            *((True, f"the detector {name}: {why}") for name, why in vitals.detectors.items()),
         )
         if wrong
     ]

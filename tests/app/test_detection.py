@@ -32,6 +32,8 @@ from ingest.registry import load as load_registry
 from ingest.triage import OUTSIDE, triage
 from rules.ruleset import RuleSet
 from rules.zones import zone
+from tests.app.listener import T0 as MARKED_MS
+from tests.app.listener import Listener
 
 HOME, HUB, GATEWAY = "home-1", "home-1-hub", "gw-1"
 T0 = 1_767_225_600_000
@@ -148,6 +150,43 @@ def test_a_damaged_state_begins_anew_and_says_so() -> None:
     detection = Detection([detector()], structlog.stdlib.get_logger())
     detection.restore({"detector-inactivity": b"\xc1"})
     assert set(detection.freeze()()) == {"detector-inactivity"}
+
+
+def test_a_detector_that_fails_goes_on_behind_what_it_failed_on() -> None:
+    """With the state that was saved last, and with the sequence of its packs."""
+
+    def fail(second: int) -> None:
+        if second == 3:
+            raise ZeroDivisionError("a poison record")
+
+    listener = Listener(at=fail)
+    detection = Detection([listener], structlog.stdlib.get_logger())
+    engine, found = Engine(registry(), RuleSet.empty()), list[Message]()
+
+    def hear(second: int) -> None:
+        mark = LogRecord(RecordKind.MARK, MARKED_MS + second * 1000, "", b"", second)
+        detection.feed([mark], engine.step([mark]), engine.directory)
+        detection.catch_up(found.extend)
+
+    for second in (1, 2, 3):
+        if second == 2:
+            saved = detection.freeze()()
+        hear(second)
+    assert detection.failed == {"inactivity": "ZeroDivisionError: a poison record"}
+    for second in (4, 5):
+        hear(second)
+    assert listener.heard == [1, 4, 5]
+    assert detection.failed == {}
+    assert [pack.peek_header(one.payload)[0].seq for one in found] == [1, 2, 3, 4]
+    # Whoever starts from the snapshot makes the same packs, and gets no farther wrong.
+    again = Detection([Listener(at=fail)], structlog.stdlib.get_logger())
+    again.restore(saved)
+    detection, before = again, [one.payload for one in found]
+    found.clear()
+    engine = Engine(registry(), RuleSet.empty())
+    for second in (2, 3, 4, 5):
+        hear(second)
+    assert [one.payload for one in found] == before[1:]
 
 
 def message(quantity: str) -> Message:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable
 
 import msgspec
 import pytest
@@ -17,7 +16,7 @@ from app.contents import Contents
 from app.stream import admin, judge
 from app.stream.contents import Library
 from app.stream.judge import Judge
-from app.stream.judging import Judging
+from app.stream.judging import STILL_S, Judging, SignalsStill
 from app.stream.outlet import Outlet
 from app.stream.post import OutletPost
 from app.stream.records import DeadLetter, decode_letter
@@ -25,51 +24,15 @@ from app.stream.settings import KafkaSettings, TopicSettings
 from app.stream.signals import VERSION, Part, Signals
 from app.stream.topics import TopicPlan, Topics, topics_of
 from contracts.alert_data import ModelRef
-from contracts.batch import ReadingBatch, TaggedBatch
-from contracts.directory import DeviceDirectory
 from contracts.log import LogRecord, RecordKind, decode_bundle, encode_bundle
 from ingest.partition import Bundle, PartitionLog
 from tests.app import test_falling_cameras as cameras
+from tests.app.listener import T0, Listener, S
 from tests.app.stream.test_lanes import until
 from tests.app.stream.test_signals import Held, content_of
 
-T0 = 1_800_000_000_000
-S = 1_000
 COUNT = 10
 REGISTRY = content_of(cameras.FILES)
-OLD = ModelRef(detector="inactivity", hash="a" * 64)
-
-
-@dataclass
-class Listener:
-    """A detector that says each second that it has heard it. at: what it does at a time first."""
-
-    heard: list[int] = field(default_factory=list)
-    at: Callable[[int], None] = lambda _: None
-    says: Callable[[int], bool] = lambda _: True
-    model: ModelRef = OLD
-    name: str = "inactivity"
-    gateway: str = "detector-inactivity"
-
-    def settle(self, directory: DeviceDirectory) -> None: ...
-
-    def on_rows(self, batch: TaggedBatch) -> None: ...
-
-    def on_record(self, record: LogRecord) -> None: ...
-
-    def on_mark(self, heard_ms: int) -> Sequence[ReadingBatch]:
-        second = (heard_ms - T0) // S
-        self.at(second)
-        self.heard.append(second)
-        if not self.says(second):
-            return ()
-        return (ReadingBatch.of([("home", "elderly", "inactivity.minutes", heard_ms, 1.0, 0)]),)
-
-    def snapshot(self) -> bytes:
-        return msgspec.json.encode(self.heard)
-
-    def restore(self, blob: bytes) -> None:
-        self.heard = msgspec.json.decode(blob, type=list[int])
 
 
 def signals(second: int, registry: str = "") -> Signals:
@@ -98,6 +61,7 @@ class Site:
         self.made: list[Listener] = []
         self.at: Callable[[int], None] = lambda _: None
         self.nowhere = False
+        self.hold = threading.Event()
         self.there = asyncio.Event()
         self.registry = ""
         self.logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
@@ -248,6 +212,29 @@ def test_signals_wait_for_a_registry_that_cannot_be_read_now(
     site = Site(kafka, topic_prefix)
     site.registry = content_hash(REGISTRY)
     asyncio.run(site.run(body))
+
+
+@pytest.mark.kafka
+@pytest.mark.timeout(120)
+def test_a_connection_that_brings_nothing_is_given_up(kafka: str, topic_prefix: str) -> None:
+    async def body(site: Site, judging: Judging) -> None:
+        site.at = lambda second: site.hold.wait(60) if second == 1 else None
+        judging.own(0, {})
+        await until(lambda: len(site.made) == 1)
+        consumer = AIOKafkaConsumer(bootstrap_servers=site.kafka.servers)
+        await consumer.start()
+        try:
+            await judging._assign(consumer)
+            await judging._look(consumer, still_s=STILL_S)
+            assert judging.document(0)["inactivity"]["to_go"] == COUNT
+            with pytest.raises(SignalsStill):
+                await judging._look(consumer, still_s=STILL_S + 1)
+        finally:
+            site.hold.set()
+            await consumer.stop()
+        await until(lambda: offset(judging, 0) == COUNT)
+
+    asyncio.run(Site(kafka, topic_prefix).run(body))
 
 
 def test_what_a_new_model_finds_is_not_taken_for_what_the_old_one_said() -> None:
