@@ -52,10 +52,17 @@ class FrontEnd:
     """Of one camera. `push` frames in order, `drain` tracklets."""
 
     def __init__(
-        self, camera: str, view: View, fps: float, *, start_ms: int = 0, burst: float = BURST
+        self,
+        camera: str,
+        view: View,
+        fps: float,
+        *,
+        start_ms: int = 0,
+        burst: float = BURST,
+        health: Health | None = None,
     ) -> None:
         """camera: its device id. start_ms: unix time of the first frame's `at_us` 0. burst:
-        tracklets that may be handed on at once."""
+        tracklets that may be handed on at once. health: of the camera's last connection."""
         self._burst = burst
         self.camera = camera
         self.view = view
@@ -63,7 +70,7 @@ class FrontEnd:
         self._motion = Motion(view.width, view.height, fps, view.mask)
         self._tracker = Tracker(view.width, view.height)
         self._steadier = Steadier()
-        self._health = Health()
+        self.health = Health(view.mask) if health is None else health.go_on()
         self._apart = max(1, round(APART_S * fps))
         self._frames: deque[tuple[int, NDArray[np.uint8], Any]] = deque(maxlen=2 * self._apart + 1)
         self._ended: list[Track] = []
@@ -79,13 +86,13 @@ class FrontEnd:
 
     @property
     def state(self) -> State:
-        return self._health.state
+        return self.health.state
 
     def push(self, frame: Frame) -> None:
         """Take the next frame. Its plane is held until `2 * APART_S` later."""
         self.figures.frames += 1
         self._last_us = frame.at_us
-        self._health.push(frame.luma, frame.at_us)
+        self.health.push(frame.luma, frame.at_us)
         luma = self._steadier.steady(frame.luma, frame.at_us)
         self._frames.append((frame.at_us, luma, frame.hold))
         if len(self._frames) < 2 * self._apart + 1:

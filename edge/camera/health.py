@@ -15,11 +15,16 @@ second, shows nothing (proposals)."""
 BLOCKED_US = 5_000_000
 FROZEN_US = 30_000_000
 """No pixel of the grid changed for so long: no sensor is that quiet (a proposal)."""
+STILL, STILL_US = 3.0, 12 * 3_600_000_000
+"""Where the encoder goes on a frozen picture still flickers, by less than the first (grey levels of
+a small picture's pixel). Half a day brings sun or dusk to every facade, so that one that changed
+by no more is frozen; a still night is shorter (proposals)."""
 MOVED_US = 6_000_000
 ALIKE = 0.35
 """Correlation of edges with those remembered, below which the view is another."""
 LEARN = 0.05
 SIZE = (96, 54)
+ALL_INSIDE = 0.999
 GRID = 8
 
 
@@ -35,14 +40,34 @@ class State:
 class Health:
     """Of one camera. Times are those of its frames."""
 
-    def __init__(self) -> None:
+    def __init__(self, mask: NDArray[np.bool_] | None = None) -> None:
+        """mask: bool[height, width], the facade: a clock in a corner goes on when all is frozen."""
         self.state = State()
+        self._inside = np.ones(SIZE[::-1], bool)
+        if mask is not None:
+            share = cv2.resize(mask.astype(np.float32), SIZE, interpolation=cv2.INTER_AREA)
+            if (share > ALL_INSIDE).any():
+                self._inside = np.asarray(share > ALL_INSIDE)
+        self._still: NDArray[np.uint8] | None = None
+        self._still_us = 0
         self._look_us = 0
         self._edges: NDArray[np.float32] | None = None
         self._seen: NDArray[np.uint8] | None = None
         self._changed_us: int | None = None
         self._clear_us: int | None = None
         self._same_us: int | None = None
+
+    def go_on(self) -> Health:
+        """For the next connection, whose time begins at 0: what the camera should see is still
+        known, so that turning it while it was away shows too."""
+        if self._same_us is not None:
+            self._same_us = -MOVED_US if self.state.moved else 0
+        if self._still is not None:
+            self._still_us -= self._look_us
+        self._look_us = 0
+        self._seen = self._changed_us = self._clear_us = None
+        self.state = State(moved=self.state.moved)
+        return self
 
     def push(self, luma: NDArray[np.uint8], at_us: int) -> State:
         """Take the next picture; gives the state, which changes once a second at most."""
@@ -56,7 +81,7 @@ class Health:
             self._clear_us = at_us
         self.state = State(
             blocked=dark and at_us - self._clear_us >= BLOCKED_US,
-            frozen=self._is_frozen(luma, at_us),
+            frozen=self._is_frozen(luma, at_us) or self._is_still(small, at_us),
             moved=self._is_moved(small, at_us, dark=dark),
         )
         return self.state
@@ -66,6 +91,14 @@ class Health:
         if self._seen is None or self._changed_us is None or not np.array_equal(seen, self._seen):
             self._seen, self._changed_us = seen.copy(), at_us
         return at_us - self._changed_us >= FROZEN_US
+
+    def _is_still(self, small: NDArray[np.uint8], at_us: int) -> bool:
+        if self._still is not None:
+            away = np.abs(small.astype(np.int16) - self._still)
+            if float(away[self._inside].max()) <= STILL:
+                return at_us - self._still_us >= STILL_US
+        self._still, self._still_us = small, at_us
+        return False
 
     def _is_moved(self, small: NDArray[np.uint8], at_us: int, *, dark: bool) -> bool:
         """Edges outlive changes of light. What is remembered follows slowly, and only what is

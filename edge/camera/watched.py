@@ -18,7 +18,7 @@ from edge.camera import CameraError
 from edge.camera.clip_writer import Writer
 from edge.camera.evidence import Evidence
 from edge.camera.frontend import FrontEnd
-from edge.camera.health import State
+from edge.camera.health import Health, State
 from edge.camera.pace import Pace
 from edge.camera.scale import CameraFile, View, default_view, make_view
 from edge.camera.video import Clip, Frame, Timeouts, Video, is_stream, open_video, redacted
@@ -68,6 +68,7 @@ class Watched:
         self._speed = pace
         self._pace: Pace | None = None
         self._timeouts = timeouts
+        self._health: Health | None = None
         self._said: dict[str, float] = {}
         self._say_again_us = 0
         self._held = False
@@ -148,7 +149,8 @@ class Watched:
         self._say_again_us = 0
         wall_ms = self._clock.wall_ms()
         self._pace = Pace(wall_ms, self._clock.mono_ms()) if is_stream(self.url) else None
-        front = FrontEnd(self.device, view, video.fps, start_ms=wall_ms)
+        front = FrontEnd(self.device, view, video.fps, start_ms=wall_ms, health=self._health)
+        self._health = front.health
         if self._writer is not None and view.mask is not None and isinstance(video, Video):
             self._evidence = Evidence(front, video.stream, self._writer)
             for packet in self._early:

@@ -45,6 +45,21 @@ def test_a_frozen_picture() -> None:
     assert frozen[-2:] == [False, False]
 
 
+@pytest.mark.parametrize(("lamp", "frozen"), [(False, True), (True, False)])
+def test_a_picture_that_half_a_day_does_not_change_is_frozen(lamp: bool, frozen: bool) -> None:
+    """The encoder goes on, and the clock in a corner; a lamp before the facade is life."""
+    mask = np.zeros(WALL.shape, bool)
+    mask[:, 80:240] = True
+    health = Health(mask)
+    now = [state.frozen for state in map(health.push, *zip(*(
+        (np.clip(picture + 40 * (np.arange(320) > 260) * (n % 2)
+                 + 20 * (abs(np.arange(320) - 150) < 10) * (lamp and n == 500), 0, 255)
+         .astype(np.uint8), n * 60_000_000)
+        for n, picture in enumerate(live(WALL, 730))), strict=True))]  # fmt: skip
+    assert now[-1] is frozen
+    assert not any(now[:719])
+
+
 def test_a_camera_that_was_turned_away_and_back() -> None:
     found = [state.moved for state in states([*live(WALL, 20), *live(OTHER, 20), *live(WALL, 5)])]
     assert not any(found[:25])

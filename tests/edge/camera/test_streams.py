@@ -134,6 +134,16 @@ def test_a_fault_of_a_library_costs_one_connection(
     assert "as a library may" in caplog.text
 
 
+def test_a_camera_that_was_turned_while_it_was_away_says_so(tmp_path: Path) -> None:
+    """And goes on saying so over the next break: crops and clips stay at home."""
+    own = sent(tmp_path / "a.ts", pictures(WALL, 20.0, [], fps=5.0), fps=5)
+    other = sent(tmp_path / "b.ts", pictures(WALL[::-1, ::-1], 30.0, [], fps=5.0), fps=5)
+    clock = Recorded(4)
+    with Streamer([Turn(own), Turn(other), Turn(other), Turn(own), Turn()]) as camera:
+        drawn = list(source(camera.url, clock))
+    assert values(drawn, "tamper") == [0.0, 0.0, 1.0, 1.0, 0.0]
+
+
 @pytest.mark.parametrize("size", [(160, 96), (128, 64)])
 def test_a_clip_that_is_no_good_ends_its_camera(tmp_path: Path, size: tuple[int, int]) -> None:
     parts = []
