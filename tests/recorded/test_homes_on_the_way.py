@@ -48,6 +48,8 @@ QUANTITY = {
     Kind.HEARTBEAT: "online",
 }
 HOMES = ("home-a", "home-b", "home-c", "home-d", "home-e")
+SHORT = ("home-a", "home-b", "home-d")
+"""Motion, contacts and heartbeats; water; contacts and a mat without heartbeats."""
 FIRST_DAY, LIVED_DAYS, QUIET_MS = 2, 0.5, 25 * 3_600_000
 
 
@@ -216,7 +218,10 @@ def assert_same(stay: Stay, folder: Path, wait_s: float) -> None:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("name", HOMES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=() if name in SHORT else pytest.mark.torture) for name in HOMES],
+)
 def test_who_falls_silent_in_a_recorded_home_is_told_of_with_the_grid(
     name: str, require_tool: Callable[[str], str], recorded_data: Path, tmp_path: Path
 ) -> None:
