@@ -17,6 +17,9 @@ def falling(
     seed: Annotated[int, typer.Option(min=0, help="the same seed gives the same scenes")] = 1,
     scenes: Annotated[int, typer.Option(min=2, help="scenes to learn from")] = 64,
     choose: Annotated[int, typer.Option(min=2, help="scenes to choose the threshold by")] = 30,
+    hunts: Annotated[
+        int, typer.Option(min=0, help="more scenes, of birds, insects and lifts alone")
+    ] = 12,
     seconds: Annotated[float, typer.Option(min=5, help="of each scene")] = 30.0,
     small: Annotated[bool, typer.Option("--small", help="640x360: to try the way, not to use")] = (
         False
@@ -35,7 +38,13 @@ def falling(
         fail(f"train: {error.name} is not installed; install gridwarden[camera,train]")
     size = (640, 360) if small else (1280, 720)
     plan = Plan(
-        seed=seed, scenes=scenes, choose=choose, seconds=seconds, width=size[0], height=size[1]
+        seed=seed,
+        scenes=scenes,
+        choose=choose,
+        hunts=hunts,
+        seconds=seconds,
+        width=size[0],
+        height=size[1],
     )
     try:
         trained = train(plan, Shelf(work, processes=processes, say=_say))

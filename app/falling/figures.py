@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from app.falling.outcomes import Outcome, Throw
+from detectors.falling.operator import ALARM_STOREYS
 
 Z = 1.959964
 """Of a 95 % interval."""
@@ -67,6 +68,10 @@ def figures(outcomes: Sequence[Outcome]) -> dict[str, float]:
     made["false_alarms"] = float(alarms)
     made["false_alarms_per_hour"] = alarms / hours if hours else 0.0
     made["false_alarms_per_hour_upper"] = upper_rate(alarms, hours) if hours else 0.0
+    past = sum(alarm.storeys > ALARM_STOREYS for one in empty for alarm in one.false)
+    made["false_past_two_storeys"] = float(past)
+    made["false_past_two_storeys_per_hour"] = past / hours if hours else 0.0
+    made["false_past_two_storeys_per_hour_upper"] = upper_rate(past, hours) if hours else 0.0
     thrown = [one for one in outcomes if one.cell != "negative"]
     beside = sum(len(one.false) for one in thrown)
     twice = sum(max(throw.told - 1, 0) for one in thrown for throw in one.throws)

@@ -94,14 +94,16 @@ class Shelf:
     def watched(
         self, jobs: Iterable[Job], most_s: float = float("inf")
     ) -> Iterator[tuple[Job, Watched]]:
-        """Ends early when `most_s` is over; what is already kept comes in any case up to the
-        first that isn't. Raises OSError."""
+        """Nothing is begun when `most_s` is over; what is already kept comes in any case. Raises
+        OSError."""
         begin, listed = time.monotonic(), list(jobs)
-        for number, (job, blob) in enumerate(self._blobs(listed, begin + most_s)):
-            if blob is None:
-                self._say(f"time is up after {number} of {len(listed)} scenes")
-                return
-            yield job, _opened(blob)
+        given = 0
+        for job, blob in self._blobs(listed, begin + most_s):
+            if blob is not None:
+                given += 1
+                yield job, _opened(blob)
+        if given < len(listed):
+            self._say(f"time is up after {given} of {len(listed)} scenes")
 
     def _blobs(self, jobs: list[Job], until: float) -> Iterator[tuple[Job, bytes | None]]:
         if self._processes == 1:

@@ -21,12 +21,26 @@ pieces of lifts, leaves and laundry are short (a proposal)."""
 MOST_GAIN = 5.0
 """Storeys a second squared, where a camera file gives storeys: 1.5 times free fall. Nothing that is
 let go gains more; what does is a bird, an insect near the lens, or two things taken for one."""
+SLOWEST = 7.0 / 3.0
+"""Storeys a second: the final speed of the lightest things that are meant, 7 m/s at 3 m a storey.
+Bags, leaves and lifts are slower."""
+LEAST_SPEED = 2.0
+"""Storeys a second at its end, where a camera file gives storeys. Free fall reaches 2.3 within
+`LEAST_STOREYS`, `SLOWEST` is 2.2 where storeys are of 3.2 m; the rest is for what is measured."""
+TIME_SHARE, TIME_MORE_S = 1.1, 0.08
+"""It may take this much longer than the lightest would, for storeys are not all of 3 m, and two
+frames more, for its highest point is one of several."""
+CENTRE_PX, CENTRE_SHARE = 0.5, 0.05
+"""How well a centre is known: pixels, and that share of the thing's size (proposals)."""
 NAMES = (
+    # How many things moved is not among them: scenes to learn from are busier than a camera's day,
+    # and a model that saw it took few moving things for a reason to believe.
     "seconds", "points", "points_per_s", "drop", "drop_storeys", "across_per_drop", "down_share",
     "rise_share", "gain", "gain_storeys", "gain_2", "speed_start", "speed_end", "speed_end_storeys",
     "speed_ratio", "off_line", "off_curve", "off_cubic", "curve_gain", "off_across", "across_curve",
     "wobble", "turning", "area", "area_spread", "area_trend", "aspect", "size_per_step", "contrast",
-    "contrast_spread", "contrast_sign", "crowd", "start_row", "end_row", "calibrated", "cut",
+    "contrast_spread", "contrast_sign", "start_row", "end_row", "calibrated", "cut", "off_centre",
+    "off_centre_cubic", "sway_storeys", "longest_step",
 )  # fmt: skip
 Floats = NDArray[np.float64]
 
@@ -60,10 +74,26 @@ class Features:
 
 
 def may_have_fallen(features: Features) -> NDArray[np.bool_]:
-    """bool[n]: whether it came down far enough, and no faster than gravity allows."""
+    """bool[n]: whether it came down far enough and, where a camera file gives storeys, with no
+    more than gravity and no slower than the lightest things that are meant."""
     column = dict(zip(NAMES, features.matrix.T, strict=True))
-    too_fast = (column["calibrated"] > 0) & (column["gain_storeys"] > MOST_GAIN)
-    return np.asarray((features.fall.top - features.fall.bottom >= LEAST_STOREYS) & ~too_fast)
+    fall = features.fall
+    down = fall.top - fall.bottom
+    falls = (
+        (column["gain_storeys"] <= MOST_GAIN)
+        & (column["speed_end_storeys"] >= LEAST_SPEED)
+        & (fall.seconds <= TIME_SHARE * longest_s(down) + TIME_MORE_S)
+    )
+    return np.asarray((down >= LEAST_STOREYS) & (falls | (column["calibrated"] == 0)))
+
+
+def longest_s(storeys: Floats) -> Floats:
+    """Seconds that the lightest thing needs from rest, with drag as the square of its speed:
+    v / g * arcosh(exp(d g / v^2))."""
+    depth = np.maximum(storeys, 0.0) * GRAVITY_STOREYS / SLOWEST**2
+    # arcosh(exp(z)) is z + ln(1 + sqrt(1 - exp(-2 z))), which doesn't overflow.
+    seconds = depth + np.log1p(np.sqrt(-np.expm1(-2 * depth)))
+    return np.asarray(seconds * SLOWEST / GRAVITY_STOREYS)
 
 
 def describe(batch: TrackletBatch) -> Features:
@@ -92,6 +122,7 @@ def describe(batch: TrackletBatch) -> Features:
     aspect = np.log((batch.w + 1.0) / (batch.h + 1.0))
     contrast = np.abs(batch.contrast)
     noise = 0.5 / height
+    centre = CENTRE_PX + CENTRE_SHARE * points.mean(np.hypot(batch.w, batch.h))
     columns: dict[str, Floats] = {
         "seconds": seconds,
         "points": batch.count.astype(np.float64),
@@ -127,14 +158,19 @@ def describe(batch: TrackletBatch) -> Features:
         "contrast": points.mean(contrast),
         "contrast_spread": points.spread(contrast) / (points.mean(contrast) + 1.0),
         "contrast_sign": np.abs(points.mean(np.sign(batch.contrast))),
-        "crowd": np.log(batch.crowd + 1.0),
         "start_row": highest,
         "end_row": bottom,
         "calibrated": ((batch.traits & Trait.CALIBRATED) != 0).astype(np.float64),
         "cut": ((batch.traits & Trait.CUT) != 0).astype(np.float64),
+        "off_centre": np.log((points.left_over(rows.off_2, across.off_2, 3) + 0.1) / centre),
+        "off_centre_cubic": np.log((points.left_over(rows.off_3, across.off_3, 4) + 0.1) / centre),
+        "sway_storeys": np.abs(2 * across.c2 * scale**2)
+        * points.spread(h)
+        / np.maximum(points.spread(y), 1e-4),
+        "longest_step": points.longest(np.hypot(step_y, step_x), inner),
     }
     # Without a camera file a storey is a guess: the model isn't to lean on it.
-    for name in ("drop_storeys", "gain_storeys", "speed_end_storeys"):
+    for name in ("drop_storeys", "gain_storeys", "speed_end_storeys", "sway_storeys"):
         columns[name] = np.where(columns["calibrated"] > 0, columns[name], -1.0)
     matrix = np.stack([columns[name] for name in NAMES], 1)
     bound = np.nan_to_num(np.clip(matrix, -1e4, 1e4)).astype(np.float32)
@@ -236,6 +272,20 @@ class _Points:
     def mean_step(self, column: NDArray[np.generic], inner: NDArray[np.bool_]) -> Floats:
         whole = np.concatenate([np.zeros(1), np.where(inner, column, 0)])
         return self.sum(whole) / np.maximum(self.count - 1, 1)
+
+    def left_over(self, rows: Floats, across: Floats, known: int) -> Floats:
+        """Pixels off a curve of `known` coefficients, as if it had been drawn through more points
+        than it has coefficients. rows, across: root mean squares, in heights of the picture."""
+        spare = np.maximum(self.count - known, 0.5)
+        height = self.batch.height.astype(np.float64)
+        return np.asarray(np.hypot(rows, across) * height * np.sqrt(self.count / spare))
+
+    def longest(self, step: Floats, inner: NDArray[np.bool_]) -> Floats:
+        """The longest step against the mean one: what jumps is two things taken for one."""
+        whole = np.concatenate([np.zeros(1), np.where(inner, step, 0)])
+        most = np.maximum.reduceat(whole, self.begin)
+        mean = self.sum(whole) / np.maximum(self.count - 1, 1)
+        return np.asarray(most / np.maximum(mean, 1e-6))
 
     def turning(self, dy: Floats, dx: Floats, inner: NDArray[np.bool_]) -> Floats:
         """Mean change of direction, in radians a step, of steps of a pixel or more."""

@@ -29,8 +29,8 @@ def throw(told: int, *, storey: float = 8.0, contrast: float = 50.0) -> Throw:
     )  # fmt: skip
 
 
-def outcome(cell: str, throws: tuple[Throw, ...], false: int = 0) -> Outcome:
-    alarms = (FalseAlarm(start_s=1.0, score=0.7, storeys=3.0, near="birds"),) * false
+def outcome(cell: str, throws: tuple[Throw, ...], false: int = 0, storeys: float = 3.0) -> Outcome:
+    alarms = (FalseAlarm(start_s=1.0, score=0.7, storeys=storeys, near="birds"),) * false
     return Outcome(
         key="k", cell=cell, seconds=1800.0, distractors=("birds",), throws=throws, false=alarms,
         tracklets=9, busy_frames=0, frames=100,
@@ -52,6 +52,9 @@ def test_figures_count_events_duplicates_and_hours() -> None:
     assert made["false_alarms_per_hour"] == 1.0
     assert made["false_alarms_per_hour_upper"] == pytest.approx(4.744, abs=1e-3)
     assert made["duplicates"] == 1.0
+    assert made["false_past_two_storeys"] == 1.0
+    short = figures([outcome("negative", (), false=1, storeys=2.0)])
+    assert (short["false_alarms"], short["false_past_two_storeys"]) == (1.0, 0.0)
     # The false one beside throws and the duplicate, in an hour with throws.
     assert made["false_beside_throws_per_hour"] == 2.0
     told = tables(outcomes)

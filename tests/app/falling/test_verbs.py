@@ -127,7 +127,7 @@ def test_the_promised_extent_is_what_is_evaluated() -> None:
 
 
 def test_training_is_repeatable_and_its_model_answers_as_the_trees_do() -> None:
-    plan = Plan(scenes=2, choose=2, seconds=8.0, width=640, height=360, glides=60, trees=8)
+    plan = Plan(scenes=2, choose=2, hunts=2, seconds=8.0, width=640, height=360, glides=60, trees=8)
     one, two = (train(plan, Shelf()) for _ in range(2))
     assert one.model == two.model
     assert one.manifest == two.manifest

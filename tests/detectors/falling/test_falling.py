@@ -3,6 +3,7 @@ no cut of the log changes its answers."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -14,7 +15,13 @@ from numpy.typing import NDArray
 
 from app.falling.session import SHIPPED, ModelError, detector, load
 from contracts.tracklets import TrackletBatch, Trait
-from detectors.falling.features import GRAVITY_STOREYS, NAMES, describe
+from detectors.falling.features import (
+    GRAVITY_STOREYS,
+    NAMES,
+    describe,
+    longest_s,
+    may_have_fallen,
+)
 from detectors.falling.manifest import Manifest, WrongModel, read_manifest
 from detectors.falling.operator import (
     EVENT,
@@ -98,6 +105,50 @@ def test_what_was_fallen_before_it_was_seen_is_added() -> None:
     assert fall.start[0] - fall.top[0] == pytest.approx(4 / (2 * GRAVITY_STOREYS), rel=0.1)
     thrown_down = describe(track(v=6.0, seconds=0.8)).fall
     assert thrown_down.start[0] - thrown_down.top[0] == 1.0
+
+
+def test_what_jumps_or_sways_is_not_measured_as_what_falls() -> None:
+    calm = track()
+    sways = replace(calm, x=600 + 60 * np.linspace(-1, 1, len(calm.x)) ** 2).quantised()
+    jumps = replace(calm, x=calm.x + 50.0 * (np.arange(len(calm.x)) > 20)).quantised()
+    both = TrackletBatch.join([calm, sways, jumps])
+    # 60 px are a storey here, left and come back to in 1.4 s: 2 * 1 / 0.7 ** 2.
+    np.testing.assert_allclose(column(both, "sway_storeys")[:2], [0.0, 4.08], atol=0.1)
+    off = column(both, "off_centre")
+    assert off[2] > off[0] + 1.0
+    assert column(both, "longest_step")[2] > 1.5 * column(both, "longest_step")[0]
+    # Five points lie near any cubic: what is left over is told as of many.
+    noisy = [track(seconds=s, noise=2.0, v=6.0, number=n) for s in (0.16, 1.4) for n in range(40)]
+    cubic = column(TrackletBatch.join(noisy), "off_centre_cubic")
+    assert np.median(cubic[:40]) == pytest.approx(np.median(cubic[40:]), abs=0.7)
+
+
+@pytest.mark.parametrize("metres", [0.5, 2.0, 10.0, 60.0, 3000.0])
+def test_the_longest_fall_is_that_of_a_light_thing(metres: float) -> None:
+    # By steps: gravity less drag that balances it at 7 m/s.
+    speed = fallen = seconds = 0.0
+    while fallen < metres:
+        speed += 9.81 * (1 - (speed / 7.0) ** 2) * 1e-3
+        fallen += speed * 1e-3
+        seconds += 1e-3
+    assert longest_s(np.array([metres / 3.0]))[0] == pytest.approx(seconds, rel=0.01)
+    assert longest_s(np.zeros(1))[0] == 0.0
+
+
+def test_physics_rules_out_what_is_too_slow_too_late_or_too_fast() -> None:
+    falls = [track(), track(v=-1.0, seconds=1.6), track(v=2.4, g=0.0), track(v=5.0, seconds=0.4)]
+    not_so = [
+        track(v=0.9, g=0.0, seconds=2.0),  # a lift
+        track(v=0.5, g=0.8, seconds=2.4),  # it ends at falling speed, but took too long
+        track(v=3.0, g=-2.0, seconds=1.0),  # it is braked
+        track(g=7.0, seconds=0.9),
+        track(seconds=0.6),  # not far enough
+    ]
+    batch = TrackletBatch.join([*falls, *not_so])
+    assert may_have_fallen(describe(batch)).tolist() == [True] * 4 + [False] * 5
+    # Without a camera file storeys are a guess, and only how far it came is asked.
+    guessed = replace(batch, traits=np.zeros_like(batch.traits))
+    assert may_have_fallen(describe(guessed)).tolist() == [True] * 8 + [False]
 
 
 def test_features_are_finite_and_do_not_depend_on_the_batch() -> None:
