@@ -147,4 +147,6 @@ def test_throws_told_and_missed_are_drawn(tmp_path: Path) -> None:
     green, red = told[0][..., 1].astype(int), told[0][..., 2].astype(int)
     assert (green > red + 60).sum() > 20
     write_sheet(tmp_path / "sheet.png", [told, missed])
-    assert cv2.imread(str(tmp_path / "sheet.png")).shape == (580, 190, 3)
+    sheet = cv2.imread(str(tmp_path / "sheet.png"))
+    assert sheet is not None
+    assert sheet.shape == (580, 190, 3)

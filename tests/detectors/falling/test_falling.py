@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from app.falling.session import SHIPPED, ModelError, detector, load
+from app.falling.session import SHIPPED, detector, load
+from app.models import ModelError
 from contracts.tracklets import TrackletBatch, Trait
 from detectors.falling.features import (
     GRAVITY_STOREYS,
