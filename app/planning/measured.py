@@ -56,6 +56,8 @@ def measured(results: Results) -> Measured:
     return Measured(
         worker_readings_per_cpu_s=_first(
             results,
+            # With as many devices as a worker of a city has.
+            ("kafka.devices_300000_readings_per_cpu_s", 1.0, True),
             ("kafka.readings_per_cpu_s", 1.0, True),
             # The whole embedded server: log, engine, stores. A worker does about the same.
             ("e2e.server_cpu_s_per_million", -1e6, False),
