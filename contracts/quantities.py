@@ -107,6 +107,7 @@ QUANTITIES: tuple[Quantity, ...] = (
     # camera
     Quantity("falling_object.score", "1", _M, ("camera",), detector="falling"),
     Quantity("falling_object.storeys", "1", _M, ("camera",), detector="falling"),
+    Quantity("falling_object.start_storey", "1", _M, ("camera",), detector="falling"),
     Quantity("lens_blocked", "1", _G, ("camera",)),
     # homes of people living alone
     Quantity("motion", "1", _S, ("elderly",)),

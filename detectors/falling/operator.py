@@ -255,10 +255,12 @@ def _storeys(value: float) -> float:
 
 
 def readings(events: Iterable[Event]) -> ReadingBatch:
-    """What rules look at: score and storeys of each event, on the camera, at the event's end."""
+    """What rules look at and tell, on the camera, at the event's end: where the thing was let go,
+    the storeys that it crossed, the score. The score last: it decides, and knows the rest."""
     rows = []
     for event in events:
         for quantity, value in (
+            ("falling_object.start_storey", event.start_storey),
             ("falling_object.storeys", event.storeys), ("falling_object.score", event.score),
         ):  # fmt: skip
             rows.append((event.camera, "camera", quantity, event.end_ms, value, 0))
@@ -266,7 +268,8 @@ def readings(events: Iterable[Event]) -> ReadingBatch:
 
 
 def zeros(cameras: Iterable[str], at_ms: int) -> ReadingBatch:
-    """Nothing falls before these cameras any more."""
+    """Nothing falls before these cameras any more. Where the last thing came from stays said: an
+    alert that is told late still names it."""
     return ReadingBatch.of(
         [
             (camera, "camera", quantity, at_ms, 0.0, 0)

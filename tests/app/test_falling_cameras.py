@@ -96,11 +96,12 @@ LOG = [
 def test_a_fall_becomes_score_and_storeys_of_its_camera() -> None:
     first, second, calm = told([LOG])
     assert [(d, q, t) for d, _, q, t, _, _ in first] == [
+        ("cam-1", "falling_object.start_storey", T0),
         ("cam-1", "falling_object.storeys", T0),
         ("cam-1", "falling_object.score", T0),
     ]
-    assert first[0][4] > 2
-    assert first[1][4] >= 0.6
+    assert first[0][4] > first[1][4] > 2
+    assert first[2][4] >= 0.6
     assert {row[0] for row in second} == {"cam-2"}
     assert [(d, q, t, v) for d, _, q, t, v, _ in calm] == [
         ("cam-1", "falling_object.storeys", T0 + 5900, 0.0),

@@ -165,6 +165,12 @@ def falling(low: float, high: float, storeys: float, alert: str) -> Callable[[Mo
         crossed = round(storeys * (1.0 + 3.0 * m.u), 1) if alert else storeys
         return Course(
             reports=(
+                Report(
+                    index("falling_object.start_storey"),
+                    m.start_ms,
+                    m.end_ms,
+                    round(crossed + 1.0, 1),
+                ),
                 Report(index("falling_object.storeys"), m.start_ms, m.end_ms, crossed),
                 Report(index("falling_object.score"), m.start_ms, m.end_ms, score),
             ),

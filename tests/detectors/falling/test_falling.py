@@ -187,6 +187,7 @@ def test_an_event_says_where_and_how_far() -> None:
     assert event.calibrated
     rows = readings([event]).rows()
     assert rows == [
+        ("cam-1", "camera", "falling_object.start_storey", T0 + 1400, event.start_storey, 0),
         ("cam-1", "camera", "falling_object.storeys", T0 + 1400, event.storeys, 0),
         ("cam-1", "camera", "falling_object.score", T0 + 1400, event.score, 0),
     ]
