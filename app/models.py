@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from detectors.inactivity.features import NAMES
 from detectors.inactivity.manifest import Manifest, WrongModel, prior_of, read_manifest
-from detectors.inactivity.operator import Infer
 from detectors.inactivity.prior import Prior
+from detectors.inactivity.silence import Infer
 
 INACTIVITY = Path(__file__).parents[1] / "detectors" / "inactivity" / "model"
 """The shipped model of quiet homes."""

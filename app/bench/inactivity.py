@@ -14,8 +14,9 @@ import numpy as np
 
 from app.bench.document import document
 from app.models import load_inactivity
+from detectors.inactivity.clock import MINUTE_MS
 from detectors.inactivity.layout import Layout
-from detectors.inactivity.operator import MINUTE_MS, InactivityOperator
+from detectors.inactivity.operator import InactivityOperator
 from detectors.inactivity.telling import news, readings
 from detectors.training.homes import START_MS, simulate_homes
 from rules.zones import zone

@@ -11,8 +11,9 @@ from app.evaluate.scene import FOLLOWED_MS, STEP_MIN, STEP_MS, Scene
 from app.homes import RecordedHome
 from detectors.inactivity.alarms import Cause, causes
 from detectors.inactivity.layout import Kind, Layout, Role
-from detectors.inactivity.operator import InactivityOperator, Infer
+from detectors.inactivity.operator import InactivityOperator
 from detectors.inactivity.prior import Prior
+from detectors.inactivity.silence import Infer
 
 STEPS = FOLLOWED_MS // STEP_MS
 

@@ -17,8 +17,8 @@ from app.evaluate.scene import DAY_MS, STEP_MS, TEST_FROM_DAY, Scene, build
 from app.homes import HomeError, read_home, read_truth
 from detectors.inactivity.alarms import BUDGET, Cause
 from detectors.inactivity.layout import Kind
-from detectors.inactivity.operator import Infer
 from detectors.inactivity.prior import Prior
+from detectors.inactivity.silence import Infer
 
 Bools = NDArray[np.bool_]
 

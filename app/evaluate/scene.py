@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from app.homes import RecordedHome, Spans, Truth
 from detectors.inactivity.layout import Kind, Role
-from detectors.inactivity.operator import is_active
+from detectors.inactivity.moves import is_active
 
 STEP_MIN = 5
 STEP_MS = STEP_MIN * 60_000

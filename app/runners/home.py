@@ -12,8 +12,10 @@ from app.runners.home_line import LearntLine, learnt
 from contracts.alerts import timestamp
 from detectors.inactivity.alarms import LEVELS, Cause, Episodes
 from detectors.inactivity.health import Trust
-from detectors.inactivity.operator import HomeState, InactivityOperator, Infer
+from detectors.inactivity.operator import InactivityOperator
+from detectors.inactivity.presence import HomeState
 from detectors.inactivity.prior import Prior
+from detectors.inactivity.silence import Infer
 
 Line = dict[str, Any]
 LINE_MS = 28 * 86_400_000

@@ -15,15 +15,12 @@ from numpy.typing import NDArray
 from app.evaluate.detected import branched
 from app.homes import RecordedHome
 from detectors.inactivity.alarms import causes
+from detectors.inactivity.clock import MINUTE_MS
 from detectors.inactivity.layout import Kind
-from detectors.inactivity.operator import (
-    HEARTS,
-    MINUTE_MS,
-    HomeState,
-    InactivityOperator,
-    Infer,
-)
+from detectors.inactivity.operator import InactivityOperator
+from detectors.inactivity.presence import HEARTS, HomeState
 from detectors.inactivity.prior import Prior
+from detectors.inactivity.silence import Infer
 
 STARTS = 48
 STEP_MIN = 15

@@ -22,9 +22,11 @@ from contracts.directory import DeviceDirectory
 from contracts.log import LogRecord, RecordKind
 from contracts.messages import GatewayStatus
 from contracts.quantities import FAMILY_INDEX, QUANTITIES, QUANTITY_INDEX
+from detectors.inactivity.clock import MINUTE_MS
 from detectors.inactivity.layout import ROOMS, Kind, Layout, Role, Room, role_of
-from detectors.inactivity.operator import MINUTE_MS, InactivityOperator, Infer
+from detectors.inactivity.operator import InactivityOperator
 from detectors.inactivity.prior import Prior
+from detectors.inactivity.silence import Infer
 from detectors.inactivity.telling import news, readings
 
 VERSION = 1

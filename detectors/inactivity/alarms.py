@@ -12,7 +12,8 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.inactivity.operator import HomeState, Scores
+from detectors.inactivity.operator import Scores
+from detectors.inactivity.presence import HomeState
 
 BUDGET = 1.0
 """False alarms that are accepted in 30 days of a home: the call."""

@@ -66,7 +66,8 @@ def end_day(
         _age(home[name], rows, SHIFT)
     for name in ("seen", "alone"):
         _age(sensor[name], sensors, SHIFT)
-    _age(sensor["lately"], sensors, FAST_SHIFT)
+    for name in ("lately", "lately_alone"):
+        _age(sensor[name], sensors, FAST_SHIFT)
     home["level"][rows] = tail_level(home["tail"][rows], home["days"][rows], prior, has_door)
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from detectors.inactivity.layout import Kind, Layout, Role
 
-VERSION = 3
+VERSION = 4
 
 DAY_PARTS = 8
 """Three hours each."""
@@ -31,6 +31,7 @@ SENSOR_UNIT = 4
 
 HOME: dict[str, tuple[str, tuple[int, ...]]] = {
     "heard_ms": ("i8", ()),  # last row of any kind; 0 = none yet
+    "begun_ms": ("i8", ()),  # what was before isn't known: the last outage ended
     "since_ms": ("i8", ()),  # the silence counts from here
     "upto_ms": ("i8", ()),  # surprise has been added up to here
     "inside_ms": ("i8", ()),  # last activity inside
@@ -46,6 +47,8 @@ HOME: dict[str, tuple[str, tuple[int, ...]]] = {
     "usual": ("f8", ()),  # minutes after which only one such silence in 20 goes on; 0 = not yet
     "recent": ("f8", ()),  # active minutes, decaying over a day
     "acts": ("i8", ()),  # active ticks ever
+    "acts_before": ("i8", ()),  # the same at the last hourly look
+    "odd_days": ("u1", ()),  # daily looks in a row at which a sensor saw other things than before
     "days": ("i4", ()),  # observed days at home, decaying, x 256
     "told": ("u1", ()),  # emission step
     "told_hour": ("i4", ()),
@@ -69,7 +72,19 @@ SENSOR: dict[str, tuple[str, tuple[int, ...]]] = {
     "acts_then": ("i8", ()),  # the home's `acts` at that row
     "trust": ("u1", ()),  # `health.Trust`
     "hour": ("u2", ()),  # ticks of this hour in which it alone was active
-    "hot": ("u2", ()),  # hours in a row that were full of that
+    "busy": ("u2", ()),  # ticks of this hour in which it was active
+    "hot": ("u2", ()),  # hours in a row in which it alone showed somebody, or far too often
+    "hot_custom": ("u2", ()),  # the longest such row that ended, decaying, x 256
+    "calm_ms": ("i8", ()),  # the last that was believed of it before they began
+    "act_ms": ("i8", ()),  # last activation
+    "steps": ("i8", (2,)),  # the last two intervals between activations
+    "beats": ("i4", ()),  # `rhythm`: the sum of intervals that are alike
+    "rhythm_ms": ("i8", ()),  # that sum is above 0 since
+    "full_ms": ("i8", ()),  # and was a machine's until; 0 = it wasn't
+    "custom_ms": ("i8", ()),  # the longest rhythm that ended, decaying
+    "mad_ms": ("i8", ()),  # a machine's for too long, at last; 0 = never
+    "proof_ms": ("i8", (3,)),  # the last activations that were believed, newest first
+    "held_ms": ("i8", ()),  # the last one before the present rhythm
     "least": ("f8", ()),  # of a meter, the least of this day; NaN = none yet
     "least_before": ("f8", ()),  # and of the day before
     "hours": ("u4", ()),  # of this day, in which the meter said something: a bit each
@@ -78,6 +93,7 @@ SENSOR: dict[str, tuple[str, tuple[int, ...]]] = {
     "seen": ("u2", (DAY_PARTS,)),  # active ticks, decaying over a month
     "lately": ("u2", (DAY_PARTS,)),  # the same over four days
     "alone": ("u2", (DAY_PARTS,)),  # of `seen`, those in which no other sensor was
+    "lately_alone": ("u2", (DAY_PARTS,)),  # of `lately`, the same
 }
 _INITIAL: dict[str, float] = {
     "gap_ms": 3_600_000, "cover": 1.0, "value": np.nan,
@@ -141,16 +157,25 @@ class State:
         """Raises `SnapshotMismatch`."""
         try:
             kept = msgspec.msgpack.decode(blob)
-            if kept["version"] != VERSION:
+            if kept["version"] not in (3, VERSION):
                 raise SnapshotMismatch(f"version {kept['version']}, this is {VERSION}")
             self.tick_ms = kept["tick_ms"]
             homes = _matched(list(kept["homes"]), list(layout.homes))
             sensors = _matched([tuple(key) for key in kept["sensors"]], layout.keys())
-            _take(self.home, HOME, kept["home"], homes)
-            _take(self.sensor, SENSOR, kept["sensor"], sensors)
+            old = kept["version"] != VERSION
+            _take(self.home, HOME, kept["home"], homes, partial=old)
+            _take(self.sensor, SENSOR, kept["sensor"], sensors, partial=old)
+            if old:
+                self._raise_from_3()
             self.pending = _pending(kept["pending"], sensors)
         except (msgspec.DecodeError, KeyError, ValueError, TypeError) as error:
             raise SnapshotMismatch(f"damaged: {error}") from None
+
+    def _raise_from_3(self) -> None:
+        """What homes have taught outlasts a new version. That one kept no proofs of single
+        sensors, so that no silence is looked back on beyond this moment."""
+        self.home["begun_ms"][:] = self.home["since_ms"]
+        self.home["acts_before"][:] = self.home["acts"]
 
 
 def _matched(old: list[Any], new: list[Any]) -> NDArray[np.intp]:
@@ -164,9 +189,13 @@ def _take(
     spec: dict[str, tuple[str, tuple[int, ...]]],
     kept: dict[str, bytes],
     rows: NDArray[np.intp],
+    *,
+    partial: bool,
 ) -> None:
     there = rows >= 0
     for name, (kind, shape) in spec.items():
+        if partial and name not in kept:
+            continue  # It came later, and stays as it is at first.
         old = np.frombuffer(kept[name], np.dtype(f"<{kind}")).reshape(len(rows), *shape)
         columns[name][rows[there]] = old[there]
 

@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from contracts.batch import ReadingBatch
 from detectors.inactivity.alarms import DRY_MIN, at_home
-from detectors.inactivity.operator import HomeState, InactivityOperator, Scores
+from detectors.inactivity.operator import InactivityOperator, Scores
+from detectors.inactivity.presence import HomeState
 
 LADDER = np.array([30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01])
 """Silences in 30 days: each step down is told as it is crossed, whatever budget a rule has."""

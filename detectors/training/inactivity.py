@@ -33,8 +33,10 @@ from detectors.inactivity.features import NAMES
 from detectors.inactivity.layout import Role
 from detectors.inactivity.learning import TAIL_PER_MONTH
 from detectors.inactivity.manifest import Manifest, PriorTable
-from detectors.inactivity.operator import HORIZON_MIN, HomeState, InactivityOperator, Infer
+from detectors.inactivity.operator import InactivityOperator
+from detectors.inactivity.presence import HomeState
 from detectors.inactivity.prior import BIN, Prior
+from detectors.inactivity.silence import HORIZON_MIN, Infer
 from detectors.inactivity.state import TAIL, UNIT
 from detectors.training.homes import simulate_homes
 
@@ -159,12 +161,12 @@ class _Examples:
             known = home["state"][rows] != HomeState.UNKNOWN
             self._x.append(found[known])
             self._y.append(home["since_ms"][rows[known]] > at)
-        rows = operator.seen_rows
+        rows = operator.silences.seen_rows
         pick = self._rng.random(len(rows)) < self._share
         # Those that were active in this very tick are in no silence any more.
         pick &= home["surprise"][rows] > 0
         if pick.any():
-            self._open.append((now, rows[pick], operator.seen[pick]))
+            self._open.append((now, rows[pick], operator.silences.seen[pick]))
 
     def arrays(self) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         return np.concatenate(self._x), np.concatenate(self._y)

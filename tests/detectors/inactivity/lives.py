@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from app.models import load_inactivity
 from detectors.inactivity.alarms import Cause, Change, Episodes
 from detectors.inactivity.layout import Kind, Layout, Role, Room
-from detectors.inactivity.operator import HomeState, InactivityOperator, Scores
+from detectors.inactivity.operator import InactivityOperator, Scores
+from detectors.inactivity.presence import HomeState
 from detectors.training.homes import Habits, Sensor, SimulatedHome, simulate_home
 from rules.zones import zone
 
@@ -95,6 +96,14 @@ def rows(listed: Iterable[tuple[int, int, float]]) -> Rows:
         np.array([r[1] for r in found], np.int64),
         np.array([r[2] for r in found], np.float64),
     )
+
+
+def unlike_a_clock(first: int, last: int, every: int, seed: int) -> list[int]:
+    """Minutes as people keep them: about so often, and never twice alike."""
+    rng = np.random.default_rng(seed)
+    steps = rng.uniform(0.5, 1.5, (last - first) // every) * every
+    found = first + np.cumsum(steps)
+    return sorted({int(one) for one in found[found < last]})
 
 
 def ms(text: str) -> int:

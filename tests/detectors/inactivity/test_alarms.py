@@ -9,7 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 from detectors.inactivity.alarms import Cause, Episodes
-from detectors.inactivity.operator import HomeState, InactivityOperator
+from detectors.inactivity.operator import InactivityOperator
+from detectors.inactivity.presence import HomeState
 from detectors.inactivity.prior import Prior
 from detectors.training.homes import OUT, SimulatedHome, simulate_home
 from tests.detectors.inactivity.lives import (

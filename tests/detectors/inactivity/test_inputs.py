@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from detectors.inactivity.alarms import LEVELS, Cause, Episodes
 from detectors.inactivity.layout import Kind, Layout, Role, Room
-from detectors.inactivity.operator import HomeState, InactivityOperator
+from detectors.inactivity.operator import InactivityOperator
+from detectors.inactivity.presence import HomeState
 from rules.zones import zone
 from tests.detectors.inactivity.lives import (
     DAY,
