@@ -23,7 +23,7 @@ DEAD_LIKELY = 16.0
 FULL_HOUR = 0.8
 ALONE_HOUR = 0.1
 """An hour is hot in which it alone saw somebody in so much of the time, or in so much and no other
-sensor saw anybody at all."""
+sensor saw anybody at all, though by their share they ought to have."""
 BUSY_HOUR, BUSY_FACTOR, BUSY_DAYS = 0.5, 4.0, 3.0
 """And one in which it saw somebody in so much of the time, so many times more than in its own
 busiest hours, once it has been known for some days (proposals)."""
@@ -111,10 +111,10 @@ def _stuck(
     alone = sensor["hour"][sensors].astype(np.int64)
     own = np.where(believed(was), alone, 0)
     others = home["acts"][owner] - home["acts_before"][owner] - own
-    several = _several(owner, sensor["seen"][sensors].sum(axis=1) > 0)
     few = max(2.0, ALONE_HOUR * ticks_per_hour)
     hot = alone >= FULL_HOUR * ticks_per_hour
-    hot |= several & (alone >= few) & (others <= 0)
+    solo = (alone >= few) & (others <= 0) & ~hot
+    hot |= solo
     hot |= _far_too_busy(home, sensor, sensors, owner, ticks_per_hour)
     rows_before = sensor["hot"][sensors].astype(np.int64)
     custom = sensor["hot_custom"][sensors]
@@ -130,15 +130,19 @@ def _stuck(
     sensor["hour"][sensors] = 0
     sensor["busy"][sensors] = 0
     home["acts_before"][owner] = home["acts"][owner]
-    return np.asarray((in_a_row >= most) | ((was == _STUCK) & (alone >= few)))
+    # Where one sensor sees nearly all that happens, that it is alone says nothing.
+    likely = in_a_row * alone * _others_missed(home, sensor, sensors, owner) >= DEAD_LIKELY
+    found = (in_a_row >= most) & (likely | ~solo)
+    return np.asarray(found | ((was == _STUCK) & (alone >= few)))
 
 
-def _several(owner: NDArray[np.int32], known: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Homes in which more than one sensor has ever seen somebody: alone says nothing elsewhere."""
-    homes, place = np.unique(owner, return_inverse=True)
-    number = np.zeros(len(homes), np.int64)
-    np.add.at(number, place, known.astype(np.int64))
-    return np.asarray(number[place] > 1)
+def _others_missed(
+    home: Columns, sensor: Columns, sensors: Rows, owner: NDArray[np.int32]
+) -> NDArray[np.float64]:
+    """The share of a home's activity that others than this sensor see, too or alone."""
+    total = home["active"][owner].sum(axis=1) / UNIT
+    alone = sensor["alone"][sensors].sum(axis=1) / SENSOR_UNIT
+    return np.asarray(np.clip(1.0 - alone / np.maximum(total, 1.0), 0.0, 1.0))
 
 
 def _far_too_busy(
