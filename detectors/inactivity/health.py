@@ -27,10 +27,10 @@ sensor saw anybody at all, though by their share they ought to have."""
 BUSY_HOUR, BUSY_FACTOR, BUSY_DAYS = 0.5, 4.0, 3.0
 """And one in which it saw somebody in so much of the time, so many times more than in its own
 busiest hours, once it has been known for some days (proposals)."""
-HOT_HOURS, SOLO_HOURS, HOT_CUSTOM, HOT_CUSTOM_MOST = 6, 10, 1.25, 12
-"""So many hot hours in a row, the last of them full or not, or a quarter more than the longest row
-that ended (proposals: somebody with guests sits in one room for seven hours, in simulated homes and
-once in 56 days of a recorded one). A row of more hours than the last never becomes custom."""
+HOT_HOURS, HOT_CUSTOM, HOT_CUSTOM_MOST = 10, 1.25, 12
+"""So many hot hours in a row, or a quarter more than the longest row that ended (proposals: somebody
+with guests sits in one room for seven hours, in simulated homes and once in 56 days of a recorded
+one). A row of more hours than the last never becomes custom."""
 _CUSTOM_UNIT = 256
 MOVED_DISTANCE, MOVED_DAYS = 0.35, 3
 MOVED_SLOW, MOVED_FAST = 120, 40
@@ -124,7 +124,7 @@ def _stuck(
         ended, np.maximum(custom, rows_before * _CUSTOM_UNIT), custom
     )
     in_a_row = np.where(hot, rows_before + 1, 0)
-    most = np.maximum(np.where(solo, SOLO_HOURS, HOT_HOURS), HOT_CUSTOM * custom / _CUSTOM_UNIT)
+    most = np.maximum(HOT_HOURS, HOT_CUSTOM * custom / _CUSTOM_UNIT)
     calm = sensors[in_a_row == 0]
     sensor["calm_ms"][calm] = sensor["proof_ms"][calm, 0]
     sensor["hot"][sensors] = np.minimum(in_a_row, 1000)

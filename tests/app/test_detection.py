@@ -34,6 +34,7 @@ from rules.ruleset import RuleSet
 from rules.zones import zone
 from tests.app.listener import T0 as MARKED_MS
 from tests.app.listener import Listener
+from tests.detectors.inactivity.lives import unlike_a_clock
 
 HOME, HUB, GATEWAY = "home-1", "home-1-hub", "gw-1"
 T0 = 1_767_225_600_000
@@ -63,6 +64,10 @@ def detector() -> QuietHomes:
     return QuietHomes(infer, prior, MODEL, zone("Asia/Shanghai").info)
 
 
+MOVES = {*unlike_a_clock(0, 4 * 120, 14, 1), 476}
+"""Half minutes."""
+
+
 def log() -> Iterator[LogRecord]:
     """A day: the hub lives each ten minutes, somebody moves for four hours; a mark each half
     minute."""
@@ -72,7 +77,7 @@ def log() -> Iterator[LogRecord]:
         rows = []
         if n % 20 == 0:
             rows.append((HUB, "elderly", "online", at, 1.0, 0))
-        if n % 14 == 0 and n < 4 * 120:
+        if n in MOVES:
             rows.append((HUB, "elderly", "motion", at + 5, 1.0, 0))
         if rows:
             position, seq = position + 1, seq + 1

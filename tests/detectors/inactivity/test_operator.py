@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -103,3 +104,19 @@ def test_what_came_late_moves_the_silence_and_scores_nothing_in_hindsight() -> N
     assert operator.state.home["inside_ms"][0] == WHOLE[0].state.home["inside_ms"][0]
     np.testing.assert_array_equal(operator.state.home["events"][0], before["events"])
     np.testing.assert_array_equal(operator.state.home["tail"][0], before["tail"])
+
+
+def test_a_snapshot_of_before_proofs_is_taken_up() -> None:
+    """What homes have taught isn't lost by an upgrade; a column of today's may not be missing."""
+    kept = msgspec.msgpack.decode(WHOLE[0].snapshot())
+    del kept["sensor"]["proof_ms"], kept["home"]["begun_ms"]
+    damaged = msgspec.msgpack.encode(kept)
+    kept["version"] = 3
+    operator = operator_of(LAYOUT)
+    with pytest.raises(SnapshotMismatch):
+        operator.restore(damaged)
+    operator.restore(msgspec.msgpack.encode(kept))
+    old, new = WHOLE[0].state.home, operator.state.home
+    np.testing.assert_array_equal(new["events"], old["events"])
+    np.testing.assert_array_equal(new["begun_ms"], old["since_ms"])
+    assert operator.advance(END + 300_000)[0].minutes.tolist() >= [0.0]
