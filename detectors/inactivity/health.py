@@ -28,9 +28,9 @@ BUSY_HOUR, BUSY_FACTOR, BUSY_DAYS = 0.5, 4.0, 3.0
 """And one in which it saw somebody in so much of the time, so many times more than in its own
 busiest hours, once it has been known for some days (proposals)."""
 HOT_HOURS, HOT_CUSTOM, HOT_CUSTOM_MOST = 10, 1.25, 12
-"""So many hot hours in a row, or a quarter more than the longest row that ended (proposals: somebody
-with guests sits in one room for seven hours, in simulated homes and once in 56 days of a recorded
-one). A row of more hours than the last never becomes custom."""
+"""So many hot hours in a row, or a quarter more than the longest row that ended (proposals:
+somebody with guests sits in one room for seven hours, in simulated homes and once in 56 days of a
+recorded one). A row of more hours than the last never becomes custom."""
 _CUSTOM_UNIT = 256
 MOVED_DISTANCE, MOVED_DAYS = 0.35, 3
 MOVED_SLOW, MOVED_FAST = 120, 40
@@ -114,8 +114,9 @@ def _stuck(
     others = home["acts"][owner] - home["acts_before"][owner] - own
     few = max(2.0, ALONE_HOUR * ticks_per_hour)
     hot = alone >= FULL_HOUR * ticks_per_hour
-    solo = (alone >= few) & (others <= 0) & ~hot
-    hot |= solo
+    # Where one sensor sees nearly all that happens, that it is alone says nothing.
+    missed = HOT_HOURS * alone * _others_missed(home, sensor, sensors, owner)
+    hot |= (alone >= few) & (others <= 0) & (missed >= DEAD_LIKELY)
     hot |= _far_too_busy(home, sensor, sensors, owner, ticks_per_hour)
     rows_before = sensor["hot"][sensors].astype(np.int64)
     custom = sensor["hot_custom"][sensors]
@@ -131,10 +132,7 @@ def _stuck(
     sensor["hour"][sensors] = 0
     sensor["busy"][sensors] = 0
     home["acts_before"][owner] = home["acts"][owner]
-    # Where one sensor sees nearly all that happens, that it is alone says nothing.
-    likely = in_a_row * alone * _others_missed(home, sensor, sensors, owner) >= DEAD_LIKELY
-    found = (in_a_row >= most) & (likely | ~solo)
-    return np.asarray(found | ((was == _STUCK) & (alone >= few)))
+    return np.asarray((in_a_row >= most) | ((was == _STUCK) & (alone >= few)))
 
 
 def _others_missed(
@@ -168,6 +166,9 @@ def cover(home: Columns, sensor: Columns, sensors: Rows, owner: NDArray[np.int32
     seen = home["active"][homes] / UNIT
     share = 1.0 - sums / np.maximum(seen, 1.0)
     home["cover"][homes] = np.clip(share, COVER_LEAST, 1.0)
+    talking = np.zeros(len(homes), bool)
+    np.logical_or.at(talking, place, mad & (sensor["trust"][sensors] != _DEAD))
+    home["doubted"][homes] = talking
 
 
 def look_for_moves(

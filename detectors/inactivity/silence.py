@@ -28,7 +28,7 @@ HORIZON_MIN = 10.0
 RATE_LEAST, RATE_MOST = 1e-5, 0.5
 USUAL = math.log(20)
 """Surprise beyond which only one silence in 20 gets: up to there a silence is usual (proposal)."""
-WHOLE, BLIND_MIN = 0.999, 60.0
+BLIND_MIN = 60.0
 AGAIN_MS, AGAIN_MOST_MS = 10 * MINUTE_MS, 48 * 60 * MINUTE_MS
 """A silence is reckoned anew in steps so long, and not from longer ago than that: by then every
 ceiling has been reached."""
@@ -109,13 +109,13 @@ class Silences:
     ) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
         """Activity per minute that is expected now, and what the model was asked.
 
-        What a sensor that isn't believed would have shown isn't known: for all we know the whole
-        home was silent for no longer than an hour, and only the others for longer. What they show
-        is expected no more than it would be with all sensors there.
+        What a sensor that talks and isn't believed would have shown isn't known: for all we know
+        the whole home was silent for no longer than an hour, and only the others for longer. What
+        they show is expected no more than it would be with all sensors there.
         """
         rate, found = self._asked(home, rows, day, minute, silence, minutes)
         share = home["cover"][rows, minute // 180]
-        blind = np.flatnonzero((share < WHOLE) & (minutes > BLIND_MIN))
+        blind = np.flatnonzero((home["doubted"][rows] > 0) & (minutes > BLIND_MIN))
         if len(blind):
             hour = np.full(len(blind), BLIND_MIN)
             short, _ = self._asked(

@@ -64,6 +64,7 @@ HOME: dict[str, tuple[str, tuple[int, ...]]] = {
     "active": ("u4", (DAY_PARTS,)),  # active ticks by part of the day
     "tail": ("u4", (TAIL,)),  # how surprising silences got before they ended
     "cover": ("f8", (DAY_PARTS,)),  # share of activity that the trusted sensors see
+    "doubted": ("u1", ()),  # a sensor talks that isn't believed
     "level": ("f8", (3,)),  # tail: from where, how often there a day, mean excess
 }
 SENSOR: dict[str, tuple[str, tuple[int, ...]]] = {
