@@ -40,11 +40,11 @@ class Scores:
     """All homes after one tick; row i is home i.
 
     p: float64, probability of a silence this long. monthly: float64, how many silences like this
-    30 days of this home would hold. minutes: float64, of silence that counts (in `AWAY` and
-    `UNKNOWN`: since it began). usual: float64, minutes within which 19 of 20 silences that begin
-    as this one did have ended; of one that isn't longer yet, `minutes`. state: uint8, `HomeState`.
-    dry: float64 minutes without water, NaN = no water meter. hearts: bool, heartbeats prove that
-    the sensors work.
+    30 days of this home would hold. minutes: float64, of silence that counts, outages left out
+    (in `AWAY` and `UNKNOWN`: since it began). usual: float64, minutes within which 19 of 20
+    silences that begin as this one did have ended; of one that isn't longer yet, `minutes`. state:
+    uint8, `HomeState`. dry: float64 minutes without water, NaN = no water meter. hearts: bool,
+    heartbeats prove that the sensors work.
     """
 
     at_ms: int
@@ -229,7 +229,9 @@ class InactivityOperator:
         home["recent"][newer] += 1.0
         home["acts"][newer] += 1
         home["active"][newer, part[newer]] += np.uint32(UNIT)
+        home["before_ms"][newer] = 0
         door = np.flatnonzero(moves.door_ms > home["door_ms"])
+        home["before_ms"][door] = 0
         home["door_ms"][door] = moves.door_ms[door]
         last = np.maximum(moves.inside_ms, moves.door_ms)
         acted = np.flatnonzero(last > home["since_ms"])
@@ -278,6 +280,7 @@ class InactivityOperator:
         upto = np.where(here, np.maximum(proven, home["since_ms"]), at_ms)
         since = np.where(state == _UNKNOWN, home["heard_ms"], home["since_ms"])
         minutes = np.maximum(np.where(since > 0, (upto - since) / MINUTE_MS, 0.0), 0.0)
+        minutes += np.where(here, home["before_ms"] / MINUTE_MS, 0.0)
         dry_from = np.maximum(home["water_ms"], 0)
         dry = np.where(self._has_water & (dry_from > 0), (upto - dry_from) / MINUTE_MS, np.nan)
         return Scores(

@@ -70,13 +70,20 @@ def resume(home: Columns, moves: Moves) -> None:
 def _begin(home: Columns, rows: Rows, ts: NDArray[np.int64]) -> None:
     """What was before isn't known: the silence counts from here.
 
-    One that was alarming already goes on being so: nobody has been seen since.
+    One that was alarming already goes on being so: nobody has been seen since. What was silent
+    before an outage of less than a day counts on for the ceilings, or a home that is cut off every
+    night would never reach them.
     """
     alarming = per_month(home["surprise"][rows], home["level"][rows]) <= KEPT_MONTHLY
     alarming |= home["heard_ms"][rows] - home["since_ms"][rows] >= BLIND_MS
     alarming &= home["since_ms"][rows] > 0
     home["upto_ms"][rows] = np.maximum(home["upto_ms"][rows], ts)
     rows, ts = rows[~alarming], ts[~alarming]
+    down, since = home["down_ms"][rows], home["since_ms"][rows]
+    end = np.where(down > 0, down, home["heard_ms"][rows])
+    silent = np.where(since > 0, np.maximum(end - since, 0), 0)
+    goes_on = (since > 0) & (ts - end < BLIND_MS)
+    home["before_ms"][rows] = np.where(goes_on, home["before_ms"][rows] + silent, 0)
     home["begun_ms"][rows] = np.maximum(home["begun_ms"][rows], ts)
     home["since_ms"][rows] = np.maximum(home["since_ms"][rows], ts)
     home["surprise"][rows] = 0.0

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from detectors.inactivity.layout import Kind, Layout, Role
 
-VERSION = 4
+VERSION = 5
 
 DAY_PARTS = 8
 """Three hours each."""
@@ -33,6 +33,7 @@ HOME: dict[str, tuple[str, tuple[int, ...]]] = {
     "heard_ms": ("i8", ()),  # last row of any kind; 0 = none yet
     "begun_ms": ("i8", ()),  # what was before isn't known: the last outage ended
     "since_ms": ("i8", ()),  # the silence counts from here
+    "before_ms": ("i8", ()),  # how long it was silent before outages, and nobody was seen since
     "upto_ms": ("i8", ()),  # surprise has been added up to here
     "inside_ms": ("i8", ()),  # last activity inside
     "door_ms": ("i8", ()),  # last opening or shutting of the front door
@@ -158,7 +159,7 @@ class State:
         """Raises `SnapshotMismatch`."""
         try:
             kept = msgspec.msgpack.decode(blob)
-            if kept["version"] not in (3, VERSION):
+            if kept["version"] not in (3, 4, VERSION):
                 raise SnapshotMismatch(f"version {kept['version']}, this is {VERSION}")
             self.tick_ms = kept["tick_ms"]
             homes = _matched(list(kept["homes"]), list(layout.homes))
@@ -166,7 +167,7 @@ class State:
             old = kept["version"] != VERSION
             _take(self.home, HOME, kept["home"], homes, partial=old)
             _take(self.sensor, SENSOR, kept["sensor"], sensors, partial=old)
-            if old:
+            if kept["version"] == 3:
                 self._raise_from_3()
             self.pending = _pending(kept["pending"], sensors)
         except (msgspec.DecodeError, KeyError, ValueError, TypeError) as error:
