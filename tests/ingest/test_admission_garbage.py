@@ -84,8 +84,9 @@ def test_a_snapshot_of_another_version_or_registry_is_refused() -> None:
     admit.admit([log.pack([("new-1", "fire", T0, 1.0)])])
     blob = admit.snapshot()
     state = msgspec.msgpack.decode(blob)
-    newer = msgspec.msgpack.encode(state | {"version": 3})
-    with pytest.raises(SnapshotRefused, match="version 3"):
+    next_one = state["version"] + 1
+    newer = msgspec.msgpack.encode(state | {"version": next_one})
+    with pytest.raises(SnapshotRefused, match=f"version {next_one}"):
         admission().restore(newer)
     elsewhere = admission()
     elsewhere._directory.intern_device("other", "smoke", 0)
