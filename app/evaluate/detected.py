@@ -23,12 +23,13 @@ class Trace:
     """Of the recording, a row a tick; of collapses, `branch_*` [collapse, step from the collapse].
 
     monthly: float32, silences like this in 30 days. other: uint8 `Cause` without the budget.
-    state: uint8 `HomeState`.
+    state: uint8 `HomeState`. since: int64 ms, when the detector last believed somebody active.
     """
 
     monthly: NDArray[np.float32]
     other: NDArray[np.uint8]
     state: NDArray[np.uint8]
+    since: NDArray[np.int64]
     branch_monthly: NDArray[np.float32]
     branch_other: NDArray[np.uint8]
 
@@ -42,7 +43,8 @@ def trace(scene: Scene, infer: Infer | None, prior: Prior) -> Trace:
     ticks, collapses = scene.ticks, scene.collapses
     found = Trace(
         np.zeros(len(ticks), np.float32), np.zeros(len(ticks), np.uint8),
-        np.zeros(len(ticks), np.uint8), np.full((len(collapses), STEPS), 1e4, np.float32),
+        np.zeros(len(ticks), np.uint8), np.zeros(len(ticks), np.int64),
+        np.full((len(collapses), STEPS), 1e4, np.float32),
         np.zeros((len(collapses), STEPS), np.uint8),
     )  # fmt: skip
     home = scene.home
@@ -62,6 +64,7 @@ def trace(scene: Scene, infer: Infer | None, prior: Prior) -> Trace:
         found.monthly[i], found.other[i], found.state[i] = (
             scores.monthly[0], other[0], scores.state[0],
         )  # fmt: skip
+        found.since[i] = operator.state.home["since_ms"][0]
         for slot, (collapse, begun) in list(running.items()):
             step = i - begun - 1
             if step >= STEPS:
@@ -141,6 +144,14 @@ def _signs(scene: Scene) -> list[int]:
     found = np.where(last > 0, ts[np.maximum(last - 1, 0)], 0)
     found[np.diff(last, prepend=0) == 0] = 0
     return [int(one) for one in found]
+
+
+def silences(scene: Scene, traced: Trace) -> NDArray[np.intp]:
+    """The number of each tick's silence as the detector has it: activity of a sensor that it
+    doesn't believe ends none, as it ends no alarm."""
+    fresh = np.diff(scene.silence, prepend=-1) != 0
+    believed = traced.since > scene.ticks - STEP_MS
+    return np.cumsum(fresh & believed)
 
 
 def first_alarm(

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.evaluate import rivals
-from app.evaluate.detected import STEPS, Trace, trace
+from app.evaluate.detected import STEPS, Trace, silences, trace
 from app.evaluate.outcome import MONTH_DAYS, Floats, Outcome, ratio_interval
 from app.evaluate.scene import DAY_MS, STEP_MS, TEST_FROM_DAY, Scene, build
 from app.homes import HomeError, read_home, read_truth
@@ -26,12 +26,14 @@ Bools = NDArray[np.bool_]
 @dataclass(slots=True)
 class Method:
     """One method over one home. ratio: a tick; it rings at knob or above. branch: the same of
-    collapses. alone: ticks at which it rings whatever the knob. branch_alone: the same."""
+    collapses. alone: ticks at which it rings whatever the knob. branch_alone: the same. silence:
+    the number of each tick's: an alarm lasts as long."""
 
     ratio: Floats
     branch: Floats
     alone: Bools
     branch_alone: Bools
+    silence: NDArray[np.intp]
 
 
 @dataclass(slots=True)
@@ -98,14 +100,21 @@ def methods(found: Run, *, hindsight: bool) -> dict[str, list[Method]]:
                 1.0 / np.maximum(traced.branch_monthly.astype(np.float64), 1e-12),
                 other,
                 traced.branch_other != Cause.NONE,
+                silences(scene, traced),
             )
         )
         for name, known in (("line", False), ("line_outages_known", True)):
             lines = rivals.line(scene, hindsight=hindsight, outages_known=known)
             ratio, branch = rivals.line_ratio(scene, lines), rivals.branch_line_ratio(scene, lines)
-            by_name[name].append(Method(ratio, branch, top, branch_top))
+            by_name[name].append(Method(ratio, branch, top, branch_top, scene.silence))
         by_name["fixed"].append(
-            Method(rivals.silence_h(scene), rivals.branch_silence_h(scene), top, branch_top)
+            Method(
+                rivals.silence_h(scene),
+                rivals.branch_silence_h(scene),
+                top,
+                branch_top,
+                scene.silence,
+            )
         )
     return by_name
 
@@ -116,7 +125,7 @@ def first_ring(scene: Scene, method: Method, hindsight: bool) -> tuple[Floats, B
     use = scene.scored & (scene.last > 0)
     if hindsight:
         use = use & ~scene.absent
-    number, place = np.unique(scene.silence[use], return_inverse=True)
+    number, place = np.unique(method.silence[use], return_inverse=True)
     began = np.zeros(len(number))
     rung = np.full(len(number), np.inf)
     tick = np.flatnonzero(use)
@@ -140,8 +149,8 @@ def at_knob(found: Run, listed: list[Method], knob: float, *, hindsight: bool) -
         if (scene.home.layout.kind == Kind.HEARTBEAT).any():
             apart["outage_alarms_seen_by_heartbeats"] += int((rings & overlaps).sum())
         use = scene.scored & (scene.last > 0) & ~(scene.absent & hindsight)
-        reached = np.unique(scene.silence[use & method.alone])
-        rang = np.unique(scene.silence[use & (method.ratio >= knob)])
+        reached = np.unique(method.silence[use & method.alone])
+        rang = np.unique(method.silence[use & (method.ratio >= knob)])
         apart["alone"] += int((~np.isin(reached, rang)).sum())
         rung = (method.branch >= knob) | method.branch_alone
         step = np.where(rung.any(axis=1), rung.argmax(axis=1) + 1, STEPS)

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from app.evaluate import inactivity, rivals
-from app.evaluate.detected import STEPS, branched, first_alarm, trace
+from app.evaluate.detected import STEPS, branched, first_alarm, silences, trace
 from app.evaluate.inactivity import Run
 from app.evaluate.outcome import Outcome, ratio_interval
 from app.evaluate.scene import STEP_MIN, STEP_MS, Scene, build
@@ -100,6 +100,20 @@ def test_no_method_knows_the_future(found: Run) -> None:
             others = rivals.line(other, hindsight=hindsight, outages_known=known)
             # The line of a day is learnt from whole days before it.
             np.testing.assert_array_equal(lines[:15], others[:15])
+
+
+def test_an_alarm_that_the_detector_holds_over_activity_it_does_not_believe_is_one(
+    found: Run,
+) -> None:
+    scene, traced = found.scenes[0], found.traces[0]
+    assert len(np.unique(silences(scene, traced))) == pytest.approx(
+        len(np.unique(scene.silence)), rel=0.02
+    )
+    held = slice(4000, 4200)
+    since = traced.since.copy()
+    since[held] = since[held.start - 1]
+    assert len(np.unique(scene.silence[held])) > 10
+    assert len(np.unique(silences(scene, replace(traced, since=since))[held])) == 1
 
 
 def test_a_line_that_knows_of_outages_does_not_learn_them(found: Run) -> None:
