@@ -140,7 +140,7 @@ def test_two_chattering_sensors_hide_nobody(home: SimulatedHome, known: Known) -
     operator, told, _ = after_a_fall(home, known, mad, hours=25)
     assert operator.state.sensor["trust"][[LIVING, KITCHEN]].tolist() == [Trust.CHATTERING] * 2
     found = delays(told, fallen)
-    # They saw four fifths of what happens here: a call comes late. The ceiling is kept to the minute.
+    # They saw four fifths of what happens here: a call comes late, the ceiling to the minute.
     assert [cause for cause, _ in found] == [Cause.CALL, Cause.CEILING]
     assert found[0][1] == pytest.approx(21.5, abs=1)
     assert found[1][1] == pytest.approx(24, abs=0.1)
