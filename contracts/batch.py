@@ -143,7 +143,7 @@ class TaggedBatch:
         return len(self.ts_ms)
 
     def take(self, index: NDArray[np.intp] | NDArray[np.bool_]) -> TaggedBatch:
-        return TaggedBatch(*(getattr(self, name)[index] for name in _TAGGED))
+        return TaggedBatch(*(getattr(self, name)[index] for name in TAGGED))
 
     @staticmethod
     def empty() -> TaggedBatch:
@@ -157,7 +157,7 @@ class TaggedBatch:
         if not parts:
             return TaggedBatch.empty()
         return TaggedBatch(
-            *(np.concatenate([getattr(part, name) for part in parts]) for name in _TAGGED)
+            *(np.concatenate([getattr(part, name) for part in parts]) for name in TAGGED)
         )
 
     @staticmethod
@@ -188,7 +188,7 @@ class TaggedBatch:
         )
 
 
-_TAGGED: dict[str, type] = {
+TAGGED: dict[str, type] = {
     "device": np.int32,
     "quantity": np.int16,
     "ts_ms": np.int64,
@@ -199,4 +199,5 @@ _TAGGED: dict[str, type] = {
     "row": np.int32,
     "order": np.int64,
 }
-_EMPTY = TaggedBatch(*(np.empty(0, dtype) for dtype in _TAGGED.values()))
+"""The columns of a `TaggedBatch` in their order, and their dtypes."""
+_EMPTY = TaggedBatch(*(np.empty(0, dtype) for dtype in TAGGED.values()))

@@ -13,20 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from contracts.batch import TaggedBatch
+from contracts.batch import TAGGED, TaggedBatch
 from ingest.ordering import runs
 
-COLUMNS: dict[str, type] = {
-    "device": np.int32,
-    "quantity": np.int16,
-    "ts_ms": np.int64,
-    "value": np.float64,
-    "flags": np.uint16,
-    "heard_ms": np.int64,
-    "position": np.int64,
-    "row": np.int32,
-    "order": np.int64,
-}
 WORTH = 8
 """Runs are told where there are so many rows to one of them, or more."""
 _WIDTHS = (np.uint8, np.uint16, np.uint32)
@@ -37,11 +26,11 @@ Saved = tuple[str, bytes]
 
 def pack_rows(batch: TaggedBatch) -> dict[str, Any]:
     """For MessagePack; `unpack_rows` gives the same rows, to the bit."""
-    return {name: pack_column(getattr(batch, name)) for name in COLUMNS}
+    return {name: pack_column(getattr(batch, name)) for name in TAGGED}
 
 
 def unpack_rows(packed: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
-    return {name: unpack_column(packed[name], dtype) for name, dtype in COLUMNS.items()}
+    return {name: unpack_column(packed[name], dtype) for name, dtype in TAGGED.items()}
 
 
 def pack_column(column: NDArray[Any]) -> dict[str, Any]:

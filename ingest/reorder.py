@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from contracts.batch import Flag, TaggedBatch
+from contracts.batch import TAGGED, Flag, TaggedBatch
 from ingest.ordering import event_order, ranges, runs, stable_order
-from ingest.packed_rows import COLUMNS, pack_column, pack_rows, unpack_column, unpack_rows
+from ingest.packed_rows import pack_column, pack_rows, unpack_column, unpack_rows
 from ingest.watermark import NEVER
 
 BLOCK_ROWS = 1 << 17
@@ -46,7 +46,7 @@ class _Block:
 
     def __init__(self, capacity: int) -> None:
         self.columns: dict[str, NDArray[Any]] = {
-            name: np.empty(capacity, dtype) for name, dtype in COLUMNS.items()
+            name: np.empty(capacity, dtype) for name, dtype in TAGGED.items()
         }
         self.capacity = capacity
         self.shared = False
@@ -355,7 +355,7 @@ def as_blocks(state: Mapping[str, Any]) -> dict[str, Any]:
     def rows(packed: Mapping[str, bytes]) -> dict[str, Any]:
         return {
             name: {"least": 0, "data": (np.dtype(dtype).newbyteorder("<").str, packed[name])}
-            for name, dtype in COLUMNS.items()
+            for name, dtype in TAGGED.items()
         }
 
     home = {"least": 0, "data": ("<i4", state["home"])}

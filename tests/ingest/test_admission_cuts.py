@@ -13,12 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import ingest.reorder as reorder
-from contracts.batch import Flag, TaggedBatch
+from contracts.batch import TAGGED, Flag, TaggedBatch
 from contracts.directory import DeviceDirectory
 from contracts.log import LogRecord, RecordKind
 from contracts.pack import Evicted
 from contracts.quantities import QUANTITIES
-from ingest import packed_rows
 from ingest.admission import Admission
 from ingest.packed_rows import unpack_column, unpack_rows
 from tests.ingest.scene import BOOT, DAY, REGISTRY, T0, Log, S
@@ -280,7 +279,7 @@ def plainly(waiting: dict[str, Any]) -> dict[str, Any]:
 
     def columns(blocks: list[dict[str, Any]]) -> dict[str, bytes]:
         rows = [unpack_rows(block) for block in blocks]
-        return {name: b"".join(one[name].tobytes() for one in rows) for name in packed_rows.COLUMNS}
+        return {name: b"".join(one[name].tobytes() for one in rows) for name in TAGGED}
 
     homes = [unpack_column(block["home"], np.int32) for block in waiting["waiting"]]
     return waiting | {
