@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from app.evaluate.scene import FOLLOWED_MS, STEP_MIN, STEP_MS, Scene
 from app.homes import RecordedHome
-from detectors.inactivity.alarms import Cause, causes
+from detectors.inactivity.alarms import causes
 from detectors.inactivity.layout import Kind, Layout, Role
 from detectors.inactivity.operator import InactivityOperator
 from detectors.inactivity.prior import Prior
@@ -154,10 +154,8 @@ def silences(scene: Scene, traced: Trace) -> NDArray[np.intp]:
     return np.cumsum(fresh & believed)
 
 
-def first_alarm(
-    monthly: NDArray[np.float32], other: NDArray[np.uint8], budget: float
-) -> NDArray[np.float64]:
-    """Hours from each collapse to its first alarm of any kind; 48 when there was none."""
-    rung = (monthly <= budget) | (other != Cause.NONE)
+def hours_to_ring(rung: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """rung: bool[collapse, step]. Hours from each collapse to its first alarm; 48 when there was
+    none."""
     step = np.where(rung.any(axis=1), rung.argmax(axis=1) + 1, STEPS)
     return np.asarray(step * STEP_MS / 3_600_000)

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.evaluate import rivals
-from app.evaluate.detected import STEPS, Trace, silences, trace
+from app.evaluate.detected import Trace, hours_to_ring, silences, trace
 from app.evaluate.outcome import MONTH_DAYS, Floats, Outcome, ratio_interval
-from app.evaluate.scene import DAY_MS, STEP_MS, TEST_FROM_DAY, Scene, build
+from app.evaluate.scene import DAY_MS, TEST_FROM_DAY, Scene, build
 from app.homes import HomeError, read_home, read_truth
 from detectors.inactivity.alarms import BUDGET, Cause
 from detectors.inactivity.layout import Kind
@@ -152,9 +152,7 @@ def at_knob(found: Run, listed: list[Method], knob: float, *, hindsight: bool) -
         reached = np.unique(method.silence[use & method.alone])
         rang = np.unique(method.silence[use & (method.ratio >= knob)])
         apart["alone"] += int((~np.isin(reached, rang)).sum())
-        rung = (method.branch >= knob) | method.branch_alone
-        step = np.where(rung.any(axis=1), rung.argmax(axis=1) + 1, STEPS)
-        delays.append(step * STEP_MS / 3_600_000)
+        delays.append(hours_to_ring((method.branch >= knob) | method.branch_alone))
     return Outcome(np.concatenate(delays), _blocks(found), alarms, found.days, knob, apart)
 
 
@@ -193,8 +191,7 @@ def city_outcome(found: Run, *, hindsight: bool, factor: float = 1.0) -> Outcome
                 else:
                     alarms += 1
         rung = rivals.branch_city(scene, factor)
-        step = np.where(rung.any(axis=1), rung.argmax(axis=1) + 1, STEPS)
-        delays.append(step * STEP_MS / 3_600_000)
+        delays.append(hours_to_ring(rung))
     return Outcome(np.concatenate(delays), _blocks(found), alarms, found.days, factor, apart)
 
 

@@ -9,13 +9,13 @@ import pytest
 from numpy.typing import NDArray
 
 from app.evaluate import inactivity, rivals
-from app.evaluate.detected import STEPS, branched, first_alarm, silences, trace
+from app.evaluate.detected import STEPS, branched, hours_to_ring, silences, trace
 from app.evaluate.inactivity import Run
 from app.evaluate.outcome import Outcome, ratio_interval
 from app.evaluate.scene import STEP_MIN, STEP_MS, Scene, build
 from app.homes import RecordedHome, Truth
 from app.models import load_inactivity
-from detectors.inactivity.alarms import BUDGET, causes
+from detectors.inactivity.alarms import BUDGET, Cause, causes
 from detectors.inactivity.layout import Kind, Role
 from detectors.inactivity.operator import InactivityOperator
 from tests.detectors.inactivity.lives import DAY, HOUR, layout_of, regular_home, rows_of
@@ -49,7 +49,7 @@ def test_a_collapse_in_a_branch_is_what_a_stream_that_is_really_cut_gives(found:
     scene, traced = found.scenes[0], found.traces[0]
     home = scene.home
     infer, prior, _ = load_inactivity()
-    branch = first_alarm(traced.branch_monthly, traced.branch_other, BUDGET)
+    branch = hours_to_ring((traced.branch_monthly <= BUDGET) | (traced.branch_other != Cause.NONE))
     lives = (home.layout.kind == Kind.HEARTBEAT) | (home.layout.role == Role.AUTOMATIC)
     nth = np.linspace(0, len(scene.collapses) - 1, 5).astype(int)[:-1]
     for n in nth.tolist():
